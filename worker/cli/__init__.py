@@ -1,0 +1,5 @@
+"""The `billing` command."""
+
+
+def main() -> None:
+    """Run the `billing` command."""
