@@ -1,0 +1,1 @@
+"""The nouns and their law: tables, pure rules, every SQL statement, migrations."""

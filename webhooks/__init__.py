@@ -1,0 +1,1 @@
+"""The wire: event catalogue, signatures, address guard, transport, retry policy."""

@@ -1,0 +1,1 @@
+"""Every SQL statement, one intention a function; one module for each noun."""

@@ -1,0 +1,116 @@
+"""Prepaid credit: balances, dated batches, and the ledger behind them."""
+
+import datetime as dt
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, metadata_column, one_of
+from models.rules.states import CreditBatchState
+
+
+class Direction(StrEnum):
+    """Which way a ledger entry moves the balance."""
+
+    CREDIT = "CREDIT"
+    DEBIT = "DEBIT"
+
+
+class Action(StrEnum):
+    """Why a ledger entry was written."""
+
+    grant = "grant"
+    consume = "consume"
+    expire = "expire"
+
+
+class CreditBalance(Base):
+    """The cached sum of one product of one tenant, and the lock that serialises changes to it."""
+
+    __tablename__ = "credit_balances"
+    __table_args__ = (CheckConstraint("held >= 0", name="held"),)
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    product_key: Mapped[str] = mapped_column(ForeignKey("products.product_key"), primary_key=True)
+    balance: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    held: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class CreditBatch(Base):
+    """A dated lot of credit: what was granted, what remains, and until when it may be spent."""
+
+    __tablename__ = "credit_batches"
+    __table_args__ = (
+        one_of("state", CreditBatchState),
+        CheckConstraint(
+            "initial_amount > 0 AND remaining_amount BETWEEN 0 AND initial_amount", name="amounts"
+        ),
+        CheckConstraint("held_amount BETWEEN 0 AND remaining_amount", name="held"),
+        CheckConstraint("valid_from < expires_at", name="validity"),
+        CheckConstraint(
+            "(state = 'ACTIVE') = (remaining_amount > 0 AND closed_at IS NULL)", name="remaining"
+        ),
+        # Spending reads the batches of one balance that still hold something, oldest first.
+        Index(
+            "ix_credit_batches_spendable",
+            "tenant_id",
+            "product_key",
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'ACTIVE'"),
+        ),
+        # The expiry sweep finds what is due without reading the rest.
+        Index(
+            "ix_credit_batches_expires_at",
+            "expires_at",
+            postgresql_where=text("state = 'ACTIVE' AND expires_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    product_key: Mapped[str] = mapped_column(ForeignKey("products.product_key"))
+    initial_amount: Mapped[Decimal]
+    remaining_amount: Mapped[Decimal]
+    held_amount: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    priority: Mapped[int] = mapped_column(server_default=text("0"))
+    valid_from: Mapped[dt.datetime]
+    expires_at: Mapped[dt.datetime | None]
+    state: Mapped[str] = mapped_column(server_default=text("'ACTIVE'"))
+    source: Mapped[str]
+    created_at: Mapped[dt.datetime]
+    closed_at: Mapped[dt.datetime | None]
+    details: Mapped[dict[str, Any]] = metadata_column()
+
+
+class LedgerEntry(Base):
+    """One change of a balance, with its cause. UPDATE, DELETE and TRUNCATE are refused."""
+
+    __tablename__ = "ledger_entries"
+    __table_args__ = (
+        one_of("direction", Direction),
+        one_of("action", Action),
+        CheckConstraint("amount > 0", name="amount"),
+        # A wallet's history, newest first.
+        Index("ix_ledger_entries_tenant_id_product_key_id", "tenant_id", "product_key", "id"),
+        Index("ix_ledger_entries_batch_id", "batch_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    product_key: Mapped[str] = mapped_column(ForeignKey("products.product_key"))
+    direction: Mapped[str]
+    amount: Mapped[Decimal]
+    action: Mapped[str]
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("credit_batches.id"))
+    balance_after: Mapped[Decimal]
+    cause_type: Mapped[str]
+    cause_id: Mapped[str]
+    details: Mapped[dict[str, Any]] = metadata_column()
+    created_at: Mapped[dt.datetime]

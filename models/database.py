@@ -1,0 +1,180 @@
+"""The one place that connects, begins, commits and rolls back."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from sqlalchemy import URL, Engine, create_engine, make_url, orm
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+Session = orm.Session
+"""An open session, for rooms that do not import SQLAlchemy."""
+
+RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
+"""Serialization failure and deadlock: the transaction did nothing and may run again."""
+
+UNREACHABLE_SQLSTATES = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"})
+"""The server went away, is starting, or has no slot left: the same call may work in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to connect.
+
+    Args:
+        url: a SQLAlchemy URL with the `postgresql+psycopg` driver.
+        pool_size: connections kept open in this process, at least 1.
+        lock_timeout_ms, statement_timeout_ms, idle_timeout_ms: when PostgreSQL gives up waiting
+            for a lock, ends a statement, ends a transaction that does nothing; 0 is never.
+    """
+
+    url: str
+    pool_size: int = 2
+    lock_timeout_ms: int = 10_000
+    statement_timeout_ms: int = 120_000
+    idle_timeout_ms: int = 60_000
+
+
+class NotConfigured(RuntimeError):
+    """Nothing has said which database to use: call `database.configure` first."""
+
+
+class NestedTransaction(RuntimeError):
+    """A transaction was opened inside another one.
+
+    The inner block would look committed while the outer one can still undo it.
+    """
+
+
+_options: Options | None = None
+_engine: Engine | None = None
+_engine_pid: int | None = None
+_engine_lock = threading.Lock()
+_open_session: ContextVar[Session | None] = ContextVar("open_session", default=None)
+
+
+def configure(options: Options) -> None:
+    """Say which database this process uses. Connects to nothing yet."""
+    global _options  # noqa: PLW0603 (the process has one database)
+    dispose()
+    _options = options
+
+
+def dispose() -> None:
+    """Close this process's connections. The next transaction opens new ones."""
+    global _engine, _engine_pid
+    with _engine_lock:
+        if _engine is not None:
+            # A pool inherited through fork belongs to the parent: forget it, do not close it.
+            _engine.dispose(close=_engine_pid == os.getpid())
+        _engine, _engine_pid = None, None
+
+
+def engine() -> Engine:
+    """Return this process's engine, made on first use and never shared across a fork.
+
+    Raises:
+        NotConfigured: `configure` was not called.
+    """
+    global _engine, _engine_pid
+    if _options is None:
+        raise NotConfigured(NotConfigured.__doc__)
+    with _engine_lock:
+        if _engine is None or _engine_pid != os.getpid():
+            if _engine is not None:
+                _engine.dispose(close=False)
+            _engine, _engine_pid = _connect(_options), os.getpid()
+        return _engine
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """Open a session in one transaction: committed at the end of the block, undone on an error.
+
+    Functions given to `after_commit` run once the commit has succeeded.
+
+    Raises:
+        NestedTransaction: the caller is already inside a transaction.
+    """
+    if _open_session.get() is not None:
+        raise NestedTransaction(NestedTransaction.__doc__)
+    with Session(engine(), autoflush=False, expire_on_commit=False) as session:
+        token = _open_session.set(session)
+        try:
+            yield session
+            session.commit()
+        finally:
+            _open_session.reset(token)
+            session.rollback()
+    for action in session.info.get("after_commit", {}).values():
+        action()
+
+
+def in_transaction() -> bool:
+    """Tell whether the caller is inside `transaction()`: nothing may wait for a network there."""
+    return _open_session.get() is not None
+
+
+def after_commit(session: Session, name: str, action: Callable[[], None]) -> None:
+    """Run `action` once the session's transaction has committed; once per name."""
+    session.info.setdefault("after_commit", {})[name] = action
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether PostgreSQL undid a transaction that may simply be run again."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) in RETRYABLE_SQLSTATES
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether the database could not be reached, or went away in mid-transaction."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated or _sqlstate(error) in UNREACHABLE_SQLSTATES:
+        return True
+    # psycopg has no SQLSTATE for a connection that could not be made at all.
+    return isinstance(error, OperationalError) and _sqlstate(error) is None
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    state = getattr(error.orig, "sqlstate", None)
+    return state if isinstance(state, str) else None
+
+
+def _connect(options: Options) -> Engine:
+    timeouts = {
+        "lock_timeout": options.lock_timeout_ms,
+        "statement_timeout": options.statement_timeout_ms,
+        "idle_in_transaction_session_timeout": options.idle_timeout_ms,
+    }
+    return create_engine(
+        driver_url(options.url),
+        pool_size=options.pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "billing",
+            "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items())
+            + " -c timezone=UTC",
+        },
+    )
+
+
+def driver_url(url: str) -> URL:
+    """Return the URL with the psycopg 3 driver, whichever usual way it was written.
+
+    Args:
+        url: `postgresql://…`, `postgres://…` or `postgresql+psycopg://…`.
+
+    Raises:
+        ValueError: the URL names another kind of database.
+    """
+    parsed = make_url(url)
+    if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
+        raise ValueError(
+            f"DATABASE_URL starts with {parsed.drivername!r}; billing needs 'postgresql://…'"
+        )
+    return parsed.set(drivername="postgresql+psycopg")

@@ -1,0 +1,24 @@
+"""Alembic's entry: runs migrations on the connection it is handed."""
+
+from alembic import context
+from sqlalchemy import text
+
+from models import catalog, credit, inbox, invoice, outbox, subscription, tenant, usage
+from models.base import Base
+from models.migrations import MIGRATION_LOCK
+
+TABLES = (catalog, credit, inbox, invoice, outbox, subscription, tenant, usage)
+"""Imported so that the metadata is whole."""
+
+connection = context.config.attributes["connection"]
+# Ends with the transaction; a migration that can not get a lock in time fails instead of queueing
+# every other query behind it.
+connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+connection.execute(text("SET LOCAL statement_timeout = 0"))
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    transaction_per_migration=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,158 @@
+"""What happened, where it goes, and how each try ended."""
+
+import datetime as dt
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, metadata_column, one_of
+from models.rules.states import DeliveryState, EndpointState
+
+
+class SecretKind(StrEnum):
+    """How a secret signs: a shared key, or the private half of a key pair."""
+
+    hmac = "hmac"
+    ed25519 = "ed25519"
+
+
+class OutboxMessage(Base):
+    """Something that happened, as the bytes every subscriber gets. Never updated."""
+
+    __tablename__ = "outbox_messages"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    tenant_id: Mapped[str]
+    schema_version: Mapped[int] = mapped_column(SmallInteger)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    truncated: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class OutboxPending(Base):
+    """A message not yet fanned out to deliveries: a queue, so a late commit is never skipped."""
+
+    __tablename__ = "outbox_pending"
+
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("outbox_messages.id"), primary_key=True)
+
+
+class Endpoint(Base):
+    """Where events go: one tenant's (`tenant_id` set) or the operator's, which sees all tenants."""
+
+    __tablename__ = "endpoints"
+    __table_args__ = (
+        one_of("state", EndpointState),
+        CheckConstraint("length(url) <= 2048", name="url"),
+        CheckConstraint("cardinality(topics) >= 1", name="topics"),
+        CheckConstraint("tenant_id IS NOT NULL OR operator", name="owner"),
+        Index("ix_endpoints_tenant_id", "tenant_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenants.tenant_id"))
+    operator: Mapped[bool] = mapped_column(server_default=text("false"))
+    url: Mapped[str]
+    topics: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    description: Mapped[str | None]
+    headers: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    state: Mapped[str] = mapped_column(server_default=text("'enabled'"))
+    hold_until: Mapped[dt.datetime | None]
+    consecutive_failures: Mapped[int] = mapped_column(server_default=text("0"))
+    details: Mapped[dict[str, Any]] = metadata_column()
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class EndpointSecret(Base):
+    """A signing key of an endpoint, sealed under a master key."""
+
+    __tablename__ = "endpoint_secrets"
+    __table_args__ = (
+        one_of("kind", SecretKind),
+        Index("ix_endpoint_secrets_endpoint_id", "endpoint_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("endpoints.id"))
+    kind: Mapped[str] = mapped_column(server_default=text("'hmac'"))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[dt.datetime | None]
+
+
+class Delivery(Base):
+    """One message to one endpoint. Narrow on purpose: this is the table the sender works on."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        one_of("state", DeliveryState),
+        CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease_token"),
+        CheckConstraint("(state = 'sending') = (leased_until IS NOT NULL)", name="leased_until"),
+        Index("uq_deliveries_message_id_endpoint_id", "message_id", "endpoint_id", unique=True),
+        # What an endpoint has due, oldest first.
+        Index(
+            "ix_deliveries_due",
+            "endpoint_id",
+            "due_at",
+            "id",
+            postgresql_where=text("state = 'pending'"),
+        ),
+        # Leases whose holder died.
+        Index(
+            "ix_deliveries_leased",
+            "leased_until",
+            postgresql_where=text("state = 'sending'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("outbox_messages.id"))
+    endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("endpoints.id"))
+    state: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    attempt_count: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    due_at: Mapped[dt.datetime]
+    lease_token: Mapped[UUID | None]
+    leased_until: Mapped[dt.datetime | None]
+    completed_at: Mapped[dt.datetime | None]
+
+
+class DeliveryAttempt(Base):
+    """One HTTP try and how it ended. Partitioned by day, so that old days are dropped whole."""
+
+    __tablename__ = "delivery_attempts"
+    __table_args__ = (
+        Index("ix_delivery_attempts_delivery_id", "delivery_id"),
+        {"postgresql_partition_by": "RANGE (attempted_at)"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempted_at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    # No foreign key: an attempt outlives nothing, and its partition is dropped without a scan.
+    delivery_id: Mapped[int] = mapped_column(BigInteger)
+    endpoint_id: Mapped[UUID]
+    attempt_number: Mapped[int] = mapped_column(SmallInteger)
+    outcome: Mapped[str]
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    latency_ms: Mapped[int]
+    error: Mapped[str | None]
+    response_excerpt: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -1,0 +1,183 @@
+"""Answers already given, and messages that could not be taken."""
+
+import datetime as dt
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sqlalchemy import select, update
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.orm import Session
+
+from models.inbox import IdempotencyKey, RejectedMessage
+from models.rules.refusal import Refusal
+
+
+class IdempotencyConflict(Refusal):
+    """An idempotency key was used before for another request."""
+
+    code: ClassVar[str] = "idempotency.conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One mutating command: who asked for what under which key."""
+
+    tenant_id: str
+    operation: str
+    key: str
+    request_hash: bytes
+
+
+def find_answer(session: Session, call: Call, *, now: dt.datetime) -> dict[str, Any] | None:
+    """Claim a call's key, or return the answer the same call got before.
+
+    The key row is inserted in the caller's transaction: a concurrent call with the same key waits
+    here until this one commits (and then gets its answer) or rolls back (and then runs itself).
+
+    Raises:
+        IdempotencyConflict: the key was used for another request of this operation.
+    """
+    claimed = session.execute(
+        pg_insert(IdempotencyKey)
+        .values(
+            tenant_id=call.tenant_id,
+            operation=call.operation,
+            key=call.key,
+            request_hash=call.request_hash,
+            created_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(IdempotencyKey.key)
+    ).first()
+    if claimed is not None:
+        return None
+    row = session.execute(
+        select(IdempotencyKey.request_hash, IdempotencyKey.answer).where(*_is(call))
+    ).one()
+    if row.request_hash != call.request_hash:
+        raise IdempotencyConflict(
+            f"idempotency_key {call.key!r} was used before for another {call.operation} of "
+            f"tenant {call.tenant_id!r}; send the first request again unchanged, or use a new key",
+            field="idempotency_key",
+        )
+    answer: dict[str, Any] = row.answer
+    return answer
+
+
+def keep_answer(session: Session, call: Call, answer: dict[str, Any]) -> None:
+    """Store the answer beside the key that `find_answer` claimed in this transaction."""
+    session.execute(update(IdempotencyKey).where(*_is(call)).values(answer=answer))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A command, or one item of it, that could not be taken.
+
+    Args:
+        task: the task's name, such as "billing.record_usage".
+        payload: its keyword arguments as they came (any JSON, also what jsonb refuses).
+        code: a stable word for the cause.
+        errors: one mapping for each fault: `field`, `reason`, and `value` where it is short.
+    """
+
+    task: str
+    tenant_id: str | None
+    payload: Any
+    code: str
+    errors: Sequence[dict[str, Any]]
+    message_id: str | None = None
+
+
+def keep_rejections(
+    session: Session, rejections: Sequence[Rejection], *, now: dt.datetime
+) -> list[int]:
+    """Keep what could not be taken, and return its ids in the same order.
+
+    A payload that is already waiting gets its count raised instead of a second row.
+    """
+    if not rejections:
+        return []
+    unique = {_payload_hash(rejection): rejection for rejection in rejections}
+    # One order of keys in every transaction, so that two of them can not deadlock.
+    rows = [_row(rejection, digest, now) for digest, rejection in sorted(unique.items(), key=_key)]
+    statement = pg_insert(RejectedMessage).on_conflict_do_update(
+        index_elements=["task", "payload_hash"],
+        index_where=sql("state = 'open'"),
+        set_={"seen_count": RejectedMessage.seen_count + 1, "last_seen_at": now},
+    )
+    kept = session.execute(
+        statement.returning(RejectedMessage.payload_hash, RejectedMessage.id), rows
+    )
+    ids: dict[bytes, int] = {row.payload_hash: row.id for row in kept}
+    return [ids[_payload_hash(rejection)] for rejection in rejections]
+
+
+def hash_request(request: Any) -> bytes:
+    """Return the SHA-256 of a request's canonical JSON, 32 bytes."""
+    return hashlib.sha256(_canonical(request)).digest()
+
+
+def _is(call: Call) -> tuple[Any, ...]:
+    return (
+        IdempotencyKey.tenant_id == call.tenant_id,
+        IdempotencyKey.operation == call.operation,
+        IdempotencyKey.key == call.key,
+    )
+
+
+def _key(item: tuple[bytes, Rejection]) -> bytes:
+    return item[0]
+
+
+def _row(rejection: Rejection, digest: bytes, now: dt.datetime) -> dict[str, Any]:
+    return {
+        "task": rejection.task,
+        "tenant_id": _storable(rejection.tenant_id),
+        "payload": json.loads(_canonical(rejection.payload)),
+        "payload_hash": digest,
+        "code": rejection.code,
+        "errors": json.loads(_canonical(list(rejection.errors))),
+        "message_id": rejection.message_id,
+        "received_at": now,
+        "last_seen_at": now,
+    }
+
+
+def _payload_hash(rejection: Rejection) -> bytes:
+    return hash_request([rejection.task, rejection.payload])
+
+
+def _storable(text: str | None) -> str | None:
+    """A text column takes neither NUL nor lone surrogates; the payload beside it keeps them."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "replace").decode().replace("\x00", "?")[:64]
+
+
+def _canonical(value: Any) -> bytes:
+    """JSON in one fixed form: keys sorted, ASCII only (so that any string survives)."""
+    plain = json.dumps(
+        _without_nonfinite(value),
+        default=str,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=True,
+        allow_nan=False,
+    )
+    return plain.encode("ascii")
+
+
+def _without_nonfinite(value: Any) -> Any:
+    """NaN and infinity are not JSON: keep them as the words they were."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _without_nonfinite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nonfinite(item) for item in value]
+    return value

@@ -1,0 +1,71 @@
+"""Tenants: who is billed, and in which zone and currency."""
+
+import datetime as dt
+from typing import Any, ClassVar
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from models.rules.refusal import Refusal
+from models.tenant import Tenant
+
+
+class UnknownTenant(Refusal):
+    """Nobody by this tenant id has been introduced, and nothing of theirs was recorded."""
+
+    code: ClassVar[str] = "tenant.unknown"
+
+
+def get(session: Session, tenant_id: str) -> Tenant:
+    """Return a tenant.
+
+    Raises:
+        UnknownTenant: there is none by that id.
+    """
+    tenant = session.get(Tenant, tenant_id)
+    if tenant is None:
+        raise UnknownTenant(
+            f"tenant_id {tenant_id!r} is unknown; introduce it with billing.set_tenant or by a "
+            "usage event",
+            field="tenant_id",
+        )
+    return tenant
+
+
+def ensure(session: Session, tenant_id: str, *, now: dt.datetime) -> None:
+    """Create the tenant with defaults unless it exists."""
+    session.execute(
+        insert(Tenant)
+        .values(tenant_id=tenant_id, created_at=now, updated_at=now)
+        .on_conflict_do_nothing()
+    )
+
+
+def change(
+    session: Session,
+    tenant_id: str,
+    *,
+    now: dt.datetime,
+    name: str | None = None,
+    timezone: str | None = None,
+    currency: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> Tenant:
+    """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
+
+    The tenant is created if need be. Its row is locked until the transaction ends.
+    """
+    ensure(session, tenant_id, now=now)
+    tenant = session.scalars(
+        select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update()
+    ).one()
+    tenant.name = tenant.name if name is None else name
+    tenant.timezone = tenant.timezone if timezone is None else timezone
+    tenant.currency = tenant.currency if currency is None else currency
+    tenant.details = {**tenant.details, **(details or {})}
+    if session.is_modified(tenant):
+        tenant.version += 1
+        tenant.updated_at = now
+        session.flush()
+    return tenant

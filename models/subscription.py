@@ -1,0 +1,56 @@
+"""A tenant on a plan."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, metadata_column
+
+
+class Subscription(Base):
+    """A tenant on a plan from `effective_at` until `ended_at` (half-open; empty is open-ended).
+
+    `billed_until` is the end of the last period an invoice was made for, and `next_invoice_at`
+    the end of the first period without one: when it has passed, an invoice is due.
+    """
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity"),
+        CheckConstraint("effective_at < ended_at", name="effective"),
+        # A tenant is on one plan once at any instant.
+        ExcludeConstraint(
+            ("tenant_id", "="),
+            ("plan_key", "="),
+            (func.tstzrange(text("effective_at"), text("ended_at")), "&&"),
+            name="ex_subscriptions_one_of_a_plan_at_a_time",
+            using="gist",
+        ),
+        # The billing run finds what is due without reading the rest.
+        Index(
+            "ix_subscriptions_next_invoice_at",
+            "next_invoice_at",
+            postgresql_where=text("next_invoice_at IS NOT NULL"),
+        ),
+        Index("ix_subscriptions_tenant_id", "tenant_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    plan_key: Mapped[str] = mapped_column(ForeignKey("plans.plan_key"))
+    currency: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(server_default=text("1"))
+    effective_at: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]
+    anchored_on: Mapped[dt.date]
+    billed_until: Mapped[dt.datetime | None]
+    next_invoice_at: Mapped[dt.datetime | None]
+    details: Mapped[dict[str, Any]] = metadata_column()
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

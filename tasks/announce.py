@@ -1,0 +1,95 @@
+"""Say what happened: events written to the outbox by the transaction that made them true."""
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from celery import current_app
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from models import database
+from models.rules import ids
+from models.store import outbox
+from tasks import config
+from tasks.queues import Queue
+from webhooks import events
+
+SENDER = "billing.deliver_webhooks"
+
+KICK_INTERVAL = 0.1
+"""Seconds between two kicks of one process: a kick is a doorbell, one press is enough."""
+
+log = structlog.get_logger(__name__)
+_last_kick = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """An event of a tenant. `sequence` counts the events of the object it is about."""
+
+    event: events.Event
+    tenant_id: str
+    sequence: int
+
+
+def announce(
+    session: database.Session,
+    event: events.Event,
+    *,
+    tenant_id: str,
+    sequence: int,
+    now: dt.datetime,
+) -> str:
+    """Write one event to the outbox in the caller's transaction and return its id, "evt_…"."""
+    return announce_all(session, [Announcement(event, tenant_id, sequence)], now=now)[0]
+
+
+def announce_all(
+    session: database.Session, announcements: Sequence[Announcement], *, now: dt.datetime
+) -> list[str]:
+    """Write events to the outbox in the caller's transaction and return their ids in order.
+
+    The sender is rung after the commit; if that fails, beat rings it soon.
+    """
+    messages = [_message(announcement, now) for announcement in announcements]
+    outbox.add(session, messages, now=now)
+    if messages and config.current().kick:
+        database.after_commit(session, "kick sender", kick_sender)
+    return [ids.event_id(message.id) for message in messages]
+
+
+def kick_sender() -> None:
+    """Ring the sender. A lost ring costs nothing but the time until beat's next one."""
+    global _last_kick  # noqa: PLW0603 (one doorbell a process)
+    if time.monotonic() - _last_kick < KICK_INTERVAL:
+        return
+    _last_kick = time.monotonic()
+    try:
+        current_app.send_task(
+            SENDER, queue=Queue.webhooks, ignore_result=True, retry=False, expires=10
+        )
+    except (OperationalError, RedisError, OSError) as error:
+        log.warning("sender.kick_failed", reason=type(error).__name__)
+
+
+def _message(announcement: Announcement, now: dt.datetime) -> outbox.Message:
+    message_id = ids.uuid7(now)
+    body = events.serialise(
+        announcement.event,
+        message_id=ids.event_id(message_id),
+        tenant_id=announcement.tenant_id,
+        sequence=announcement.sequence,
+        timestamp=now,
+    )
+    return outbox.Message(
+        id=message_id,
+        type=announcement.event.topic,
+        tenant_id=announcement.tenant_id,
+        schema_version=announcement.event.schema_version,
+        sequence=announcement.sequence,
+        body=body.content,
+        truncated=body.truncated,
+    )

@@ -1,0 +1,212 @@
+"""The catalogue of events: one model a topic, and the bytes a subscriber gets.
+
+A topic's fields are only ever added to; anything else is a new `schema_version`.
+"""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+LARGEST_BODY = 256 * 1024
+"""Bytes. A larger event is stored thin: its envelope with `truncated: true` and no data."""
+
+CATALOGUE: dict[str, type["Event"]] = {}
+"""Every topic and the model of its data."""
+
+
+def _plain(value: Decimal) -> str:
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _utc(value: dt.datetime) -> str:
+    return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+Quantity = Annotated[Decimal, PlainSerializer(_plain, return_type=str, when_used="json")]
+"""A decimal string without exponent, such as "12.5"."""
+
+Instant = Annotated[dt.datetime, PlainSerializer(_utc, return_type=str, when_used="json")]
+"""UTC, ISO 8601 with a Z."""
+
+
+class Event(BaseModel):
+    """The data of one topic. A subclass names its topic and is in the catalogue from then on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    topic: ClassVar[str] = ""
+    schema_version: ClassVar[int] = 1
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Enter the topic into the catalogue."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if not cls.topic:  # a base of several topics
+            return
+        if cls.topic in CATALOGUE:
+            raise ValueError(f"topic {cls.topic!r} is in the catalogue twice")
+        CATALOGUE[cls.topic] = cls
+
+
+class UsageAggregated(Event):
+    """A day's total of a metric is new or has changed. `day_start` is local midnight."""
+
+    topic = "billing.usage_aggregated"
+
+    tenant_id: str
+    metric: str
+    day_start: Instant
+    total: Quantity
+
+
+class CreditsGranted(Event):
+    """A batch of credit was granted."""
+
+    topic = "billing.credits_granted"
+
+    tenant_id: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    balance: Quantity
+    expires_at: Instant | None
+    source: str
+
+
+class QuotaConsumed(Event):
+    """Credit was spent, once per call however many batches it touched."""
+
+    topic = "billing.quota_consumed"
+
+    tenant_id: str
+    product_key: str
+    amount: Quantity
+    balance: Quantity
+    idempotency_key: str
+
+
+class CreditsExpired(Event):
+    """What remained of a batch at its expiry is gone."""
+
+    topic = "billing.credits_expired"
+
+    tenant_id: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    balance: Quantity
+    expires_at: Instant
+
+
+class ProductDeactivated(Event):
+    """A tenant has nothing usable left of a product."""
+
+    topic = "billing.product_deactivated"
+
+    tenant_id: str
+    product_key: str
+    reason: Literal["expired", "exhausted", "revoked"]
+
+
+class SubscriptionSet(Event):
+    """A tenant was put on a plan, or the terms of it were changed."""
+
+    topic = "billing.subscription_set"
+
+    tenant_id: str
+    subscription_id: UUID
+    plan_key: str
+    quantity: Quantity
+    effective_at: Instant
+    ended_at: Instant | None
+
+
+class InvoiceEvent(Event):
+    """What every invoice event says. Amounts are minor units of the currency."""
+
+    tenant_id: str
+    invoice_id: UUID
+    period_start: Instant
+    period_end: Instant
+    currency: str
+    total_minor: int
+    line_count: int
+
+
+class InvoiceCreated(InvoiceEvent):
+    """An invoice was made for a closed period; it is still a draft."""
+
+    topic = "billing.invoice.created"
+
+
+class InvoiceUpdated(InvoiceEvent):
+    """A draft's amount changed because usage of its period arrived late."""
+
+    topic = "billing.invoice.updated"
+
+
+class InvoiceFinalized(InvoiceEvent):
+    """An invoice got its number and will not change any more."""
+
+    topic = "billing.invoice.finalized"
+
+    number: str
+
+
+class EndpointDisabled(Event):
+    """An endpoint is sent nothing more until an operator enables it; its events are held."""
+
+    topic = "billing.endpoint.disabled"
+
+    endpoint_id: UUID
+    reason: str
+
+
+class Ping(Event):
+    """A test event, sent to one endpoint on request."""
+
+    topic = "billing.ping"
+
+    endpoint_id: UUID
+
+
+class Body(BaseModel):
+    """The bytes of one event and whether they had to be stored thin."""
+
+    model_config = ConfigDict(frozen=True)
+
+    content: bytes
+    truncated: bool
+
+
+def serialise(
+    event: Event, *, message_id: str, tenant_id: str, sequence: int, timestamp: dt.datetime
+) -> Body:
+    """Return an event as the compact UTF-8 JSON that is signed, stored and sent.
+
+    Args:
+        event: a model of the catalogue.
+        message_id: "evt_…", the `webhook-id` for every endpoint, retry and replay.
+        tenant_id: whose event it is.
+        sequence: counts the events of one object, so that a receiver can tell stale from new.
+        timestamp: when it happened, aware.
+    """
+    envelope = {
+        "id": message_id,
+        "type": event.topic,
+        "timestamp": _utc(timestamp),
+        "tenant_id": tenant_id,
+        "schema_version": event.schema_version,
+        "sequence": sequence,
+        "data": event.model_dump(mode="json"),
+    }
+    content = orjson.dumps(envelope)
+    if len(content) <= LARGEST_BODY:
+        return Body(content=content, truncated=False)
+    thin = orjson.dumps({**envelope, "data": {}, "truncated": True})
+    return Body(content=thin, truncated=True)

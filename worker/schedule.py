@@ -1,0 +1,27 @@
+"""Beat's timetable. An entry only says "look": what is due is found in the database.
+
+A tick that is missed is caught up by the next one, and a tick that comes twice finds nothing to do.
+"""
+
+from typing import Any
+
+from celery.schedules import crontab
+
+
+def _entry(task: str, schedule: Any, *, expires: float) -> dict[str, Any]:
+    """One entry; its message is dropped unread when the next tick has come anyway."""
+    return {"task": task, "schedule": schedule, "options": {"expires": expires}}
+
+
+TIMETABLE: dict[str, dict[str, Any]] = {
+    "roll up touched days": _entry("billing.aggregate_usage", 10.0, expires=60),
+    "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
+    "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
+    "invoice closed periods": _entry(
+        "billing.generate_invoices", crontab(minute="*/10"), expires=3000
+    ),
+    "finalize invoices": _entry(
+        "billing.finalize_invoices", crontab(minute="5-55/10"), expires=3000
+    ),
+    "prepare partitions": _entry("billing.prepare_partitions", crontab(minute="20"), expires=3000),
+}
