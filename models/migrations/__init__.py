@@ -15,7 +15,7 @@ MIGRATION_LOCK = 0x62696C6C
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the database to a revision; a second process that tries waits for the first."""
     with engine.begin() as connection:
-        config = _config()
+        config = configuration()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
@@ -28,13 +28,14 @@ def current(engine: Engine) -> str | None:
 
 def head() -> str:
     """Return the revision this program was written for."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    revision = ScriptDirectory.from_config(configuration()).get_current_head()
     if revision is None:
         raise LookupError("no migrations were found beside models/migrations/__init__.py")
     return revision
 
 
-def _config() -> Config:
+def configuration() -> Config:
+    """Return how Alembic finds our migrations."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     return config

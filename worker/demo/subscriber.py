@@ -1,0 +1,123 @@
+"""The demo's subscriber: an HTTP server of its own that believes nothing it is sent.
+
+Run as a process. It verifies each delivery with the `standardwebhooks` package, which shares no
+code with the sender, and deduplicates by `webhook-id`. It speaks with the demo over its standard
+input and output, one JSON object a line:
+
+    out  {"port": 41234}
+    in   {"path": "/acme", "secret": "whsec_…"}       a new endpoint's secret
+    in   {"report": true}
+    out  {"requests": 10, "verified": 10, "repeated": 0, "refused": 0, "ids": 10, "topics": {…}}
+
+It ends when its standard input closes.
+"""
+
+import json
+import sys
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from standardwebhooks import Webhook, WebhookVerificationError
+
+LARGEST_BODY = 1024 * 1024
+"""Bytes. Far above what the sender sends."""
+
+
+class Books:
+    """What has arrived, under one lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._verifiers: dict[str, Webhook] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._counts: Counter[str] = Counter()
+        self._topics: Counter[str] = Counter()
+
+    def trust(self, path: str, secret: str) -> None:
+        """Expect deliveries at `path` to be signed with `secret`."""
+        with self._lock:
+            self._verifiers[path] = Webhook(secret)
+
+    def receive(self, path: str, headers: dict[str, str], body: bytes) -> bool:
+        """Verify and count one delivery; tell whether it was genuine."""
+        with self._lock:
+            verifier = self._verifiers.get(path)
+        genuine = verifier is not None and _verifies(verifier, body, headers)
+        with self._lock:
+            self._counts["requests"] += 1
+            if not genuine:
+                self._counts["refused"] += 1
+                return False
+            self._counts["verified"] += 1
+            delivery = (path, headers["webhook-id"])
+            if delivery in self._seen:
+                self._counts["repeated"] += 1
+            else:
+                self._seen.add(delivery)
+                self._topics[json.loads(body)["type"]] += 1
+        return True
+
+    def report(self) -> dict[str, Any]:
+        """Return what has arrived so far."""
+        with self._lock:
+            counts = {
+                name: self._counts[name] for name in ("requests", "verified", "repeated", "refused")
+            }
+            return {**counts, "ids": len(self._seen), "topics": dict(sorted(self._topics.items()))}
+
+
+def _verifies(verifier: Webhook, body: bytes, headers: dict[str, str]) -> bool:
+    try:
+        verifier.verify(body, headers)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+def _handler(books: Books) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:  # noqa: N802 (http.server's name)
+            length = int(self.headers.get("content-length", "0"))
+            if length > LARGEST_BODY:
+                self.send_error(413)
+                return
+            body = self.rfile.read(length)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.send_response(204 if books.receive(self.path, headers, body) else 401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: the report says it."""
+
+    return Handler
+
+
+def main() -> None:
+    """Serve on a free loopback port until standard input closes."""
+    books = Books()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(books))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    _say({"port": server.server_port})
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "secret" in message:
+            books.trust(message["path"], message["secret"])
+            _say({"trusted": message["path"]})
+        else:
+            _say(books.report())
+    server.shutdown()
+
+
+def _say(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
