@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Final
 
 MAX_DIGITS: Final = 1_000
-"""Digits an amount may have on either side of its point: far beyond money, short of a denial of service."""
+"""Digits an amount may have on either side of its point: beyond any money, yet cheap to compute."""
 
 _EXACT: Final = Context(
     prec=4 * MAX_DIGITS, traps=[InvalidOperation, DivisionByZero, Overflow, Inexact]
@@ -62,7 +62,7 @@ def minor_unit(currency: str) -> int:
 
 
 class AmountOutOfRange(ValueError):
-    """The amount is not a finite number of at most MAX_DIGITS digits on either side of its point."""
+    """The amount is not finite, or too long: MAX_DIGITS on either side of its point."""
 
     def __init__(self, amount: Decimal) -> None:
         super().__init__(
@@ -81,13 +81,16 @@ def to_minor(amount: Decimal, currency: str) -> int:
 
 
 def from_minor(minor: int, currency: str) -> Decimal:
-    """`minor` units as an amount with all the decimals of `currency`: 1230 EUR is Decimal("12.30")."""
+    """`minor` units as an amount with all decimals of `currency`: 1230 of EUR is Decimal("12.30").
+
+    Raises UnknownCurrency.
+    """
     digits = tuple(int(digit) for digit in str(abs(minor)))
     return Decimal((int(minor < 0), digits, -minor_unit(currency)))
 
 
 def format_minor(minor: int, currency: str) -> str:
-    """For people: thousands grouped, the currency's own decimals, the code last ("1,234.50 EUR")."""
+    """`minor` units for people: "1,234.50 EUR", "1,235 JPY". Raises UnknownCurrency."""
     return f"{from_minor(minor, currency):,f} {currency}"
 
 

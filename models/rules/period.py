@@ -75,9 +75,9 @@ def local_midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def local_day(at: datetime, zone: ZoneInfo) -> date:
-    """The day whose bounds hold the instant `at`: local_midnight(day) <= at < local_midnight(day + 1).
+    """The day that holds the instant `at`: local_midnight(day) <= at < local_midnight(day + 1).
 
-    By instants, not by the wall clock, which shows yesterday's date again where clocks go back
+    Told by instants, not by the wall clock, which shows yesterday's date again where clocks go back
     across midnight (America/St_Johns until 2011, at 00:01). Raises NaiveInstant.
     """
     at = _utc(at)
@@ -101,7 +101,8 @@ class EmptyPeriod(ValueError):
 
     def __init__(self, start: datetime, end: datetime) -> None:
         super().__init__(
-            f"period [{start.isoformat()}, {end.isoformat()}) is empty: its end must be after its start"
+            f"period [{start.isoformat()}, {end.isoformat()}) is empty: its end must be after its "
+            "start"
         )
 
 
@@ -213,14 +214,13 @@ def expiry(at: datetime, *, unit: ExpiryUnit, count: int, zone: ZoneInfo) -> dat
     Hours are counted by the clock that never jumps. Days, months and years keep the local time of
     day, months and years clamped to the end of the month; a local time that comes twice is its
     first, one the clocks jump over is moved on by the jump. `forever` does not look at `count`.
-    Raises ExpiryOutOfRange.
+    Raises ExpiryOutOfRange, NaiveInstant.
     """
-    if unit is ExpiryUnit.forever:
-        return None
-    if count < 1:
+    at = _utc(at)
+    if count < 1 and unit is not ExpiryUnit.forever:
         raise ExpiryOutOfRange(count, unit)
     try:
-        return _expiry(_utc(at), unit, count, zone)
+        return _expiry(at, unit, count, zone)
     except (ValueError, OverflowError):
         raise ExpiryOutOfRange(count, unit) from None
 

@@ -47,7 +47,7 @@ def by_days(*, used: Period, full: Period, zone: ZoneInfo) -> Fraction:
 
 
 def by_seconds(*, used: Period, full: Period) -> Fraction:
-    """`used` as a share of `full` in elapsed time, kept to the microsecond. Raises OutsidePeriod."""
+    """`used` as a share of `full` in elapsed time, to the microsecond. Raises OutsidePeriod."""
     _check_inside(used, full)
     return Fraction(
         (used.end - used.start) // _MICROSECOND, (full.end - full.start) // _MICROSECOND
