@@ -390,6 +390,21 @@ class TestAsRoot:
         trap.symlink_to("/usr")
         assert not local_home._is_ours_alone(trap)
 
+    def test_a_link_planted_for_root_is_not_followed(self, tmp_path: Path) -> None:
+        precious = tmp_path / "precious"
+        precious.mkdir()
+        folder = tmp_path / "servers"
+        folder.mkdir()
+        (folder / "data").symlink_to(precious)
+        local.clear(folder)
+        assert precious.is_dir()
+        (folder / "data").symlink_to(precious)
+        try:
+            assert local_home.prepare(folder).data != precious
+        finally:
+            local.clear(folder)
+        assert list(precious.iterdir()) == []
+
     def test_data_of_a_removed_folder_does_not_come_back(self, tmp_path: Path) -> None:
         folder = tmp_path / "servers"
         try:
