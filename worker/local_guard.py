@@ -34,13 +34,15 @@ STRAGGLER_SECONDS = 1.0
 class AlreadyRunning(RuntimeError):
     """Another live process holds the folder.
 
-    `folder` and `pid` name both.
+    `folder` and `pid` name both; `pid` is 0 when the holder died and a child of it lives on with
+    the lock.
     """
 
     def __init__(self, folder: Path, pid: int) -> None:
+        who = f"process {pid}" if pid else "a child of a process that died"
         super().__init__(
-            f"the embedded servers of {folder} are held by process {pid}: use them through "
-            f"find(), stop that process first, or choose another folder"
+            f"the embedded servers of {folder} are held by {who}: stop that process first, use "
+            f"its servers, or choose another folder"
         )
         self.folder = folder
         self.pid = pid
@@ -144,6 +146,8 @@ def write_private(path: Path, text: str) -> None:
     descriptor = os.open(building, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     building.replace(path)
 
 
@@ -170,8 +174,10 @@ def _lock(descriptor: int, folder: Path) -> None:
         except BlockingIOError as error:
             text = os.pread(descriptor, 32, 0).decode()
             pid = int(text) if text.isdigit() else 0
-            if (pid and _is_alive(pid)) or time.monotonic() > deadline:
+            if pid and _is_alive(pid):
                 raise AlreadyRunning(folder, pid) from error
+            if time.monotonic() > deadline:
+                raise AlreadyRunning(folder, 0) from error
             time.sleep(POLL_SECONDS)
         else:
             return

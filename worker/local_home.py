@@ -1,5 +1,6 @@
 """Where embedded servers live: the account they run as, the binaries and the data it can reach."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -92,7 +93,8 @@ def clear(folder: Path) -> None:
     """Remove the data of the servers of `folder`, wherever it lives."""
     link = folder / local_guard.DATA
     if link.is_symlink():
-        shutil.rmtree(link.readlink(), ignore_errors=True)
+        if _is_trusted(link):
+            shutil.rmtree(link.readlink(), ignore_errors=True)
         link.unlink()
     elif link.exists():
         shutil.rmtree(link)
@@ -110,18 +112,19 @@ def make(path: Path, account: Account) -> Path:
 def _account(folder: Path) -> Account:
     if os.geteuid() != 0:
         return Account()
-    owner = folder.stat()
-    if owner.st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid, [])
+    with contextlib.suppress(KeyError):  # initdb refuses an account without a name
+        owner = pwd.getpwuid(folder.stat().st_uid)
+        if owner.pw_uid != 0:
+            return Account(owner.pw_uid, owner.pw_gid, [])
     nobody = pwd.getpwnam("nobody")
     return Account(nobody.pw_uid, nobody.pw_gid, [])
 
 
 def _data(folder: Path, account: Account) -> Path:
     place = folder / local_guard.DATA
-    if place.is_dir():
+    if place.is_dir() and _is_trusted(place):
         return place.resolve()
-    place.unlink(missing_ok=True)  # a link whose target the system has swept away
+    place.unlink(missing_ok=True)  # a link of somebody else's, or to what the system swept away
     if _allows(account, ["test", "-x", str(folder)]):
         place.mkdir()
         return place
@@ -132,6 +135,14 @@ def _data(folder: Path, account: Account) -> Path:
     _make_passable(refuge)
     place.symlink_to(refuge)
     return refuge
+
+
+def _is_trusted(place: Path) -> bool:
+    # As root we may work in a folder of somebody else, who could have linked it to anywhere.
+    if os.geteuid() != 0 or not place.is_symlink():
+        return True
+    refuge = place.readlink().parent
+    return refuge.name == REFUGE and _is_ours_alone(refuge)
 
 
 def _install(folder: Path, package: str, program: str, account: Account) -> Path:

@@ -28,9 +28,9 @@ def running(folder: Path, home: local_home.Home, *, fsync: bool) -> Iterator[str
             str(home.postgres / "postgres"),
             "-D",
             str(data),
-            *_postgres_settings(port, fsync=fsync),
+            *_settings(port, fsync=fsync),
         ],
-        is_ready=lambda pid, _: _postgres_is_ready(data, pid),
+        is_ready=lambda pid, _: _is_ready(data, pid),
     )
     with local_process.serving(plan, home.account, log) as port:
         yield f"postgresql+psycopg://{NAME}:{password}@{local_process.HOST}:{port}/{NAME}"
@@ -45,17 +45,18 @@ def _create_database(folder: Path, home: local_home.Home, log: Path, *, fsync: b
     password = secrets.token_urlsafe(24)
     if data.is_dir():  # the password alone was lost
         _set_up(data, home, log, [_password_statement(password)])
-    else:
-        _initialise(data, home, log, password, fsync=fsync)
+        local_guard.write_private(secret, password)
+        return password
+    building = _initialise(home, log, password, fsync=fsync)
+    # The cluster gets its name last: cut short before that, the next start begins anew, and no
+    # older password lies beside a newer cluster.
     local_guard.write_private(secret, password)
+    building.rename(data)
     return password
 
 
-def _initialise(
-    data: Path, home: local_home.Home, log: Path, password: str, *, fsync: bool
-) -> None:
-    # Built under another name and renamed when complete, so that a start cut short leaves nothing
-    # that looks like a cluster.
+def _initialise(home: local_home.Home, log: Path, password: str, *, fsync: bool) -> Path:
+    """Make a cluster with the database and the password, under a name that nobody starts."""
     for abandoned in home.data.glob("building-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     building = local_home.make(home.data / f"building-{secrets.token_hex(4)}", home.account)
@@ -72,8 +73,15 @@ def _initialise(
         *([] if fsync else ["--no-sync"]),
     ]
     local_process.run(command, home.account, log, "")
-    _set_up(building, home, log, [_password_statement(password), f"CREATE DATABASE {NAME};"])
-    building.rename(data)
+    statements = [
+        f"CREATE DATABASE {NAME};",
+        # No DETAIL of a session's errors in the log: it quotes rows, and with them payloads. For
+        # the role and not the server, whose own DETAIL tells why it does not start.
+        f"ALTER ROLE {NAME} SET log_error_verbosity = 'terse';",
+        _password_statement(password),
+    ]
+    _set_up(building, home, log, statements)
+    return building
 
 
 def _password_statement(password: str) -> str:
@@ -97,11 +105,11 @@ def _set_up(data: Path, home: local_home.Home, log: Path, statements: list[str])
     )
 
 
-def _postgres_settings(port: int, *, fsync: bool) -> list[str]:
+def _settings(port: int, *, fsync: bool) -> list[str]:
     # Loopback TCP and no Unix socket: a socket's path is limited to 107 bytes, which a data folder
     # easily exceeds, and every client speaks TCP. So that other users of the machine stay out, the
     # login needs a password (SCRAM), which lies in files only we can read.
-    settings = {
+    settings: dict[str, str | int] = {
         "listen_addresses": local_process.HOST,
         "port": port,
         "unix_socket_directories": "",
@@ -114,8 +122,6 @@ def _postgres_settings(port: int, *, fsync: bool) -> list[str]:
         "full_page_writes": "on" if fsync else "off",
         "timezone": "UTC",
         "log_timezone": "UTC",
-        # Without the DETAIL of an error, which quotes rows and with them payloads.
-        "log_error_verbosity": "terse",
     }
     return _as_options(settings)
 
@@ -124,7 +130,7 @@ def _as_options(settings: dict[str, str | int]) -> list[str]:
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
-def _postgres_is_ready(data: Path, pid: int) -> bool:
+def _is_ready(data: Path, pid: int) -> bool:
     # What `pg_ctl --wait` looks at: PostgreSQL itself writes its state into the eighth line, and
     # the first one tells that it is the server we started and not one that died.
     try:

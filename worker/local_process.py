@@ -30,7 +30,9 @@ class ServerFailed(RuntimeError):
 
     def __init__(self, name: str, log: Path, said: str) -> None:
         lines = "\n".join(said.splitlines()[-LOG_LINES:])
-        super().__init__(f"{name} did not start; the end of its log {log}:\n{lines}")
+        super().__init__(
+            f"{name} did not start (limit {START_SECONDS:g} s); the end of its log {log}:\n{lines}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Plan:
 
     kind: local_guard.Kind
     command: Callable[[int], list[str]]
+    """For a port."""
     is_ready: Callable[[int, int], bool]
     """Of a pid and a port."""
 
@@ -54,6 +57,7 @@ def serving(plan: Plan, account: local_home.Account, log: Path) -> Iterator[int]
 
 
 def run(command: list[str], account: local_home.Account, log: Path, text: str) -> None:
+    """Run a program that prepares a server, with `text` as its input. Raises ServerFailed."""
     answer = subprocess.run(
         command,
         input=text,
@@ -68,6 +72,7 @@ def run(command: list[str], account: local_home.Account, log: Path, text: str) -
         extra_groups=account.groups,
         start_new_session=True,
     )
+    _roll(log)
     with log.open("a") as file:
         file.write(answer.stdout)
     if answer.returncode != 0:
@@ -148,7 +153,7 @@ def _environment() -> dict[str, str]:
 
 
 def _roll(log: Path) -> None:
-    log.touch()
-    if log.stat().st_size > LOG_BYTES:
+    """Make the log, private because servers quote failed statements; set a long one aside."""
+    if log.exists() and log.stat().st_size > LOG_BYTES:
         log.rename(log.with_name(f"{log.name}.1"))
-        log.touch()
+    log.touch(mode=0o600)

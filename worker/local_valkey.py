@@ -19,14 +19,14 @@ def running(folder: Path, home: local_home.Home, *, fsync: bool) -> Iterator[str
     data = local_home.make(home.data / local_guard.VALKEY.name, home.account)
     plan = local_process.Plan(
         kind=local_guard.VALKEY,
-        command=lambda port: [str(home.valkey), *_valkey_settings(data, port, fsync=fsync)],
-        is_ready=_valkey_is_ready,
+        command=lambda port: [str(home.valkey), *_settings(data, port, fsync=fsync)],
+        is_ready=_is_ready,
     )
     with local_process.serving(plan, home.account, folder / LOG) as port:
         yield f"redis://{local_process.HOST}:{port}/0"
 
 
-def _valkey_settings(data: Path, port: int, *, fsync: bool) -> list[str]:
+def _settings(data: Path, port: int, *, fsync: bool) -> list[str]:
     settings = {
         "bind": local_process.HOST,
         "port": str(port),
@@ -43,7 +43,7 @@ def _valkey_settings(data: Path, port: int, *, fsync: bool) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
 
-def _valkey_is_ready(pid: int, port: int) -> bool:
+def _is_ready(pid: int, port: int) -> bool:
     # PONG comes once the append-only file is loaded; the pid tells that it is ours and not
     # a server that took the port in between.
     wanted = f"process_id:{pid}\r\n".encode()
