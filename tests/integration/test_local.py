@@ -15,7 +15,8 @@ import psycopg
 import pytest
 import redis
 
-from worker import local, local_guard, local_home, local_process
+from worker import local
+from worker.local import guard, homes, process
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +82,7 @@ def holding_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 def server_pids(folder: Path) -> dict[str, int]:
     data = (folder / "data").resolve()
-    found = {kind.name: local_guard.find_server(kind, data) for kind in local_guard.KINDS}
+    found = {kind.name: guard.find_server(kind, data) for kind in guard.KINDS}
     return {name: pid for name, pid in found.items() if pid is not None}
 
 
@@ -90,7 +91,7 @@ def watcher_of(folder: Path) -> int:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0")
-            if os.fsencode(local_guard.__file__) in words and os.fsencode(folder) in words:
+            if os.fsencode(guard.__file__) in words and os.fsencode(folder) in words:
                 return int(entry.name)
     raise AssertionError(f"no watcher of {folder}")
 
@@ -296,11 +297,11 @@ def test_a_strangers_pid_in_a_pid_file_is_neither_signalled_nor_in_the_way(folde
 
 
 def test_a_taken_port_is_no_obstacle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choose = local_process._free_port
+    choose = process._free_port
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         taken = squatter.getsockname()[1]
         ports = [taken]
-        monkeypatch.setattr(local_process, "_free_port", lambda: ports.pop() if ports else choose())
+        monkeypatch.setattr(process, "_free_port", lambda: ports.pop() if ports else choose())
         with local.running(folder, fsync=False) as servers:
             assert value(servers, "SELECT 1") == 1
             assert f":{taken}/" not in servers.database_url
@@ -355,17 +356,17 @@ class TestAsRoot:
     def test_binaries_nobody_can_reach_are_copied_whole(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        reachable = local_home._allows
+        reachable = homes._allows
 
-        def as_if_private(account: local_home.Account, command: list[str]) -> bool:
+        def as_if_private(account: homes.Account, command: list[str]) -> bool:
             inside = Path(command[0]).is_relative_to(site)
             return not inside and reachable(account, command)
 
         site = Path(psycopg.__file__).parents[1]
-        monkeypatch.setattr(local_home, "_allows", as_if_private)
+        monkeypatch.setattr(homes, "_allows", as_if_private)
         folder = tmp_path / "servers"
         folder.mkdir()
-        home = local_home.prepare(folder)
+        home = homes.prepare(folder)
         try:
             assert not home.postgres.is_relative_to(site)
             with local.running(folder, fsync=False) as servers:
@@ -374,21 +375,21 @@ class TestAsRoot:
                     connection.execute("CREATE EXTENSION pg_trgm")
         finally:
             local.clear(folder)
-        assert local_home.prepare(folder).valkey == home.valkey
-        local_home.clear(folder)
+        assert homes.prepare(folder).valkey == home.valkey
+        homes.clear(folder)
 
     def test_a_folder_made_by_somebody_else_is_not_trusted(self, tmp_path: Path) -> None:
-        trap = tmp_path / local_home.REFUGE
+        trap = tmp_path / homes.REFUGE
         trap.mkdir()
-        assert local_home._is_ours_alone(trap)
+        assert homes._is_ours_alone(trap)
         trap.chmod(0o777)
-        assert not local_home._is_ours_alone(trap)
+        assert not homes._is_ours_alone(trap)
         trap.chmod(0o755)
         os.chown(trap, 65534, 65534)
-        assert not local_home._is_ours_alone(trap)
+        assert not homes._is_ours_alone(trap)
         trap.rmdir()
         trap.symlink_to("/usr")
-        assert not local_home._is_ours_alone(trap)
+        assert not homes._is_ours_alone(trap)
 
     def test_a_link_planted_for_root_is_not_followed(self, tmp_path: Path) -> None:
         precious = tmp_path / "precious"
@@ -400,7 +401,7 @@ class TestAsRoot:
         assert precious.is_dir()
         (folder / "data").symlink_to(precious)
         try:
-            assert local_home.prepare(folder).data != precious
+            assert homes.prepare(folder).data != precious
         finally:
             local.clear(folder)
         assert list(precious.iterdir()) == []

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker import local_guard
+from worker.local import guard
 
 REFUGE = "billing-local"
 PROGRAMS = {
@@ -91,7 +91,7 @@ def prepare(folder: Path) -> Home:
 
 def clear(folder: Path) -> None:
     """Remove the data of the servers of `folder`, wherever it lives."""
-    link = folder / local_guard.DATA
+    link = folder / guard.DATA
     if link.is_symlink():
         if _is_trusted(link):
             shutil.rmtree(link.readlink(), ignore_errors=True)
@@ -121,7 +121,7 @@ def _account(folder: Path) -> Account:
 
 
 def _data(folder: Path, account: Account) -> Path:
-    place = folder / local_guard.DATA
+    place = folder / guard.DATA
     if place.is_dir() and _is_trusted(place):
         return place.resolve()
     place.unlink(missing_ok=True)  # a link of somebody else's, or to what the system swept away
@@ -130,7 +130,7 @@ def _data(folder: Path, account: Account) -> Path:
         return place
     refuge = _refuge(folder, account) / f"data-{_digest(folder)}"
     # No link leads here any more: what lies there belonged to a folder that was removed.
-    local_guard.end_leftovers(refuge)
+    guard.end_leftovers(refuge)
     shutil.rmtree(refuge, ignore_errors=True)
     _make_passable(refuge)
     place.symlink_to(refuge)

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker import local_guard, local_home, local_process
+from worker.local import guard, homes, process
 
 LOG = "valkey.log"
 FILES = (LOG, f"{LOG}.1")
@@ -14,25 +14,25 @@ PING_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def running(folder: Path, home: local_home.Home, *, fsync: bool) -> Iterator[str]:
+def running(folder: Path, home: homes.Home, *, fsync: bool) -> Iterator[str]:
     """Run Valkey; yields its redis:// URL. Raises ServerFailed."""
-    data = local_home.make(home.data / local_guard.VALKEY.name, home.account)
-    plan = local_process.Plan(
-        kind=local_guard.VALKEY,
+    data = homes.make(home.data / guard.VALKEY.name, home.account)
+    plan = process.Plan(
+        kind=guard.VALKEY,
         command=lambda port: [str(home.valkey), *_settings(data, port, fsync=fsync)],
         is_ready=_is_ready,
     )
-    with local_process.serving(plan, home.account, folder / LOG) as port:
-        yield f"redis://{local_process.HOST}:{port}/0"
+    with process.serving(plan, home.account, folder / LOG) as port:
+        yield f"redis://{process.HOST}:{port}/0"
 
 
 def _settings(data: Path, port: int, *, fsync: bool) -> list[str]:
     settings = {
-        "bind": local_process.HOST,
+        "bind": process.HOST,
         "port": str(port),
         "protected-mode": "yes",
         "dir": str(data),
-        "pidfile": str(data / local_guard.VALKEY.pid_file),
+        "pidfile": str(data / guard.VALKEY.pid_file),
         "appendonly": "yes",
         "appendfsync": "everysec" if fsync else "no",
         "save": "",
@@ -49,7 +49,7 @@ def _is_ready(pid: int, port: int) -> bool:
     wanted = f"process_id:{pid}\r\n".encode()
     answer = b""
     try:
-        with socket.create_connection((local_process.HOST, port), PING_SECONDS) as connection:
+        with socket.create_connection((process.HOST, port), PING_SECONDS) as connection:
             connection.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
             while chunk := connection.recv(4096):
                 answer += chunk

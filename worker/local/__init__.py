@@ -1,10 +1,10 @@
 """PostgreSQL and a Redis-compatible server out of wheels: no Docker, no system package, no setup.
 
 `running` starts both on loopback, with data that persists in a folder, and stops them with us. They
-are gone after our death by `kill -9` too: a watcher (`worker.local_guard`) ends them, and should it
+are gone after our death by `kill -9` too: a watcher (`worker.local.guard`) ends them, and should it
 be killed as well, the next start does.
 
-Below the folder: `data` (a link as root, see `worker.local_home`), `postgres.log`, `valkey.log`,
+Below the folder: `data` (a link as root, see `worker.local.homes`), `postgres.log`, `valkey.log`,
 `password` (of the database, readable by us alone), `lock` (who holds the folder) and, while the
 servers run, `servers.json`.
 """
@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker import local_guard, local_home, local_postgres, local_valkey
-from worker.local_guard import AlreadyRunning
-from worker.local_home import NoSafeFolder, NotInstalled
-from worker.local_process import ServerFailed
+from worker.local import guard, homes, postgres, valkey
+from worker.local.guard import AlreadyRunning
+from worker.local.homes import NoSafeFolder, NotInstalled
+from worker.local.process import ServerFailed
 
 __all__ = [
     "AlreadyRunning",
@@ -58,12 +58,12 @@ def running(folder: Path, *, fsync: bool = True) -> Iterator[Servers]:
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    with local_guard.holding(folder) as descriptor, _watched(folder, descriptor):
-        home = local_home.prepare(folder)
-        local_guard.end_leftovers(home.data)
+    with guard.holding(folder) as descriptor, _watched(folder, descriptor):
+        home = homes.prepare(folder)
+        guard.end_leftovers(home.data)
         with (
-            local_postgres.running(folder, home, fsync=fsync) as database_url,
-            local_valkey.running(folder, home, fsync=fsync) as broker_url,
+            postgres.running(folder, home, fsync=fsync) as database_url,
+            valkey.running(folder, home, fsync=fsync) as broker_url,
             _announced(folder, Servers(database_url=database_url, broker_url=broker_url)) as found,
         ):
             yield found
@@ -75,13 +75,13 @@ def find(folder: Path) -> Servers | None:
     Raises PermissionError when they are another user's.
     """
     folder = folder.resolve()
-    data = (folder / local_guard.DATA).resolve()
-    if local_guard.holder(folder) is None:
+    data = (folder / guard.DATA).resolve()
+    if guard.holder(folder) is None:
         return None
-    if any(local_guard.find_server(kind, data) is None for kind in local_guard.KINDS):
+    if any(guard.find_server(kind, data) is None for kind in guard.KINDS):
         return None
     try:
-        stored = json.loads((folder / local_guard.STATE).read_text())
+        stored = json.loads((folder / guard.STATE).read_text())
     except FileNotFoundError:
         return None
     return Servers(database_url=stored["database_url"], broker_url=stored["broker_url"])
@@ -95,19 +95,19 @@ def clear(folder: Path) -> None:
     folder = folder.resolve()
     if not folder.is_dir():
         return
-    with local_guard.holding(folder):
-        local_guard.end_leftovers((folder / local_guard.DATA).resolve())
-        local_home.clear(folder)
+    with guard.holding(folder):
+        guard.end_leftovers((folder / guard.DATA).resolve())
+        homes.clear(folder)
         # The lock stays: were it removed, two processes could each hold one of the same name.
-        for name in (*local_postgres.FILES, *local_valkey.FILES, local_guard.STATE):
+        for name in (*postgres.FILES, *valkey.FILES, guard.STATE):
             (folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _announced(folder: Path, servers: Servers) -> Iterator[Servers]:
-    state = folder / local_guard.STATE
+    state = folder / guard.STATE
     urls = {"database_url": servers.database_url, "broker_url": servers.broker_url}
-    local_guard.write_private(state, json.dumps(urls))
+    guard.write_private(state, json.dumps(urls))
     try:
         yield servers
     finally:
@@ -120,7 +120,7 @@ def _watched(folder: Path, descriptor: int) -> Iterator[None]:
     # By path and isolated (-I -S): as a module it would import the whole worker, and beside
     # `worker/celery.py` on the search path nothing finds Celery any more.
     watcher = subprocess.Popen(
-        [sys.executable, "-I", "-S", local_guard.__file__, *words],
+        [sys.executable, "-I", "-S", guard.__file__, *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -132,6 +132,6 @@ def _watched(folder: Path, descriptor: int) -> Iterator[None]:
         yield
     finally:
         # None are left, unless a second Ctrl-C cut short the stopping.
-        local_guard.end_own(folder, descriptor)
+        guard.end_own(folder, descriptor)
         watcher.kill()
         watcher.wait()

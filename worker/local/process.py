@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker import local_guard, local_home
+from worker.local import guard, homes
 
 HOST = "127.0.0.1"
 
@@ -39,7 +39,7 @@ class ServerFailed(RuntimeError):
 class Plan:
     """How one server is started and how it tells that it is ready."""
 
-    kind: local_guard.Kind
+    kind: guard.Kind
     command: Callable[[int], list[str]]
     """For a port."""
     is_ready: Callable[[int, int], bool]
@@ -47,7 +47,7 @@ class Plan:
 
 
 @contextlib.contextmanager
-def serving(plan: Plan, account: local_home.Account, log: Path) -> Iterator[int]:
+def serving(plan: Plan, account: homes.Account, log: Path) -> Iterator[int]:
     """Run a server on a free port, which is yielded; end it with us."""
     process, port = _start(plan, account, log)
     try:
@@ -56,7 +56,7 @@ def serving(plan: Plan, account: local_home.Account, log: Path) -> Iterator[int]
         _stop(process, plan.kind)
 
 
-def run(command: list[str], account: local_home.Account, log: Path, text: str) -> None:
+def run(command: list[str], account: homes.Account, log: Path, text: str) -> None:
     """Run a program that prepares a server, with `text` as its input. Raises ServerFailed."""
     answer = subprocess.run(
         command,
@@ -79,9 +79,7 @@ def run(command: list[str], account: local_home.Account, log: Path, text: str) -
         raise ServerFailed(Path(command[0]).name, log, answer.stdout)
 
 
-def _start(
-    plan: Plan, account: local_home.Account, log: Path
-) -> tuple[subprocess.Popen[bytes], int]:
+def _start(plan: Plan, account: homes.Account, log: Path) -> tuple[subprocess.Popen[bytes], int]:
     _roll(log)
     said = ""
     for _ in range(START_ATTEMPTS):
@@ -97,7 +95,7 @@ def _start(
     raise ServerFailed(plan.kind.name, log, said)
 
 
-def _spawn(command: list[str], account: local_home.Account, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], account: homes.Account, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
         return subprocess.Popen(
             command,
@@ -129,11 +127,11 @@ def _becomes_ready(process: subprocess.Popen[bytes], plan: Plan, port: int) -> b
     return False
 
 
-def _stop(process: subprocess.Popen[bytes], kind: local_guard.Kind) -> None:
+def _stop(process: subprocess.Popen[bytes], kind: guard.Kind) -> None:
     for number in kind.signals:
         process.send_signal(number)
         try:
-            process.wait(local_guard.PATIENCE_SECONDS)
+            process.wait(guard.PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             continue
         return
