@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 import pydantic
 import pydantic_core
@@ -28,12 +28,13 @@ from tasks.queues import Queue
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 MOST_TRIES = 6
 """How often one call runs its transaction when PostgreSQL undoes it or can not be reached."""
 
 SHORTEST_PAUSE = 0.02
-"""Seconds before the second try; doubled for each further one, times a random 0.5 to 1.5."""
+"""Seconds, doubled before each further try and multiplied by a random 0.5 to 1.5."""
 
 REQUEUE_PAUSE = 5.0
 """Seconds before a message goes back to its queue when the database stays unreachable."""
@@ -180,7 +181,8 @@ def _model(name: str, signature: inspect.Signature) -> type[pydantic.BaseModel]:
 def _execute(spec: Spec, kwargs: dict[str, Any], origin: Origin) -> Any:
     try:
         arguments = _validate(spec, kwargs)
-        return pydantic_core.to_jsonable_python(_run_bounded(spec, arguments, origin))
+        answer = _bounded(spec, origin, lambda: _run(spec, arguments))
+        return pydantic_core.to_jsonable_python(answer)
     except InvalidMessage as invalid:
         _keep(spec, kwargs, origin, code=invalid.code, errors=invalid.errors)
         raise
@@ -218,25 +220,24 @@ def describe(error: pydantic.ValidationError) -> list[dict[str, Any]]:
     ]
 
 
-def _run_bounded(spec: Spec, arguments: dict[str, Any], origin: Origin) -> Any:
-    """Run the body; again, a bounded number of times, if the database undid it or was away."""
-    for tries_left in reversed(range(MOST_TRIES)):
+def _bounded(spec: Spec, origin: Origin, work: Callable[[], T]) -> T:
+    """Do `work`; again, a bounded number of times, if the database undid it or was away."""
+    for tried in range(1, MOST_TRIES + 1):
         try:
-            return _run(spec, arguments)
+            return work()
         except Exception as error:
-            passing = database.is_retryable(error) or database.is_unreachable(error)
-            if not passing or (tries_left == 0 and origin.message_id is None):
+            away = database.is_unreachable(error)
+            if not (away or database.is_retryable(error)):
                 raise
-            if tries_left == 0:
-                if spec.kind == "command" and database.is_unreachable(error):
+            if tried == MOST_TRIES:
+                if away and spec.kind == "command" and origin.message_id is not None:
                     _put_back(spec, error)
                 raise
-            pause = SHORTEST_PAUSE * 2 ** (MOST_TRIES - 1 - tries_left)
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 (jitter, not a secret)
-    raise AssertionError("unreachable: the last try returns or raises")
+        time.sleep(SHORTEST_PAUSE * 2**tried * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+    raise AssertionError("the last try returns or raises")
 
 
-def _put_back(spec: Spec, error: BaseException) -> None:
+def _put_back(spec: Spec, error: BaseException) -> NoReturn:
     """Return a command to its queue: it may be the only copy of a fact, and can not be kept."""
     log.warning("task.put_back", task=spec.name, reason=type(error).__name__)
     time.sleep(REQUEUE_PAUSE)
@@ -287,6 +288,10 @@ def _keep(
         errors=errors,
         message_id=origin.message_id,
     )
+    kept_as = _bounded(spec, origin, lambda: _store(rejection))
+    log.warning("task.rejected", task=spec.name, code=code, rejected_message_id=kept_as)
+
+
+def _store(rejection: inbox.Rejection) -> int:
     with database.transaction() as session:
-        ids = inbox.keep_rejections(session, [rejection], now=_now())
-    log.warning("task.rejected", task=spec.name, code=code, rejected_message_id=ids[0])
+        return inbox.keep_rejections(session, [rejection], now=_now())[0]

@@ -115,3 +115,6 @@ def _tasks() -> dict[str, contract.Spec]:
 
 app = Celery("billing", set_as_current=True)
 app.config_from_object(configuration)
+# In every thread: the current app of a thread that did not make it would be Celery's own default,
+# and a message sent from there would go to a broker nobody reads.
+app.set_default()
