@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint bench up lock clean
+.PHONY: demo test check lint bench up docs lock clean
 .DEFAULT_GOAL := test
 
 .venv/installed: requirements.lock pyproject.toml
@@ -32,6 +32,9 @@ lint: .venv/installed  ## ruff, mypy --strict, the import contracts
 
 bench: .venv/installed  ## the benchmarks: tables on screen, JSON in benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+docs: .venv/installed  ## rewrite what documents say of the code: README tables, docs/states.md
+	$(BIN)/python -m worker.reference
 
 lock: .venv/installed  ## resolve pyproject.toml anew into the two hashed locks
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock

@@ -1,0 +1,74 @@
+"""The parts of the documents that are written from the code; `make docs` rewrites them in place."""
+
+import importlib
+import re
+from pathlib import Path
+
+from models.rules import states
+from tasks import contract
+from webhooks import events
+from worker.celery import TASK_MODULES
+from worker.settings import CHECKOUT
+
+
+def write(folder: Path = CHECKOUT) -> None:
+    """Bring README.md and docs/states.md under `folder` up to date with the code."""
+    for path, text in pages(folder).items():
+        path.write_text(text, encoding="utf-8")
+
+
+def pages(folder: Path) -> dict[Path, str]:
+    """Return each document that has generated parts, as it should read."""
+    readme = folder / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    text = _between(text, "tasks", tasks_table())
+    text = _between(text, "topics", topics_table())
+    text = _example(text, folder, "examples/produce.py")
+    return {readme: text, folder / "docs" / "states.md": states.to_markdown()}
+
+
+def tasks_table() -> str:
+    """Return a Markdown table of every task: its name, queue, arguments and first sentence."""
+    for module in TASK_MODULES:
+        importlib.import_module(module)
+    rows = [
+        f"| `{spec.name}` | {spec.queue} | {_arguments(spec)} | {_sentence(spec.doc)} |"
+        for spec in sorted(contract.REGISTRY.values(), key=lambda spec: spec.name)
+    ]
+    return "\n".join(["| task | queue | arguments | |", "|---|---|---|---|", *rows])
+
+
+def topics_table() -> str:
+    """Return a Markdown table of every topic: its name, the fields of its data and its meaning."""
+    rows = [
+        f"| `{topic}` | {', '.join(event.model_fields)} | {_sentence(event.__doc__ or '')} |"
+        for topic, event in sorted(events.CATALOGUE.items())
+    ]
+    return "\n".join(["| topic | data | |", "|---|---|---|", *rows])
+
+
+def _arguments(spec: contract.Spec) -> str:
+    return ", ".join(
+        name if field.is_required() else f"{name}?"
+        for name, field in spec.model.model_fields.items()
+    )
+
+
+def _sentence(doc: str) -> str:
+    paragraph = " ".join(doc.strip().split("\n\n")[0].split())
+    return paragraph.split(". ")[0].rstrip(".")
+
+
+def _between(text: str, mark: str, content: str) -> str:
+    pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.DOTALL)
+
+
+def _example(text: str, folder: Path, name: str) -> str:
+    code = (folder / name).read_text(encoding="utf-8")
+    pattern = rf"(<!-- {re.escape(name)} -->\n```\w+\n).*?(```)"
+    return re.sub(pattern, lambda m: f"{m[1]}{code}{m[2]}", text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    write()
