@@ -52,6 +52,10 @@ class Tenant:
         """Where its days begin."""
         return ZoneInfo(self.timezone)
 
+    def midnight(self, day: dt.date) -> dt.datetime:
+        """The instant at which a day begins there."""
+        return dt.datetime.combine(day, dt.time(), self.zone).astimezone(dt.UTC)
+
 
 TENANTS = (
     Tenant("acme", "Acme Robotics", "America/Los_Angeles", "USD", 34),
@@ -126,12 +130,12 @@ class Scenario:
     @property
     def start(self) -> dt.datetime:
         """The first instant at which it is already this month somewhere."""
-        return min(_midnight(self.month, tenant.zone) for tenant in TENANTS)
+        return min(tenant.midnight(self.month) for tenant in TENANTS)
 
     @property
     def end(self) -> dt.datetime:
         """The instant at which this month is over everywhere."""
-        return max(_midnight(next_month(self.month), tenant.zone) for tenant in TENANTS)
+        return max(tenant.midnight(next_month(self.month)) for tenant in TENANTS)
 
 
 def build(today: dt.date) -> Scenario:
@@ -230,6 +234,3 @@ def _send_malformed(
 def _last_day(month: dt.date) -> dt.date:
     return next_month(month) - dt.timedelta(days=1)
 
-
-def _midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC)

@@ -1,0 +1,187 @@
+"""Play the month: send what producers send, ring what beat would ring, on the dates of the story."""
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks import contract
+from tasks.aggregation import aggregate_usage
+from tasks.catalog import set_product
+from tasks.credits import add_credits, consume_quota, expire_batches, get_balance
+from tasks.endpoints import create_endpoint
+from tasks.invoices import finalize_invoices, generate_invoices
+from tasks.plans import set_plan
+from tasks.subscriptions import set_subscription
+from tasks.tenants import set_tenant
+from tasks.usage import record_usage
+from worker.demo import scenario
+from worker.demo.stage import Subscriber
+
+EVENTS_A_MESSAGE = 500
+
+ANSWER_TIMEOUT = 120.0
+"""Seconds to wait for one answer of a worker."""
+
+PROMOTION = 1_000
+SPENT = (120, 80, 50)
+"""Of each tenant's free calls this many are spent; the rest expires on the 20th."""
+
+PROMOTION_DAYS = 19
+
+OPERATOR = "/operator"
+
+
+@dataclass(slots=True)
+class Played:
+    """What the workers answered."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    expired: int = 0
+    balances: dict[str, str] = field(default_factory=dict)
+    drafted: int = 0
+    finalized: int = 0
+    ingest_seconds: float = 0.0
+
+
+def open_accounts(story: scenario.Scenario, subscriber: Subscriber) -> None:
+    """Introduce tenants, plan, subscriptions, free calls and endpoints, by message."""
+    opening = story.start - dt.timedelta(days=1)
+    _ask(
+        set_product,
+        product_key=scenario.PRODUCT_KEY,
+        name="Free calls",
+        type="quantity",
+        as_of=opening.isoformat(),
+    )
+    _ask(set_plan, **_plan(), as_of=opening.isoformat())
+    _endpoint(subscriber, OPERATOR, opening, operator=True)
+    for tenant in scenario.TENANTS:
+        _open_account(story, subscriber, tenant, opening)
+
+
+def play(story: scenario.Scenario, subscriber: Subscriber, said: Callable[[str], None]) -> Played:
+    """Play every day of the month and close it; `said` is told each step for people to follow."""
+    played = Played()
+    for day in story.days:
+        evening = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
+        before = sum(played.verdicts.values())
+        _send_usage(story.of_day(day), evening, played)
+        _ring(evening, played)
+        sent = sum(played.verdicts.values()) - before
+        said(f"{day:%a %d %b}  {sent:5,d} events")
+    _close(story, played, said)
+    for tenant in scenario.TENANTS:
+        answer = _ask(get_balance, tenant_id=tenant.tenant_id, product_key=scenario.PRODUCT_KEY)
+        played.balances[tenant.tenant_id] = answer["balance"]
+    return played
+
+
+def _open_account(
+    story: scenario.Scenario, subscriber: Subscriber, tenant: scenario.Tenant, opening: dt.datetime
+) -> None:
+    who = {"tenant_id": tenant.tenant_id, "as_of": opening.isoformat()}
+    _ask(set_tenant, **who, name=tenant.name, timezone=tenant.timezone, currency=tenant.currency)
+    _endpoint(subscriber, f"/{tenant.tenant_id}", opening, tenant_id=tenant.tenant_id)
+    _ask(
+        set_subscription,
+        **who,
+        plan_key=scenario.PLAN_KEY,
+        currency=tenant.currency,
+        effective_at=tenant.midnight(story.month).isoformat(),
+        idempotency_key="subscribe",
+    )
+    _ask(
+        add_credits,
+        **who,
+        product_key=scenario.PRODUCT_KEY,
+        amount=str(PROMOTION),
+        expires_at=tenant.midnight(story.month + dt.timedelta(days=PROMOTION_DAYS)).isoformat(),
+        source="welcome",
+        idempotency_key="welcome",
+    )
+    for number, amount in enumerate(SPENT):
+        _ask(
+            consume_quota,
+            tenant_id=tenant.tenant_id,
+            product_key=scenario.PRODUCT_KEY,
+            amount=str(amount),
+            idempotency_key=f"free-{number}",
+            as_of=(opening + dt.timedelta(hours=number)).isoformat(),
+        )
+
+
+def _endpoint(subscriber: Subscriber, path: str, opening: dt.datetime, **owner: Any) -> None:
+    answer = _ask(
+        create_endpoint,
+        **owner,
+        url=subscriber.url(path),
+        topics=["billing.*"],
+        idempotency_key=f"endpoint{path}",
+        as_of=opening.isoformat(),
+    )
+    subscriber.trust(path, answer["secret"])
+
+
+def _plan() -> dict[str, Any]:
+    prices = [
+        {
+            "price_key": price.price_key,
+            "kind": price.kind,
+            "metric": price.metric,
+            "model": "fixed" if price.kind == "fixed" else "per_unit",
+            "unit_amount": amount,
+            "currency": currency,
+            "description": price.description,
+        }
+        for price in scenario.PRICES
+        for currency, amount in price.unit_amounts.items()
+    ]
+    return {"plan_key": scenario.PLAN_KEY, "name": "Pro", "prices": prices}
+
+
+def _send_usage(events: list[dict[str, Any]], evening: dt.datetime, played: Played) -> None:
+    begun = time.monotonic()
+    sent = [
+        record_usage.apply_async(kwargs={"events": chunk, "as_of": evening.isoformat()})
+        for chunk in _chunks(events)
+    ]
+    for message in sent:
+        answer = message.get(timeout=ANSWER_TIMEOUT)
+        played.verdicts.update(answer["verdicts"])
+    played.ingest_seconds += time.monotonic() - begun
+
+
+def _ring(now: dt.datetime, played: Played) -> None:
+    """Ring what beat rings: each only looks for what is due at that instant."""
+    _ask(aggregate_usage, as_of=now.isoformat())
+    played.expired += _ask(expire_batches, as_of=now.isoformat())["expired"]
+    played.drafted += _ask(generate_invoices, as_of=now.isoformat())["invoices"]
+    played.finalized += _ask(finalize_invoices, as_of=now.isoformat())["finalized"]
+
+
+def _close(story: scenario.Scenario, played: Played, said: Callable[[str], None]) -> None:
+    """Let the month end around the world, hour by hour, and the drafts' grace pass."""
+    last = story.days[-1] + dt.timedelta(days=1)
+    now = dt.datetime.combine(last, dt.time(), dt.UTC)
+    while played.finalized < len(scenario.TENANTS) and now < story.end + dt.timedelta(days=3):
+        before = played.drafted, played.finalized
+        now += dt.timedelta(hours=2)
+        _ring(now, played)
+        if (played.drafted, played.finalized) != before:
+            said(
+                f"{now:%a %d %b %H:%M} UTC  {played.drafted} invoices made, "
+                f"{played.finalized} finalized"
+            )
+
+
+def _chunks(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(events), EVENTS_A_MESSAGE):
+        yield events[start : start + EVENTS_A_MESSAGE]
+
+
+def _ask(task: contract.Task[Any, Any], **arguments: Any) -> Any:
+    """Send one task to a worker and wait for its answer."""
+    return task.apply_async(kwargs=arguments).get(timeout=ANSWER_TIMEOUT)
