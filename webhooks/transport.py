@@ -138,7 +138,8 @@ class Sender:
         """Make one attempt. Returns within the deadline, at the latest a tenth of a second after.
 
         Raises nothing for what a peer does, nor for an endpoint whose URL, secrets or headers
-        can not be used: all of that is an outcome.
+        can not be used: all of that is an outcome. Raises `wire.NotWatching`, a mistake of the
+        caller's, on a sender that is closed or was made before a fork.
         """
         started = self._clock()
         try:
@@ -158,9 +159,9 @@ class Sender:
         return _answered(response, request)
 
     def close(self) -> None:
-        """Close the idle connections and stop the watchdog."""
-        self._adapter.close()
+        """Take no further request, wait for those under way, close the connections."""
         self._watchdog.close()
+        self._adapter.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
@@ -34,6 +35,10 @@ class DeadlinePassed(TimeoutError):
 
 class NoFinalAnswer(TimeoutError):
     """The peer keeps sending interim answers: it may go on so until the deadline."""
+
+
+class NotWatching(RuntimeError):
+    """A call was begun on a sender that can not end it."""
 
 
 @unique
@@ -69,7 +74,7 @@ class Call:
     def remaining(self) -> float:
         """Seconds left, more than 0. Raises `DeadlinePassed` when there are none."""
         seconds = self.deadline - self.clock()
-        if seconds <= 0:
+        if self.shut or seconds <= 0:
             raise DeadlinePassed
         return seconds
 
@@ -107,8 +112,13 @@ class Watchdog:
         self._thread.start()
 
     def add(self, call: Call) -> None:
-        """Watch a call until `discard`."""
+        """Watch a call until `discard`. Raises `NotWatching` when nobody would."""
         self._calls.add(call)
+        if self._closed.is_set() or not self._thread.is_alive():
+            self._calls.discard(call)
+            raise NotWatching(
+                "the sender is closed, or was made before a fork: make one per process"
+            )
         if not self._busy.is_set():
             self._busy.set()
 
@@ -117,7 +127,7 @@ class Watchdog:
         self._calls.discard(call)
 
     def close(self) -> None:
-        """Stop the thread; calls under way are left to their own timeouts."""
+        """Take no further call, and stop once those under way have ended, by their deadline."""
         self._closed.set()
         self._busy.set()
         self._thread.join()
@@ -125,10 +135,11 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closed.is_set():
             self._busy.wait()
-            while self._calls and not self._closed.wait(TICK_SECONDS):
+            while self._calls:
+                time.sleep(TICK_SECONDS)
                 self._cut_off_late_calls()
             self._busy.clear()
-            # A call added before the clear did not set the flag again.
+            # A call added, or a close, before the clear did not set the flag for good.
             if self._calls or self._closed.is_set():
                 self._busy.set()
 
@@ -171,8 +182,8 @@ class _Checked(HTTPConnection):
             self.timeout = call.remaining()
             self.connect()
         call.hold(self.sock)
-        call.phase = Phase.SEND
         self.timeout = call.remaining()
+        call.phase = Phase.SEND
         # A peer may answer and close before it has read everything: the answer still counts.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.request(
@@ -184,8 +195,8 @@ class _Checked(HTTPConnection):
                 decode_content=False,
                 enforce_content_length=False,
             )
-        call.phase = Phase.ANSWER
         self.timeout = call.remaining()
+        call.phase = Phase.ANSWER
         return self.getresponse()
 
     def _new_conn(self) -> socket.socket:

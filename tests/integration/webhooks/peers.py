@@ -109,7 +109,6 @@ class Peer:
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server((self.host, 0))
-        self._listener.settimeout(0.05)
         self.port = int(self._listener.getsockname()[1])
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -122,6 +121,7 @@ class Peer:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
         self._accepting.join()
         self._listener.close()
         for wire in self._wires:
@@ -140,11 +140,11 @@ class Peer:
         return received
 
     def _accept(self) -> None:
-        while not self._stopped.is_set():
+        while True:
             try:
                 sock, _ = self._listener.accept()
-            except TimeoutError:
-                continue
+            except OSError:
+                return
             sock.settimeout(SCRIPT_SECONDS)
             self.connections += 1
             thread = threading.Thread(target=self._play, args=(sock,), daemon=True)

@@ -28,6 +28,7 @@ from tests.integration.webhooks.peers import (
 )
 from webhooks import guard, signing, transport
 from webhooks.transport import Outcome
+from webhooks.wire import NotWatching
 
 # --- what is sent
 
@@ -100,6 +101,36 @@ def test_one_shot_send_works_without_a_sender() -> None:
     with Peer(answering(answer())) as peer:
         attempt = transport.send(a_request(peer.url()), policy=LOOPBACK, deadline_seconds=5)
     assert attempt.outcome is Outcome.DELIVERED
+
+
+def test_closed_sender_takes_nothing_more(make_sender: MakeSender) -> None:
+    sender = make_sender()
+    with Peer(answering(answer())) as peer:
+        sender.send(a_request(peer.url()))
+        sender.close()
+        with pytest.raises(NotWatching, match="one per process"):
+            sender.send(a_request(peer.url()))
+
+
+def test_close_waits_for_the_attempt_under_way(make_sender: MakeSender) -> None:
+    arrived = threading.Event()
+    outcomes: list[Outcome] = []
+
+    def script(peer: Peer, wire: Wire) -> None:
+        peer.read_request(wire)
+        arrived.set()
+        wire.stopped.wait(0.2)
+        wire.send(answer())
+
+    sender = make_sender(deadline_seconds=10)
+    with Peer(script) as peer:
+        request = a_request(peer.url())
+        sending = threading.Thread(target=lambda: outcomes.append(sender.send(request).outcome))
+        sending.start()
+        assert arrived.wait(10)
+        sender.close()
+        sending.join(10)
+    assert outcomes == [Outcome.DELIVERED]
 
 
 @pytest.mark.parametrize("secrets", [(), ("whsec_short",), ("nonsense",)])
