@@ -62,9 +62,7 @@ def record_usage(
     at: SkipValidation[usage_event.At] = None,
     idempotency_key: SkipValidation[fields.IdempotencyKey | None] = None,
     metadata: SkipValidation[usage_event.Metadata] = None,
-    events: Annotated[
-        list[SkipValidation[usage_event.UsageEvent]], Field(max_length=LARGEST_CHUNK)
-    ]
+    events: Annotated[list[SkipValidation[usage_event.UsageEvent]], Field(max_length=LARGEST_CHUNK)]
     | None = None,
     as_of: fields.Instant = contract.NOW,
 ) -> UsageAnswer:
@@ -115,7 +113,9 @@ def _record_one(
         raise _invalid(checked.faults[0].errors)
     recorded = usage.record(session, checked.events, now=now)
     if recorded.conflicts:
-        raise UsageConflict(_reason(event, recorded.conflicts[0]), field=recorded.conflicts[0].field)
+        raise UsageConflict(
+            _reason(event, recorded.conflicts[0]), field=recorded.conflicts[0].field
+        )
     return _answer(checked, recorded, [])
 
 

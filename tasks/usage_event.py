@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
 
-import orjson
 import pydantic
 from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -114,7 +113,7 @@ def _amount(value: Any) -> int | str:
 def _number(value: Any) -> Decimal:
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
-    # A JSON number that is no integer comes as a binary fraction: what is meant is its shortest text.
+    # A JSON number with a point comes as a binary fraction: what is meant is its shortest text.
     text = str(value) if isinstance(value, float | str | Decimal) else ""
     if len(text) > LONGEST_NUMBER or not NUMBER.fullmatch(text):
         raise PydanticCustomError(
@@ -123,15 +122,16 @@ def _number(value: Any) -> Decimal:
     return Decimal(text)
 
 
-def _at(value: Any, info: ValidationInfo) -> dt.datetime | None:
+def _at(value: Any, info: ValidationInfo[dt.datetime]) -> dt.datetime | None:
     if value is None:
         return None
     at = _instant(value)
+    assert info.context is not None  # noqa: S101 (`check` always gives it)
     if at > info.context:
         raise PydanticCustomError(
             "at",
             "must not be later than {latest}: an event is recorded after it has happened",
-            {"latest": cast("dt.datetime", info.context).isoformat()},
+            {"latest": info.context.isoformat()},
         )
     if at < EARLIEST:
         raise PydanticCustomError("at", "must not be before 1970")
@@ -152,11 +152,8 @@ def _instant(value: Any) -> dt.datetime:
     return cast("dt.datetime", aware)
 
 
-def _metadata(value: Any) -> orjson.Fragment | None:
-    """The metadata as the JSON that is stored: it is measured by writing it, so written once."""
-    if value is None:
-        return None
-    return orjson.Fragment(fields.metadata_json(value))
+def _metadata(value: Any) -> dict[str, Any] | None:
+    return None if value is None else fields.storable_metadata(value)
 
 
 class UsageEvent(TypedDict):
@@ -177,7 +174,7 @@ Amount: TypeAlias = Annotated[
     PlainValidator(_amount),
     WithJsonSchema(
         {
-            "description": "0 or more, less than 10^18, at most 12 decimals. Best sent as a string.",
+            "description": "0 or more, less than 10^18, at most 12 decimals. Best sent as text.",
             "anyOf": [
                 {"type": "number", "minimum": 0, "exclusiveMaximum": TOO_MUCH},
                 {"type": "string", "pattern": f"^{NUMBER.pattern}$"},

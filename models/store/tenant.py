@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
+from models.store import aggregate
 from models.tenant import Tenant
 
 
@@ -60,14 +61,18 @@ def change(
 ) -> Tenant:
     """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
 
-    The tenant is created if need be. Its row is locked until the transaction ends.
+    The tenant is created if need be. Its row is locked until the transaction ends. With another
+    time zone its usage is counted anew, by the days of that zone.
     """
     ensure(session, tenant_id, now=now)
     tenant = session.scalars(
         select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update()
     ).one()
     tenant.name = tenant.name if name is None else name
-    tenant.timezone = tenant.timezone if timezone is None else timezone
+    if timezone is not None and timezone != tenant.timezone:
+        tenant.timezone = timezone
+        # Its days begin at other instants now: what was counted by the old ones would count twice.
+        aggregate.rebucket(session, tenant_id)
     tenant.currency = tenant.currency if currency is None else currency
     tenant.details = {**tenant.details, **(details or {})}
     if session.is_modified(tenant):

@@ -34,9 +34,7 @@ class Recorded:
     conflicts: tuple[Conflict, ...]
 
 
-def record(
-    session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.datetime
-) -> Recorded:
+def record(session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.datetime) -> Recorded:
     """Store the events that are not stored yet and log the days they touched.
 
     Of two events with one key in `events` the first is stored; the other is compared with it.
