@@ -70,6 +70,7 @@ class Spec:
     name: str
     queue: Queue
     kind: Literal["command", "job"]
+    once: Literal["call", "item"]
     model: type[pydantic.BaseModel]
     answer: Any
     body: Callable[..., Any]
@@ -99,17 +100,19 @@ class Origin:
 
 
 def command(
-    name: str, *, queue: Queue
+    name: str, *, queue: Queue, once: Literal["call", "item"] = "call"
 ) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]:
     """Declare a task that is one transaction. The body gets the open session first.
 
     Args:
         name: "billing.…".
         queue: where it waits for a worker.
+        once: what an `idempotency_key` stands for. The call: it is carried out once and its answer
+            is kept. One item of what is sent: the body sorts out which items it has already seen.
     """
 
     def declare(body: Callable[Concatenate[database.Session, P], R_co]) -> Task[P, R_co]:
-        return cast("Task[P, R_co]", _declare(name, queue, "command", body))
+        return cast("Task[P, R_co]", _declare(name, queue, "command", once, body))
 
     return declare
 
@@ -118,7 +121,7 @@ def job(name: str, *, queue: Queue) -> Callable[[Callable[P, R_co]], Task[P, R_c
     """Declare a task that opens its own transactions, such as periodic work in chunks."""
 
     def declare(body: Callable[P, R_co]) -> Task[P, R_co]:
-        return cast("Task[P, R_co]", _declare(name, queue, "job", body))
+        return cast("Task[P, R_co]", _declare(name, queue, "job", "item", body))
 
     return declare
 
@@ -131,12 +134,19 @@ def keep_lost(name: str, kwargs: dict[str, Any], error: BaseException, message_i
         _keep(spec, kwargs, Origin(message_id), code="worker.lost", errors=[fault])
 
 
-def _declare(name: str, queue: Queue, kind: Literal["command", "job"], body: Any) -> Any:
+def _declare(
+    name: str,
+    queue: Queue,
+    kind: Literal["command", "job"],
+    once: Literal["call", "item"],
+    body: Any,
+) -> Any:
     hints = inspect.signature(body, eval_str=True)
     spec = Spec(
         name=name,
         queue=queue,
         kind=kind,
+        once=once,
         model=_model(name, hints),
         answer=hints.return_annotation,
         body=body,
@@ -248,7 +258,7 @@ def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
     if spec.kind == "job":
         return spec.body(**arguments)
     with database.transaction() as session:
-        if arguments.get("idempotency_key") is None:
+        if spec.once == "item" or arguments.get("idempotency_key") is None:
             return spec.body(session, **arguments)
         return _run_once(spec, session, arguments)
 

@@ -1,1 +1,202 @@
-"""Placeholder."""
+"""Usage: facts that something was used, stored once each."""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+
+from pydantic import Field, SkipValidation
+
+from models import database
+from models.rules.refusal import Refusal
+from models.store import inbox, usage
+from tasks import config, contract, fields, usage_event
+from tasks.queues import Queue
+
+NAME = "billing.record_usage"
+
+LARGEST_CHUNK = 10_000
+"""Events of one message."""
+
+Verdict = Literal["accepted", "duplicate", "conflict", "rejected"]
+
+
+class Refused(TypedDict):
+    """An event that was not stored, and where it is kept until someone mends it."""
+
+    index: int
+    verdict: Literal["conflict", "rejected"]
+    field: str | None
+    reason: str
+    rejected_message_id: int
+
+
+Bad: TypeAlias = tuple[int, Literal["conflict", "rejected"], inbox.Rejection]
+"""The place of an event that was not stored, why not, and what is kept of it."""
+
+
+class UsageAnswer(TypedDict):
+    """What became of each event of a message, in the order it was sent."""
+
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    verdicts: list[Verdict]
+    refused: list[Refused]
+
+
+class UsageConflict(Refusal):
+    """An idempotency key was used before for an event with another content."""
+
+    code = "usage.conflict"
+
+
+@contract.command(NAME, queue=Queue.usage, once="item")
+def record_usage(
+    session: database.Session,
+    *,
+    # The body validates events, one by one if need be, so that a bad one costs only itself.
+    tenant_id: SkipValidation[fields.TenantId | None] = None,
+    metric: SkipValidation[fields.Metric | None] = None,
+    amount: SkipValidation[usage_event.Amount | None] = None,
+    at: SkipValidation[usage_event.At] = None,
+    idempotency_key: SkipValidation[fields.IdempotencyKey | None] = None,
+    metadata: SkipValidation[usage_event.Metadata] = None,
+    events: Annotated[list[SkipValidation[usage_event.UsageEvent]], Field(max_length=LARGEST_CHUNK)]
+    | None = None,
+    as_of: fields.Instant = contract.NOW,
+) -> UsageAnswer:
+    """Store usage events, once each: one event's fields, or many of them as `events`.
+
+    Runs when a producer sends it. Twice is harmless: an event is known by its tenant, metric and
+    idempotency key, and a known one is a `duplicate`, or a `conflict` if it says something else. If
+    it dies half way nothing has been stored, and the message comes back.
+
+    Of `events` a bad one costs only itself: it is kept in rejected_messages, and the answer names
+    its place, field and reason. A bad event on its own fails like any other command.
+
+    Args:
+        tenant_id: who used it, 1 to 64 characters; created with defaults if unknown.
+        metric: what was used, 1 to 64 characters.
+        amount: how much: 0 or more, less than 10^18, at most 12 decimals.
+        at: when it happened, 1970 or later and at most an hour (a setting) ahead of our clock; UTC
+            if it names no zone; when it arrived, if absent.
+        idempotency_key: 1 to 128 characters, unique for the tenant and metric.
+        metadata: the producer's own object, at most 16 KiB as JSON.
+        events: up to 10,000 of them, each an object with these fields.
+        as_of: when the message arrived.
+
+    Raises:
+        UsageConflict: a single event's key was used before for another event.
+    """
+    fields_given = {
+        "tenant_id": tenant_id,
+        "metric": metric,
+        "amount": amount,
+        "at": at,
+        "idempotency_key": idempotency_key,
+        "metadata": metadata,
+    }
+    lone = {name: value for name, value in fields_given.items() if value is not None}
+    if events is None:
+        return _record_one(session, lone, now=as_of)
+    if lone:
+        raise _invalid([{"field": "events", "reason": f"must not be sent beside {min(lone)}"}])
+    return _record_chunk(session, events, now=as_of)
+
+
+def _record_one(
+    session: database.Session, event: dict[str, Any], *, now: dt.datetime
+) -> UsageAnswer:
+    checked = usage_event.check([event], latest=_latest(now))
+    if checked.faults:
+        raise _invalid(checked.faults[0].errors)
+    recorded = usage.record(session, checked.events, now=now)
+    if recorded.conflicts:
+        raise UsageConflict(
+            _reason(event, recorded.conflicts[0]), field=recorded.conflicts[0].field
+        )
+    return _answer(checked, recorded, [])
+
+
+def _record_chunk(
+    session: database.Session, events: Sequence[Any], *, now: dt.datetime
+) -> UsageAnswer:
+    checked = usage_event.check(events, latest=_latest(now))
+    recorded = usage.record(session, checked.events, now=now)
+    bad = [*_rejected(events, checked), *_conflicting(events, checked, recorded)]
+    kept = inbox.keep_rejections(session, [rejection for _, _, rejection in bad], now=now)
+    refused = [
+        Refused(
+            index=index,
+            verdict=verdict,
+            field=rejection.errors[0]["field"],
+            reason=rejection.errors[0]["reason"],
+            rejected_message_id=rejected_message_id,
+        )
+        for (index, verdict, rejection), rejected_message_id in zip(bad, kept, strict=True)
+    ]
+    return _answer(checked, recorded, sorted(refused, key=lambda each: each["index"]))
+
+
+def _latest(now: dt.datetime) -> dt.datetime:
+    return now + config.current().furthest_future
+
+
+def _rejected(events: Sequence[Any], checked: usage_event.Checked) -> Iterator[Bad]:
+    for fault in checked.faults:
+        yield (
+            fault.index,
+            "rejected",
+            _rejection(events[fault.index], contract.InvalidMessage.code, fault.errors),
+        )
+
+
+def _conflicting(
+    events: Sequence[Any], checked: usage_event.Checked, recorded: usage.Recorded
+) -> Iterator[Bad]:
+    for conflict in recorded.conflicts:
+        index = checked.places[conflict.index]
+        error = {"field": conflict.field, "reason": _reason(events[index], conflict)}
+        yield index, "conflict", _rejection(events[index], UsageConflict.code, [error])
+
+
+def _rejection(event: Any, code: str, errors: list[dict[str, Any]]) -> inbox.Rejection:
+    tenant_id = event.get("tenant_id") if isinstance(event, dict) else None
+    return inbox.Rejection(
+        task=NAME,
+        tenant_id=tenant_id if isinstance(tenant_id, str) else None,
+        payload=event,
+        code=code,
+        errors=errors,
+    )
+
+
+def _reason(event: dict[str, Any], conflict: usage.Conflict) -> str:
+    return (
+        f"idempotency_key {event['idempotency_key']!r} of metric {event['metric']!r} was used "
+        f"before with another {conflict.field}; send the first event unchanged, or use a new key"
+    )
+
+
+def _invalid(errors: list[dict[str, Any]]) -> contract.InvalidMessage:
+    reasons = "; ".join(f"{error['field']}: {error['reason']}" for error in errors)
+    return contract.InvalidMessage(f"{NAME}: {reasons}", errors=errors)
+
+
+def _answer(
+    checked: usage_event.Checked, recorded: usage.Recorded, refused: list[Refused]
+) -> UsageAnswer:
+    verdicts: list[Verdict] = ["accepted"] * (len(checked.places) + len(checked.faults))
+    for index in recorded.duplicates:
+        verdicts[checked.places[index]] = "duplicate"
+    for each in refused:
+        verdicts[each["index"]] = each["verdict"]
+    return {
+        "accepted": recorded.accepted,
+        "duplicate": len(recorded.duplicates),
+        "conflict": len(recorded.conflicts),
+        "rejected": len(checked.faults),
+        "verdicts": verdicts,
+        "refused": refused,
+    }

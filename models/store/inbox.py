@@ -16,6 +16,10 @@ from sqlalchemy.orm import Session
 from models.inbox import IdempotencyKey, RejectedMessage
 from models.rules.refusal import Refusal
 
+DEEPEST = 300
+"""Levels of nesting that are kept. Metadata we accept has at most 254, and Python's JSON reader
+takes more than its writer can write again: such a message must not be what can not be kept."""
+
 
 class IdempotencyConflict(Refusal):
     """An idempotency key was used before for another request."""
@@ -161,23 +165,25 @@ def _storable(text: str | None) -> str | None:
 
 def _canonical(value: Any) -> bytes:
     """JSON in one fixed form: keys sorted, ASCII only (so that any string survives)."""
-    plain = json.dumps(
-        _without_nonfinite(value),
+    written = json.dumps(
+        _plain(value),
         default=str,
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=True,
         allow_nan=False,
     )
-    return plain.encode("ascii")
+    return written.encode("ascii")
 
 
-def _without_nonfinite(value: Any) -> Any:
-    """NaN and infinity are not JSON: keep them as the words they were."""
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What any JSON writer can write: NaN and infinity as the words they were, no endless depth."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if depth == DEEPEST:
+        return f"(nested deeper than {DEEPEST} levels)"
     if isinstance(value, dict):
-        return {str(key): _without_nonfinite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nonfinite(item) for item in value]
-    return value
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    return [_plain(item, depth + 1) for item in value]

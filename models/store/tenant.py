@@ -1,13 +1,15 @@
 """Tenants: who is billed, and in which zone and currency."""
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any, ClassVar
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
+from models.store import aggregate
 from models.tenant import Tenant
 
 
@@ -42,6 +44,11 @@ def ensure(session: Session, tenant_id: str, *, now: dt.datetime) -> None:
     )
 
 
+def ensure_all(session: Session, tenant_ids: Collection[str], *, now: dt.datetime) -> None:
+    """Create those of the tenants that do not exist, with defaults."""
+    session.execute(ENSURE_ALL, {"tenant_ids": sorted(tenant_ids), "now": now})
+
+
 def change(
     session: Session,
     tenant_id: str,
@@ -54,14 +61,18 @@ def change(
 ) -> Tenant:
     """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
 
-    The tenant is created if need be. Its row is locked until the transaction ends.
+    The tenant is created if need be. Its row is locked until the transaction ends. With another
+    time zone its usage is counted anew, by the days of that zone.
     """
     ensure(session, tenant_id, now=now)
     tenant = session.scalars(
         select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update()
     ).one()
     tenant.name = tenant.name if name is None else name
-    tenant.timezone = tenant.timezone if timezone is None else timezone
+    if timezone is not None and timezone != tenant.timezone:
+        tenant.timezone = timezone
+        # Its days begin at other instants now: what was counted by the old ones would count twice.
+        aggregate.rebucket(session, tenant_id)
     tenant.currency = tenant.currency if currency is None else currency
     tenant.details = {**tenant.details, **(details or {})}
     if session.is_modified(tenant):
@@ -69,3 +80,15 @@ def change(
         tenant.updated_at = now
         session.flush()
     return tenant
+
+
+# Looked for first: an insert that runs into its conflict leaves a dead row, and nearly every tenant
+# exists. In order of their ids, so that two transactions that meet new tenants do not deadlock.
+ENSURE_ALL = text("""
+    INSERT INTO tenants (tenant_id, created_at, updated_at)
+    SELECT tenant_id, :now, :now
+    FROM unnest(CAST(:tenant_ids AS text[])) AS given(tenant_id)
+    WHERE NOT EXISTS (SELECT FROM tenants AS known WHERE known.tenant_id = given.tenant_id)
+    ORDER BY tenant_id
+    ON CONFLICT (tenant_id) DO NOTHING
+""")
