@@ -1,1 +1,1 @@
-"""The demo: a month of an LLM company's billing, played in seconds on real parts."""
+"""The demo: a month of an LLM company's billing, played in a minute on real parts."""

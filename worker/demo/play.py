@@ -1,4 +1,4 @@
-"""Play the month: send what producers send, ring what beat would ring, on the dates of the story."""
+"""Play the month: send what producers send, ring what beat rings, on the dates of the story."""
 
 import datetime as dt
 import time
@@ -19,6 +19,7 @@ from tasks.tenants import set_tenant
 from tasks.usage import record_usage
 from worker.demo import scenario
 from worker.demo.stage import Subscriber
+from worker.demo.subscriber import OPERATOR
 
 EVENTS_A_MESSAGE = 500
 
@@ -30,8 +31,6 @@ SPENT = (120, 80, 50)
 """Of each tenant's free calls this many are spent; the rest expires on the 20th."""
 
 PROMOTION_DAYS = 19
-
-OPERATOR = "/operator"
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ def open_accounts(story: scenario.Scenario, subscriber: Subscriber) -> None:
         _open_account(story, subscriber, tenant, opening)
 
 
-def play(story: scenario.Scenario, subscriber: Subscriber, said: Callable[[str], None]) -> Played:
+def play(story: scenario.Scenario, said: Callable[[str], None]) -> Played:
     """Play every day of the month and close it; `said` is told each step for people to follow."""
     played = Played()
     for day in story.days:

@@ -1,22 +1,28 @@
-"""The demo's stage: servers, workers, beat and a subscriber, all real processes, gone at the end."""
+"""The demo's stage: servers, workers, beat, a subscriber; real processes, gone at the end."""
 
 import contextlib
+import functools
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models import database, migrations
-from tasks.queues import Queue
+from models import database
 from webhooks import keyring
-from worker import boot, local, processes, programs, settings
+from worker import boot, local, processes, settings, stack
 
 LOG = "processes.log"
+"""What workers and beat say, in the demo's folder."""
+
+SOFT_SHUTDOWN_SECONDS = 2.0
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SubscriberFailed(RuntimeError):
@@ -27,96 +33,115 @@ class Subscriber:
     """The far end of the webhooks: a process of its own that verifies what it is sent."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self.port: int = self._hear()["port"]
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the subscriber's process needs pipes")
+        self._process, self._input, self._output = process, process.stdin, process.stdout
+        self._port: int = self._hear()["port"]
 
-    def trust(self, path: str, secret: str) -> str:
-        """Expect deliveries at `path` to be signed with `secret`; return the URL to send them to."""
+    def trust(self, path: str, secret: str) -> None:
+        """Expect deliveries at `path` to be signed with `secret`."""
         self._ask({"path": path, "secret": secret})
-        return self.url(path)
 
     def url(self, path: str) -> str:
         """Return the address of a path."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://127.0.0.1:{self._port}{path}"
 
     def report(self) -> dict[str, Any]:
         """Return what has arrived so far."""
         return self._ask({"report": True})
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        self._input.write(json.dumps(message) + "\n")
+        self._input.flush()
         return self._hear()
 
     def _hear(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._output.readline()
         if not line:
             raise SubscriberFailed(f"the subscriber ended with status {self._process.poll()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What is running."""
-
-    servers: local.Servers
-    supervisor: processes.Supervisor
-    subscriber: Subscriber
-    log: Path
-
-
 @contextlib.contextmanager
-def set_up(folder: Path) -> Iterator[Stage]:
-    """Start everything on an empty database in `folder`, and end all of it with the block."""
+def set_up(folder: Path) -> Iterator[Subscriber]:
+    """Start everything on an empty database in `folder`, and end all of it with the block.
+
+    What the workers say goes to `processes.log` in that folder.
+
+    Raises:
+        AlreadyRunning: another demo is using the folder.
+    """
     local.clear(folder)
     with local.running(folder) as servers:
-        os.environ.update(_environment(servers))
+        environment = _environment(servers)
+        os.environ.update(environment)
         boot.prepare()
-        migrations.upgrade(database.engine())
-        with (folder / LOG).open("w", encoding="utf-8") as log, _subscriber() as subscriber:
-            with _workers(log) as supervisor:
-                yield Stage(servers, supervisor, subscriber, folder / LOG)
+        stack.migrate()
+        database.dispose()
+        with _subscriber() as subscriber, _workers(folder, environment):
+            yield subscriber
         database.dispose()
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM end the block, and no second one cut the ending short."""
+
+    def stop(*_: object) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _environment(servers: local.Servers) -> dict[str, str]:
-    """What the workers and this process have in common."""
+    """What this process and its children have in common."""
     return {
         "DATABASE_URL": servers.database_url,
         "BROKER_URL": servers.broker_url,
         "BILLING_MASTER_KEYS": keyring.new_master_key("demo"),
         "BILLING_WEBHOOK_ALLOW_HTTP": "true",
         "BILLING_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
+        "BILLING_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
         "BILLING_LOG": "json",
+        "BILLING_LOG_LEVEL": "WARNING",
     }
 
 
 @contextlib.contextmanager
-def _workers(log: Any) -> Iterator[processes.Supervisor]:
+def _workers(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run workers and beat; return to the caller when they are ready."""
     lock = threading.Lock()
+    with (
+        (folder / LOG).open("w", encoding="utf-8") as log,
+        tempfile.TemporaryDirectory(prefix="billing-demo-") as ready,
+    ):
 
-    def write(name: str, line: str) -> None:
-        with lock:
-            log.write(f"{name}: {line}\n")
-            log.flush()
+        def write(name: str, line: str) -> None:
+            with lock:
+                log.write(f"{name}: {line}\n")
+                log.flush()
 
-    with processes.running(
-        say=write, tell=lambda line: write("demo", line), cwd=settings.ROOT
-    ) as supervisor:
-        for name, invocation in {
-            "worker": programs.worker(queues=(Queue.usage, Queue.billing), concurrency=2),
-            "sender": programs.worker(queues=(Queue.webhooks,), concurrency=1),
-            "beat": programs.beat(),
-        }.items():
-            supervisor.start(
-                processes.Program(
-                    name=name, command=invocation.command, environment=invocation.environment
-                )
-            )
-        yield supervisor
+        programs = stack.programs_of(
+            environment,
+            ready=Path(ready),
+            soft_shutdown=SOFT_SHUTDOWN_SECONDS,
+            flower_port=None,
+        )
+        tell = functools.partial(write, "demo")
+        with processes.running(say=write, tell=tell, cwd=settings.ROOT) as supervisor:
+            for program in programs:
+                supervisor.start(program)
+            for program in programs:
+                supervisor.wait_until_ready(program.name)
+            yield
 
 
 @contextlib.contextmanager

@@ -7,7 +7,10 @@ input and output, one JSON object a line:
     out  {"port": 41234}
     in   {"path": "/acme", "secret": "whsec_…"}       a new endpoint's secret
     in   {"report": true}
-    out  {"requests": 10, "verified": 10, "repeated": 0, "refused": 0, "ids": 10, "topics": {…}}
+    out  {"requests": 10, "verified": 10, "repeated": 0, "refused": 0, "strangers": 0,
+          "deliveries": 10, "topics": {…}}
+
+`strangers` counts events of one tenant that came to another's path; the operator's path gets all.
 
 It ends when its standard input closes.
 """
@@ -23,6 +26,11 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 LARGEST_BODY = 1024 * 1024
 """Bytes. Far above what the sender sends."""
+
+COUNTS = ("requests", "verified", "repeated", "refused", "strangers")
+
+OPERATOR = "/operator"
+"""The path of the endpoint that is sent every tenant's events."""
 
 
 class Books:
@@ -56,16 +64,20 @@ class Books:
                 self._counts["repeated"] += 1
             else:
                 self._seen.add(delivery)
-                self._topics[json.loads(body)["type"]] += 1
+                self._note(path, json.loads(body))
         return True
 
     def report(self) -> dict[str, Any]:
         """Return what has arrived so far."""
         with self._lock:
-            counts = {
-                name: self._counts[name] for name in ("requests", "verified", "repeated", "refused")
-            }
-            return {**counts, "ids": len(self._seen), "topics": dict(sorted(self._topics.items()))}
+            counts = {name: self._counts[name] for name in COUNTS}
+            topics = dict(sorted(self._topics.items()))
+            return {**counts, "deliveries": len(self._seen), "topics": topics}
+
+    def _note(self, path: str, event: dict[str, Any]) -> None:
+        self._topics[event["type"]] += 1
+        if path not in {OPERATOR, f"/{event['tenant_id']}"}:
+            self._counts["strangers"] += 1
 
 
 def _verifies(verifier: Webhook, body: bytes, headers: dict[str, str]) -> bool:
