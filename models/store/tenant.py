@@ -57,8 +57,9 @@ def change(
     The tenant is created if need be. Its row is locked until the transaction ends.
     """
     ensure(session, tenant_id, now=now)
+    # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
     tenant = session.scalars(
-        select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update()
+        select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update(key_share=True)
     ).one()
     tenant.name = tenant.name if name is None else name
     tenant.timezone = tenant.timezone if timezone is None else timezone

@@ -67,7 +67,14 @@ def test_changing_a_product_does_not_stop_its_credit(db: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("product_key", ""), ("product_key", "a\tb"), ("name", ""), ("type", "x")]
+    ("field", "value"),
+    [
+        ("product_key", ""),
+        ("product_key", "a\tb"),
+        ("product_key", "\N{LATIN SMALL LETTER SHARP S}" * 64),
+        ("name", ""),
+        ("type", "x"),
+    ],
 )
 def test_a_bad_argument_is_refused_by_its_name(db: Engine, field: str, value: str) -> None:
     arguments = {"product_key": "CALLS", "name": "Calls", "type": "quantity", field: value}
