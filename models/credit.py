@@ -14,10 +14,11 @@ from models.rules.states import CreditBatchState
 
 
 class Direction(StrEnum):
-    """Which way a ledger entry moves the balance."""
+    """Which way a ledger entry moves the balance; USE records a use that takes nothing away."""
 
     CREDIT = "CREDIT"
     DEBIT = "DEBIT"
+    USE = "USE"
 
 
 class Action(StrEnum):
@@ -38,6 +39,8 @@ class CreditBalance(Base):
     product_key: Mapped[str] = mapped_column(ForeignKey("products.product_key"), primary_key=True)
     balance: Mapped[Decimal] = mapped_column(server_default=text("0"))
     held: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    # When subscribers were last told that nothing usable is left.
+    depleted_at: Mapped[dt.datetime | None]
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
@@ -56,19 +59,21 @@ class CreditBatch(Base):
         CheckConstraint(
             "(state = 'ACTIVE') = (remaining_amount > 0 AND closed_at IS NULL)", name="remaining"
         ),
-        # Spending reads the batches of one balance that still hold something, oldest first.
+        # Spending reads the first few batches of one balance that hold something, in paying order.
         Index(
             "ix_credit_batches_spendable",
             "tenant_id",
             "product_key",
+            "priority",
             "created_at",
             "id",
             postgresql_where=text("state = 'ACTIVE'"),
         ),
-        # The expiry sweep finds what is due without reading the rest.
+        # The expiry sweep walks through what is due, chunk after chunk, without reading the rest.
         Index(
-            "ix_credit_batches_expires_at",
+            "ix_credit_batches_expires_at_id",
             "expires_at",
+            "id",
             postgresql_where=text("state = 'ACTIVE' AND expires_at IS NOT NULL"),
         ),
     )

@@ -41,6 +41,13 @@ def _printable(value: str) -> str:
     return value
 
 
+def _upper_key(value: str) -> str:
+    """Upper case can be longer: the German sharp s becomes two letters."""
+    if len(value) > 64:
+        raise PydanticCustomError("upper_key", "must be at most 64 characters in upper case")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         period.zone(value)
@@ -67,7 +74,9 @@ ProductKey = Annotated[
     str,
     StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=64),
     AfterValidator(_printable),
+    AfterValidator(_upper_key),
 ]
+"""Upper-cased, as it is stored: 1 to 64 characters, also then."""
 Timezone = Annotated[str, AfterValidator(_zone)]
 Currency = Annotated[
     str, StringConstraints(strip_whitespace=True, to_upper=True), AfterValidator(_currency)

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-
-from models.outbox import OutboxMessage, OutboxPending
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,32 @@ def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> N
     """Store messages and queue them for fan-out, all in the caller's transaction."""
     if not messages:
         return
-    rows = [
+    session.execute(
+        _ADD,
         {
-            "id": message.id,
-            "type": message.type,
-            "tenant_id": message.tenant_id,
-            "schema_version": message.schema_version,
-            "sequence": message.sequence,
-            "body": message.body,
-            "truncated": message.truncated,
-            "created_at": now,
-        }
-        for message in messages
-    ]
-    session.execute(insert(OutboxMessage), rows)
-    session.execute(insert(OutboxPending), [{"message_id": message.id} for message in messages])
+            "ids": [message.id for message in messages],
+            "types": [message.type for message in messages],
+            "tenant_ids": [message.tenant_id for message in messages],
+            "schema_versions": [message.schema_version for message in messages],
+            "sequences": [message.sequence for message in messages],
+            "bodies": [message.body for message in messages],
+            "truncated": [message.truncated for message in messages],
+            "now": now,
+        },
+    )
+
+
+# One statement and one round trip for both tables, for one message as for thousands.
+_ADD = text("""
+WITH message AS (
+    INSERT INTO outbox_messages
+        (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
+    SELECT given.*, CAST(:now AS timestamptz)
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:tenant_ids AS text[]),
+        CAST(:schema_versions AS smallint[]), CAST(:sequences AS bigint[]),
+        CAST(:bodies AS bytea[]), CAST(:truncated AS boolean[])) AS given
+    RETURNING id
+)
+INSERT INTO outbox_pending (message_id) SELECT id FROM message
+""")

@@ -65,8 +65,9 @@ def change(
     time zone its usage is counted anew, by the days of that zone.
     """
     ensure(session, tenant_id, now=now)
+    # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
     tenant = session.scalars(
-        select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update()
+        select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update(key_share=True)
     ).one()
     tenant.name = tenant.name if name is None else name
     if timezone is not None and timezone != tenant.timezone:

@@ -285,6 +285,7 @@ def upgrade() -> None:
     sa.Column('product_key', sa.Text(), nullable=False),
     sa.Column('balance', sa.Numeric(), server_default=sa.text('0'), nullable=False),
     sa.Column('held', sa.Numeric(), server_default=sa.text('0'), nullable=False),
+    sa.Column('depleted_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('version', sa.BigInteger(), server_default=sa.text('0'), nullable=False),
     sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.CheckConstraint('held >= 0', name=op.f('ck_credit_balances_held')),
@@ -316,8 +317,8 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['tenant_id'], ['tenants.tenant_id'], name=op.f('fk_credit_batches_tenant_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_credit_batches'))
     )
-    op.create_index('ix_credit_batches_expires_at', 'credit_batches', ['expires_at'], unique=False, postgresql_where=sa.text("state = 'ACTIVE' AND expires_at IS NOT NULL"))
-    op.create_index('ix_credit_batches_spendable', 'credit_batches', ['tenant_id', 'product_key', 'created_at', 'id'], unique=False, postgresql_where=sa.text("state = 'ACTIVE'"))
+    op.create_index('ix_credit_batches_expires_at_id', 'credit_batches', ['expires_at', 'id'], unique=False, postgresql_where=sa.text("state = 'ACTIVE' AND expires_at IS NOT NULL"))
+    op.create_index('ix_credit_batches_spendable', 'credit_batches', ['tenant_id', 'product_key', 'priority', 'created_at', 'id'], unique=False, postgresql_where=sa.text("state = 'ACTIVE'"))
     op.create_table('deliveries',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('message_id', sa.Uuid(), nullable=False),
@@ -386,7 +387,7 @@ def upgrade() -> None:
     sa.Column('metadata', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("action IN ('grant', 'consume', 'expire')", name=op.f('ck_ledger_entries_action')),
-    sa.CheckConstraint("direction IN ('CREDIT', 'DEBIT')", name=op.f('ck_ledger_entries_direction')),
+    sa.CheckConstraint("direction IN ('CREDIT', 'DEBIT', 'USE')", name=op.f('ck_ledger_entries_direction')),
     sa.CheckConstraint('amount > 0', name=op.f('ck_ledger_entries_amount')),
     sa.ForeignKeyConstraint(['batch_id'], ['credit_batches.id'], name=op.f('fk_ledger_entries_batch_id')),
     sa.ForeignKeyConstraint(['product_key'], ['products.product_key'], name=op.f('fk_ledger_entries_product_key')),
@@ -487,4 +488,5 @@ STORAGE = (
     # Updated in place many times: room for the new version on the same page.
     "ALTER TABLE deliveries SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02)",
     "ALTER TABLE credit_balances SET (fillfactor = 70)",
+    "ALTER TABLE credit_batches SET (fillfactor = 80)",
 )

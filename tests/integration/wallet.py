@@ -1,0 +1,67 @@
+"""Words for stories about credit: short calls, and a look at what the tables hold."""
+
+import datetime as dt
+from typing import Any
+
+import orjson
+from sqlalchemy import Engine, text
+
+from tasks.catalog import set_product
+from tasks.credits import add_credits, audit, consume_quota, expire_batches, get_balance
+
+START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+
+
+def at(days: float) -> dt.datetime:
+    """The instant so many days into the story."""
+    return START + dt.timedelta(days=days)
+
+
+def product(key: str = "CALLS", type_: str = "quantity", **rest: Any) -> None:
+    set_product(product_key=key, name=key.title(), type=type_, **rest)  # type: ignore[arg-type]
+
+
+def grant(amount: Any, key: str, *, day: float = 0, **rest: Any) -> Any:
+    """Grant with an idempotency key; times are given in days of the story."""
+    for name in ("valid_from", "expires_at"):
+        if rest.get(name) is not None:
+            rest[name] = at(rest[name])
+    arguments = {"tenant_id": "acme", "product_key": "CALLS", "amount": str(amount)}
+    return add_credits(**{**arguments, **rest}, idempotency_key=key, as_of=at(day))
+
+
+def consume(amount: Any, key: str, *, day: float = 0, **rest: Any) -> Any:
+    arguments = {"tenant_id": "acme", "product_key": "CALLS", "amount": str(amount)}
+    return consume_quota(**{**arguments, **rest}, idempotency_key=key, as_of=at(day))
+
+
+def sweep(day: float) -> Any:
+    return expire_batches(as_of=at(day))
+
+
+def balance(day: float = 0, *, tenant_id: str = "acme", product_key: str = "CALLS") -> Any:
+    return get_balance(tenant_id=tenant_id, product_key=product_key, as_of=at(day))
+
+
+def assert_sound() -> None:
+    assert audit() == {"ok": True, "findings": []}
+
+
+def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def events(engine: Engine, topic: str | None = None) -> list[dict[str, Any]]:
+    """The bodies of the events in the outbox, in the order they were written."""
+    bodies = rows(engine, "SELECT body FROM outbox_messages ORDER BY created_at, sequence, type")
+    decoded = [orjson.loads(body) for (body,) in bodies]
+    return [event for event in decoded if topic in (None, event["type"])]
+
+
+def ledger(engine: Engine) -> list[tuple[Any, ...]]:
+    """Direction, action, amount and balance_after of each entry, as plain numbers."""
+    found = rows(
+        engine, "SELECT direction, action, amount, balance_after FROM ledger_entries ORDER BY id"
+    )
+    return [(direction, action, int(a), int(b)) for direction, action, a, b in found]
