@@ -6,9 +6,9 @@ from models import database
 
 
 def roll_up_in(
-    session: database.Session,  # noqa: ARG001
+    session: database.Session,
     *,
-    now: dt.datetime,  # noqa: ARG001
-    tenant_id: str | None = None,  # noqa: ARG001
+    now: dt.datetime,
+    tenant_id: str | None = None,
 ) -> None:
     """Count the touched days in the caller's transaction."""

@@ -23,6 +23,13 @@ def _aware(value: Any) -> Any:
     return value
 
 
+def _day_or_instant(value: Any) -> Any:
+    """Ten characters are a day; what is longer has a time of day."""
+    if isinstance(value, str) and len(value) == len("2026-01-31"):
+        return dt.date.fromisoformat(value)
+    return _aware(value)
+
+
 def _printable(value: str) -> str:
     if not value.isprintable():
         raise PydanticCustomError("printable", "must have no control characters or odd spaces")
@@ -64,6 +71,9 @@ Currency = Annotated[
 ]
 Instant = Annotated[AwareDatetime, BeforeValidator(_aware)]
 """An instant: ISO 8601; UTC if it names no zone."""
+
+DayOrInstant = Annotated[AwareDatetime | dt.date, BeforeValidator(_day_or_instant)]
+"""A local day as YYYY-MM-DD, or an instant as `Instant` takes it."""
 
 Amount = Annotated[Decimal, Field(gt=0, lt=Decimal(10) ** 18, decimal_places=12)]
 """More than 0, less than 10^18, at most 12 decimals. Send it as a string."""
