@@ -37,7 +37,10 @@ class InvoiceSeries(Base):
 
 
 class Invoice(Base):
-    """What one tenant owes for one period in one currency. Amounts are in minor units."""
+    """What one tenant owes for one period in one currency. Amounts are in minor units.
+
+    `timezone` is the tenant's when the invoice was made: in it the period is whole local days.
+    """
 
     __tablename__ = "invoices"
     __table_args__ = (
@@ -71,6 +74,7 @@ class Invoice(Base):
     currency: Mapped[str]
     period_start: Mapped[dt.datetime]
     period_end: Mapped[dt.datetime]
+    timezone: Mapped[str]
     total_minor: Mapped[int] = mapped_column(BigInteger)
     series: Mapped[str | None] = mapped_column(ForeignKey("invoice_series.series"))
     sequence: Mapped[int | None] = mapped_column(BigInteger)

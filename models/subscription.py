@@ -15,8 +15,9 @@ from models.base import Base, metadata_column
 class Subscription(Base):
     """A tenant on a plan from `effective_at` until `ended_at` (half-open; empty is open-ended).
 
-    `billed_until` is the end of the last period an invoice was made for, and `next_invoice_at`
-    the end of the first period without one: when it has passed, an invoice is due.
+    `billed_until` is the first local day after the periods that were invoiced, and
+    `next_invoice_at` the end of the first period without an invoice: when it has passed, one is
+    due. It is when to look: if the tenant's zone has changed, the billing run corrects it.
     """
 
     __tablename__ = "subscriptions"
@@ -48,7 +49,7 @@ class Subscription(Base):
     effective_at: Mapped[dt.datetime]
     ended_at: Mapped[dt.datetime | None]
     anchored_on: Mapped[dt.date]
-    billed_until: Mapped[dt.datetime | None]
+    billed_until: Mapped[dt.date | None]
     next_invoice_at: Mapped[dt.datetime | None]
     details: Mapped[dict[str, Any]] = metadata_column()
     version: Mapped[int] = mapped_column(server_default=text("1"))

@@ -1,1 +1,264 @@
-"""Placeholder."""
+"""One invoice: made for a period, brought up to date, finalized, read."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, TypedDict
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from models import database
+from models.rules import billing, money, period
+from models.rules.billing import Days, Subscription
+from models.rules.decimals import plain
+from models.rules.refusal import Refusal
+from models.rules.states import InvoiceState
+from models.store import invoice, subscription, tenant
+from models.store.drafting import Drafted
+from models.store.invoice import Header
+from tasks import contract, fields, invoicing
+from tasks.queues import Queue
+
+
+class NotABillingPeriod(Refusal):
+    """A period does not begin and end with local days, or ends before it begins."""
+
+    code: ClassVar[str] = "invoice.not_a_period"
+
+
+class PeriodNotOver(Refusal):
+    """An invoice is made when its period is over."""
+
+    code: ClassVar[str] = "invoice.period_not_over"
+
+
+class NothingToBill(Refusal):
+    """No subscription of the tenant is billed for this period in this currency."""
+
+    code: ClassVar[str] = "invoice.nothing_to_bill"
+
+
+class LineAnswer(TypedDict):
+    """A priced row. `amount_minor` is in minor units, `quantity` and `unit_amount` are decimals."""
+
+    kind: str
+    metric: str | None
+    description: str
+    quantity: str
+    unit_amount: str | None
+    amount_minor: int
+    amount: str
+    period_start: dt.datetime
+    period_end: dt.datetime
+    subscription_id: UUID
+    details: dict[str, Any]
+
+
+class InvoiceAnswer(TypedDict):
+    """An invoice with its lines. `total` is `total_minor` in major units."""
+
+    invoice_id: UUID
+    tenant_id: str
+    state: str
+    number: str | None
+    currency: str
+    total_minor: int
+    total: str
+    period_start: dt.datetime
+    period_end: dt.datetime
+    timezone: str
+    finalized_at: dt.datetime | None
+    version: int
+    lines: list[LineAnswer]
+
+
+@contract.command("billing.generate_monthly_invoice", queue=Queue.billing)
+def generate_monthly_invoice(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId,
+    period_start: fields.DayStart,
+    period_end: fields.DayStart,
+    currency: fields.Currency | None = None,
+    as_of: fields.Instant = contract.NOW,
+) -> InvoiceAnswer:
+    """Make the invoice of one closed billing period and answer with it.
+
+    Runs when an operator or a producer sends it; `billing.generate_invoices` does the same for
+    every tenant. Twice is harmless: there is one invoice for a tenant, period and currency. While
+    it is a draft, asking again computes it anew and says `billing.invoice.updated` if it changed;
+    once finalized it comes back as it is. If it dies half way nothing has changed.
+
+    Args:
+        tenant_id: who is billed.
+        period_start, period_end: the first local day, and the day after the last, as YYYY-MM-DD in
+            the tenant's zone; or the instants of those midnights. They must be a billing period of
+            a subscription, such as a calendar month.
+        currency: ISO 4217; the tenant's, or else the only one it is billed in, when absent.
+    """
+    timezone = subscription.hold_tenant(session, tenant_id)
+    if timezone is None:
+        timezone = tenant.get(session, tenant_id).timezone
+    zone = period.zone(timezone)
+    days = _days(period_start, period_end, zone)
+    held = subscription.of_tenants(session, [tenant_id])
+    billed = [one for one in held if one.is_billed_for(days, zone)]
+    chosen = currency or _currency(session, tenant_id, billed)
+    target = invoicing.Target(tenant_id, chosen, timezone, days)
+    found = _find(session, target)
+    if found is None:
+        return answer(_make(session, target, held, now=as_of))
+    if found.state is InvoiceState.draft:
+        return answer(invoicing.refresh(session, [found], now=as_of)[0])
+    return _read(session, found)
+
+
+@contract.command("billing.finalize_invoice", queue=Queue.billing)
+def finalize_invoice(
+    session: database.Session, *, invoice_id: UUID, as_of: fields.Instant = contract.NOW
+) -> InvoiceAnswer:
+    """Give one draft its number and freeze it, without waiting for the end of its grace period.
+
+    Runs when an operator sends it. Twice is harmless: an invoice that is no draft any more comes
+    back as it is. If it dies half way nothing has changed and no number is lost.
+
+    Args:
+        invoice_id: as `billing.generate_monthly_invoice` answered it.
+    """
+    subscription.hold_tenant(session, invoice.get(session, invoice_id).tenant_id)
+    # Read again under the lock: another worker may just have finalized it.
+    header = invoice.get(session, invoice_id)
+    if header.state is not InvoiceState.draft:
+        return _read(session, header)
+    return answer(invoicing.finalize(session, [header], now=as_of)[0])
+
+
+@contract.command("billing.get_invoice", queue=Queue.billing)
+def get_invoice(
+    session: database.Session,
+    *,
+    invoice_id: UUID,
+    as_of: fields.Instant = contract.NOW,  # noqa: ARG001 (every task takes it)
+) -> InvoiceAnswer:
+    """Answer with an invoice and its lines as they are stored.
+
+    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
+
+    Args:
+        invoice_id: the invoice's id.
+    """
+    return _read(session, invoice.get(session, invoice_id))
+
+
+def answer(one: Drafted) -> InvoiceAnswer:
+    """Return an invoice as tasks answer it."""
+    header = one.header
+    return {
+        "invoice_id": header.id,
+        "tenant_id": header.tenant_id,
+        "state": header.state.value,
+        "number": header.number,
+        "currency": header.currency,
+        "total_minor": header.total_minor,
+        "total": str(money.from_minor(header.total_minor, header.currency)),
+        "period_start": header.period.start,
+        "period_end": header.period.end,
+        "timezone": header.timezone,
+        "finalized_at": header.finalized_at,
+        "version": header.version,
+        "lines": [_line(line, header.currency) for line in one.lines],
+    }
+
+
+def _line(line: billing.Line, currency: str) -> LineAnswer:
+    return {
+        "kind": line.kind,
+        "metric": line.metric,
+        "description": line.description,
+        "quantity": plain(line.quantity),
+        "unit_amount": None if line.unit_amount is None else plain(line.unit_amount),
+        "amount_minor": line.amount_minor,
+        "amount": str(money.from_minor(line.amount_minor, currency)),
+        "period_start": line.period.start,
+        "period_end": line.period.end,
+        "subscription_id": line.subscription_id,
+        "details": line.details,
+    }
+
+
+def _read(session: database.Session, header: Header) -> InvoiceAnswer:
+    lines = invoice.lines(session, [header.id]).get(header.id, [])
+    return answer(Drafted(header, lines))
+
+
+def _days(start: dt.date, end: dt.date, zone: ZoneInfo) -> Days:
+    days = Days(_day(start, "period_start", zone), _day(end, "period_end", zone))
+    if not days:
+        raise NotABillingPeriod(
+            f"period_end {days.after} must be after period_start {days.first}", field="period_end"
+        )
+    return days
+
+
+def _day(given: dt.date, field: str, zone: ZoneInfo) -> dt.date:
+    if not isinstance(given, dt.datetime):
+        return given
+    day = period.local_day(given, zone)
+    if billing.midnight(day, zone) != given:
+        raise NotABillingPeriod(
+            f"{field} {given.isoformat()} is no midnight in {zone.key}; give the local day, such "
+            f"as {day.isoformat()}",
+            field=field,
+        )
+    return day
+
+
+def _currency(session: database.Session, tenant_id: str, billed: Sequence[Subscription]) -> str:
+    currencies = {one.currency for one in billed}
+    default = tenant.get(session, tenant_id).currency
+    return currencies.pop() if len(currencies) == 1 and default not in currencies else default
+
+
+def _find(session: database.Session, target: invoicing.Target) -> Header | None:
+    for header in invoicing.existing(session, [target]):
+        if (header.tenant_id, header.currency, header.days) == target.key:
+            return header
+    return None
+
+
+def _make(
+    session: database.Session,
+    target: invoicing.Target,
+    held: Sequence[Subscription],
+    *,
+    now: dt.datetime,
+) -> Drafted:
+    if target.period.end > now:
+        raise PeriodNotOver(
+            f"the period ends at {target.period.end.isoformat()}, and as_of is {now.isoformat()}; "
+            "it can be invoiced when it is over",
+            field="period_end",
+        )
+    drafts = invoicing.draw_up(session, [target], held, now=now)
+    if not drafts:
+        raise NothingToBill(
+            f"tenant {target.tenant_id!r} has no subscription that is billed in {target.currency} "
+            f"for {target.days.first} to {target.days.after} (first day, day after the last)",
+            field="period_start",
+        )
+    same_currency = [one for one in held if one.currency == target.currency]
+    subscription.advance(session, _advances(same_currency, target))
+    return drafts[0]
+
+
+def _advances(held: Sequence[Subscription], target: invoicing.Target) -> list[subscription.Advance]:
+    """Move on the subscriptions whose next period this was; the others are not there yet."""
+    zone = period.zone(target.timezone)
+    moved = [
+        replace(one, billed_until=target.days.after)
+        for one in held
+        if next(billing.unbilled(one, zone), None) == target.days
+    ]
+    return [
+        subscription.Advance(one.id, one.billed_until, billing.due_at(one, zone)) for one in moved
+    ]

@@ -1,1 +1,252 @@
-"""Placeholder."""
+"""Who is on which plan, from when until when."""
+
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
+from typing import ClassVar, TypedDict
+from uuid import UUID
+
+from models import database
+from models.rules import billing, period
+from models.rules.billing import Days, Subscription
+from models.rules.decimals import plain
+from models.rules.refusal import Refusal
+from models.rules.states import InvoiceState
+from models.store import invoice, plan, subscription, tenant
+from tasks import contract, fields
+from tasks.announce import announce
+from tasks.queues import Queue
+from webhooks import events
+
+
+class NoPriceInCurrency(Refusal):
+    """The plan has prices, but none in the subscription's currency."""
+
+    code: ClassVar[str] = "subscription.no_price_in_currency"
+
+
+class EndsBeforeItStarts(Refusal):
+    """A subscription must end after it starts."""
+
+    code: ClassVar[str] = "subscription.ends_before_it_starts"
+
+
+class PeriodFinalized(Refusal):
+    """The change would reach into a period whose invoice can not be edited any more."""
+
+    code: ClassVar[str] = "subscription.period_finalized"
+
+
+class NoSubscriptionNamed(Refusal):
+    """Which subscription to end was not said."""
+
+    code: ClassVar[str] = "subscription.not_named"
+
+
+class SubscriptionAnswer(TypedDict):
+    """A subscription. `next_invoice_at` is null when it has ended and is billed."""
+
+    subscription_id: UUID
+    tenant_id: str
+    plan_key: str
+    currency: str
+    quantity: str
+    effective_at: dt.datetime
+    ended_at: dt.datetime | None
+    next_invoice_at: dt.datetime | None
+
+
+@contract.command("billing.set_subscription", queue=Queue.billing)
+def set_subscription(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId,
+    plan_key: fields.PlanKey,
+    currency: fields.Currency | None = None,
+    quantity: fields.Amount = Decimal(1),
+    effective_at: fields.Instant | None = None,
+    ended_at: fields.Instant | None = None,
+    idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract uses it)
+    metadata: fields.Metadata | None = None,
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """Put a tenant on a plan.
+
+    Runs when a producer or an operator sends it. The tenant is created if nobody has introduced
+    it. A subscription that begins in the future changes nothing until then. Twice is harmless: the
+    same key gets the first answer. If it dies half way nothing has changed.
+
+    Args:
+        tenant_id: who is billed.
+        plan_key: as given to `billing.set_plan`.
+        currency: ISO 4217 code of the prices to use; the tenant's when absent.
+        quantity: seats; fixed fees are multiplied by it. More than 0.
+        effective_at: when it begins, `as_of` when absent; the whole local day counts.
+        ended_at: when it ends, open when absent; the local day of the end does not count.
+        idempotency_key: names this request, 1 to 128 characters.
+        metadata: the producer's own data.
+    """
+    tenant.ensure(session, tenant_id, now=as_of)
+    timezone = subscription.hold_tenant(session, tenant_id) or "UTC"
+    start = effective_at or as_of
+    _check_ends_after(start, ended_at)
+    wanted = subscription.new(
+        tenant_id=tenant_id,
+        plan=plan.get(session, plan_key),
+        currency=currency or tenant.get(session, tenant_id).currency,
+        quantity=quantity,
+        effective_at=start,
+        ended_at=ended_at,
+        anchored_on=period.local_day(start, period.zone(timezone)),
+        now=as_of,
+    )
+    wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, period.zone(timezone)))
+    _check_priced(session, wanted)
+    subscription.check_free(session, wanted)
+    _check_open(session, wanted, start, ended_at)
+    subscription.add(session, wanted, details=metadata or {}, now=as_of)
+    _announce(session, wanted, version=1, now=as_of)
+    return _answer(wanted)
+
+
+@contract.command("billing.end_subscription", queue=Queue.billing)
+def end_subscription(
+    session: database.Session,
+    *,
+    subscription_id: UUID | None = None,
+    tenant_id: fields.TenantId | None = None,
+    plan_key: fields.PlanKey | None = None,
+    ended_at: fields.Instant | None = None,
+    idempotency_key: fields.IdempotencyKey | None = None,  # noqa: ARG001 (the contract uses it)
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """Set when a subscription ends; what it owes until then is invoiced as usual.
+
+    Runs when a producer or an operator sends it. Twice is harmless: the same end again changes
+    nothing. If it dies half way nothing has changed.
+
+    Args:
+        subscription_id: which one; or
+        tenant_id, plan_key: the tenant's last subscription of the plan that began before the end.
+        ended_at: when it ends, `as_of` when absent; the local day of the end does not count.
+        idempotency_key: names this request, 1 to 128 characters.
+    """
+    end = ended_at or as_of
+    found = _named(session, subscription_id, tenant_id, plan_key, end)
+    timezone = subscription.hold_tenant(session, found.tenant_id) or "UTC"
+    # Read again under the lock.
+    found = subscription.get(session, found.id)
+    if found.ended_at == end:
+        return _answer(found)
+    _check_ends_after(found.effective_at, end)
+    changed = replace(found, ended_at=end)
+    changed = replace(changed, next_invoice_at=billing.due_at(changed, period.zone(timezone)))
+    subscription.check_free(session, changed)
+    _check_open(session, found, *_between(end, found.ended_at))
+    version = subscription.end(
+        session, found.id, ended_at=end, next_invoice_at=changed.next_invoice_at, now=as_of
+    )
+    _announce(session, changed, version=version, now=as_of)
+    return _answer(changed)
+
+
+def _named(
+    session: database.Session,
+    subscription_id: UUID | None,
+    tenant_id: str | None,
+    plan_key: str | None,
+    end: dt.datetime,
+) -> Subscription:
+    if subscription_id is not None:
+        return subscription.get(session, subscription_id)
+    if tenant_id is None or plan_key is None:
+        raise NoSubscriptionNamed(
+            "say which subscription ends: subscription_id, or tenant_id and plan_key",
+            field="subscription_id",
+        )
+    found = subscription.find_at(session, tenant_id=tenant_id, plan_key=plan_key, at=end)
+    if found is None:
+        raise subscription.UnknownSubscription(
+            f"tenant {tenant_id!r} has no subscription of plan {plan_key!r} that began before "
+            f"{end.isoformat()}",
+            field="plan_key",
+        )
+    return found
+
+
+def _between(
+    end: dt.datetime, earlier_end: dt.datetime | None
+) -> tuple[dt.datetime, dt.datetime | None]:
+    """The time that a change of the end adds or takes away."""
+    if earlier_end is None:
+        return end, None
+    return min(end, earlier_end), max(end, earlier_end)
+
+
+def _check_ends_after(start: dt.datetime, end: dt.datetime | None) -> None:
+    if end is not None and end <= start:
+        raise EndsBeforeItStarts(
+            f"ended_at {end.isoformat()} must be after effective_at {start.isoformat()}",
+            field="ended_at",
+        )
+
+
+def _check_priced(session: database.Session, wanted: Subscription) -> None:
+    prices = plan.current_prices(session, wanted.plan_key)
+    currencies = sorted({price.currency for price in prices})
+    if currencies and wanted.currency not in currencies:
+        raise NoPriceInCurrency(
+            f"plan {wanted.plan_key!r} has no price in {wanted.currency}, so nothing would ever be "
+            f"billed; choose one of {', '.join(currencies)}",
+            field="currency",
+        )
+
+
+def _check_open(
+    session: database.Session, one: Subscription, start: dt.datetime, end: dt.datetime | None
+) -> None:
+    """Refuse a change between two instants that an invoice with a number was made for."""
+    for header in invoice.ending_between(session, [one.tenant_id], start=start):
+        touched = billing.days_between(start, end, header.zone).overlap(header.days)
+        if (
+            header.state is not InvoiceState.draft
+            and header.currency == one.currency
+            and touched
+            and one.cycle.containing(header.days.first, header.zone) == header.days
+        ):
+            raise PeriodFinalized(
+                f"invoice {header.number} of {_span(header.days)} is {header.state.value} and can "
+                f"not be edited; choose an instant from {header.period.end.isoformat()} on",
+                field="effective_at",
+            )
+
+
+def _span(days: Days) -> str:
+    return f"{days.first} to {days.after - dt.timedelta(days=1)}"
+
+
+def _announce(
+    session: database.Session, one: Subscription, *, version: int, now: dt.datetime
+) -> None:
+    event = events.SubscriptionSet(
+        tenant_id=one.tenant_id,
+        subscription_id=one.id,
+        plan_key=one.plan_key,
+        quantity=one.quantity,
+        effective_at=one.effective_at,
+        ended_at=one.ended_at,
+    )
+    announce(session, event, tenant_id=one.tenant_id, sequence=version, now=now)
+
+
+def _answer(one: Subscription) -> SubscriptionAnswer:
+    return {
+        "subscription_id": one.id,
+        "tenant_id": one.tenant_id,
+        "plan_key": one.plan_key,
+        "currency": one.currency,
+        "quantity": plain(one.quantity),
+        "effective_at": one.effective_at,
+        "ended_at": one.ended_at,
+        "next_invoice_at": one.next_invoice_at,
+    }

@@ -1,0 +1,282 @@
+"""What a subscription owes for a billing period, line by line.
+
+Everything here is counted in local days: a period, a subscription and a version of a price are
+each a run of days, and a line covers the days that all three share. The day on which something
+changes belongs to what comes after the change.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from models.rules import money, period, pricing, proration
+from models.rules.period import Anchor, Interval, Period
+
+FIXED: Final = "fixed"
+USAGE: Final = "usage"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Days:
+    """Local days from `first` up to `after`, which is not one of them; none if first >= after."""
+
+    first: date
+    after: date
+
+    def __len__(self) -> int:
+        return max(0, (self.after - self.first).days)
+
+    def overlap(self, other: "Days") -> "Days":
+        """The days in both, possibly none."""
+        return Days(max(self.first, other.first), min(self.after, other.after))
+
+    def period(self, zone: ZoneInfo) -> Period:
+        """The same as instants. Raises period.EmptyPeriod for no days."""
+        return Period(midnight(self.first, zone), midnight(self.after, zone))
+
+
+def days_between(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days:
+    """The days from the one that holds `start` up to the one that holds `end`; None is unbounded.
+
+    So a subscription that ends at noon is not charged for that day: what follows it is.
+    """
+    return Days(
+        date.min if start is None else period.local_day(start, zone),
+        date.max if end is None else period.local_day(end, zone),
+    )
+
+
+@lru_cache(maxsize=8192)
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """The first instant of a local day, remembered: tenants share days and zones."""
+    return period.local_midnight(day, zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """The rhythm in which a subscription is billed."""
+
+    interval: Interval
+    anchor: Anchor
+    anchored_on: date
+
+    def containing(self, day: date, zone: ZoneInfo) -> Days:
+        """The billing period that holds a local day."""
+        anchored_on = self.anchored_on if self.anchor is Anchor.anniversary else date.min
+        return _billing_period(day, self.interval, self.anchor, anchored_on, zone)
+
+
+@lru_cache(maxsize=8192)
+def _billing_period(
+    day: date, interval: Interval, anchor: Anchor, anchored_on: date, zone: ZoneInfo
+) -> Days:
+    found = period.period_containing(
+        midnight(day, zone), interval=interval, anchor=anchor, anchored_on=anchored_on, zone=zone
+    )
+    return days_between(found.start, found.end, zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A tenant on a plan, as billing sees it.
+
+    `billed_until` is the first local day that no invoice was made for, None before the first one.
+    It is a day and not an instant so that a tenant who moves to another zone goes on from the same
+    date: no month is billed twice and none is left out. `next_invoice_at` is when to look, as it
+    was stored.
+    """
+
+    id: UUID
+    tenant_id: str
+    plan_key: str
+    currency: str
+    quantity: Decimal
+    effective_at: datetime
+    ended_at: datetime | None
+    cycle: Cycle
+    billed_until: date | None = None
+    next_invoice_at: datetime | None = None
+
+    def days(self, zone: ZoneInfo) -> Days:
+        """The local days it is charged for."""
+        return days_between(self.effective_at, self.ended_at, zone)
+
+    def is_billed_for(self, days: Days, zone: ZoneInfo) -> bool:
+        """Whether `days` is one of its billing periods and it is in force on some of them."""
+        shared = self.days(zone).overlap(days)
+        return len(shared) > 0 and self.cycle.containing(days.first, zone) == days
+
+
+@dataclass(frozen=True, slots=True)
+class PriceVersion:
+    """A price of a plan while its terms stayed the same; `metric` is None for a fixed fee."""
+
+    id: UUID
+    plan_key: str
+    price_key: str
+    currency: str
+    metric: str | None
+    price: pricing.Price
+    description: str | None
+    effective_at: datetime | None
+    ended_at: datetime | None
+
+
+def unbilled(subscription: Subscription, zone: ZoneInfo) -> Iterator[Days]:
+    """The billing periods without an invoice, in order; they end when the subscription does."""
+    in_force = subscription.days(zone)
+    day = max(subscription.billed_until or date.min, in_force.first)
+    while day < in_force.after:
+        days = subscription.cycle.containing(day, zone)
+        yield days
+        day = days.after
+
+
+def due_at(subscription: Subscription, zone: ZoneInfo) -> datetime | None:
+    """When its next invoice is due: the end of the first period without one; None if never."""
+    following = next(unbilled(subscription, zone), None)
+    return None if following is None else midnight(following.after, zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A line to be: one version of a price for one subscription, over the `days` both share."""
+
+    subscription: Subscription
+    version: PriceVersion
+    days: Days
+    whole: Days
+    period: Period
+
+
+def charges(
+    subscriptions: Sequence[Subscription],
+    versions: Mapping[tuple[str, str], Sequence[PriceVersion]],
+    *,
+    days: Days,
+    zone: ZoneInfo,
+) -> list[Charge]:
+    """What an invoice for `days` charges for: fixed fees first, then usage, each by plan and key.
+
+    Args:
+        subscriptions: of one tenant in one currency; those with another rhythm are left out.
+        versions: by plan and currency.
+        days: a billing period, whole.
+        zone: the tenant's.
+    """
+    found = [
+        charge
+        for subscription in subscriptions
+        if subscription.is_billed_for(days, zone)
+        for version in versions.get((subscription.plan_key, subscription.currency), ())
+        if (charge := _charge(subscription, version, days, zone)) is not None
+    ]
+    return sorted(found, key=_order)
+
+
+def _charge(
+    subscription: Subscription, version: PriceVersion, days: Days, zone: ZoneInfo
+) -> Charge | None:
+    in_force = days_between(version.effective_at, version.ended_at, zone)
+    shared = subscription.days(zone).overlap(in_force).overlap(days)
+    if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):
+        return None
+    return Charge(subscription, version, shared, days, shared.period(zone))
+
+
+def _order(charge: Charge) -> tuple[Any, ...]:
+    version = charge.version
+    return (
+        version.metric is not None,
+        version.plan_key,
+        version.price_key,
+        charge.days,
+        charge.subscription.id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One priced row of an invoice, rounded once to minor units."""
+
+    kind: str
+    subscription_id: UUID
+    price_id: UUID
+    metric: str | None
+    description: str
+    quantity: Decimal
+    unit_amount: Decimal | None
+    amount_minor: int
+    period: Period
+    details: dict[str, Any]
+
+
+def line(charge: Charge, usage: Decimal) -> Line:
+    """Price a charge. `usage` is what was used of its metric on its days; a fee ignores it.
+
+    A fee is multiplied by the subscription's quantity (seats) and, where it was in force on some
+    days of the period only, by their share. Usage is never prorated: it was counted on those days.
+    A line over no usage is kept, with an amount of 0: it shows that the metric was looked at.
+    Raises money.UnknownCurrency, money.AmountOutOfRange.
+    """
+    if charge.version.metric is not None:
+        return _usage_line(charge, usage)
+    return _fixed_line(charge)
+
+
+def _usage_line(charge: Charge, usage: Decimal) -> Line:
+    rated = pricing.rate(charge.version.price, usage, charge.subscription.currency)
+    return _line(charge, USAGE, usage, rated.unit_amount, rated.amount_minor)
+
+
+def _fixed_line(charge: Charge) -> Line:
+    seats, fee = charge.subscription.quantity, charge.version.price.unit_amount
+    with money.exact():
+        whole = seats * fee
+    share = Fraction(len(charge.days), len(charge.whole))
+    amount_minor = proration.prorate(whole, share, charge.subscription.currency)
+    return _line(charge, FIXED, seats, fee, amount_minor)
+
+
+def _line(
+    charge: Charge, kind: str, quantity: Decimal, unit_amount: Decimal | None, amount_minor: int
+) -> Line:
+    version = charge.version
+    return Line(
+        kind=kind,
+        subscription_id=charge.subscription.id,
+        price_id=version.id,
+        metric=version.metric,
+        description=version.description or version.price_key,
+        quantity=quantity,
+        unit_amount=unit_amount,
+        amount_minor=amount_minor,
+        period=charge.period,
+        details={
+            "plan_key": version.plan_key,
+            "price_key": version.price_key,
+            "model": version.price.model.value,
+            "days": len(charge.days),
+            "days_of_period": len(charge.whole),
+        },
+    )
+
+
+def total(lines: Sequence[Line]) -> int:
+    """The sum of the rounded lines, in minor units: what a reader adds up is what is owed."""
+    return sum(one.amount_minor for one in lines)
+
+
+SERIES: Final = "INV"
+"""The series of the issuer."""
+
+
+def invoice_number(series: str, sequence: int) -> str:
+    """The number printed on an invoice: "INV-000001"; longer than six digits when it must be."""
+    return f"{series}-{sequence:06d}"

@@ -1,0 +1,159 @@
+"""Invoices and their lines, read."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row, Select, and_, func, select
+from sqlalchemy.orm import Session
+
+from models.invoice import Invoice, InvoiceKind, InvoiceLine
+from models.rules import billing, period
+from models.rules.period import Period
+from models.rules.refusal import Refusal
+from models.rules.states import InvoiceState
+
+
+class UnknownInvoice(Refusal):
+    """No invoice has this id."""
+
+    code: ClassVar[str] = "invoice.unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """An invoice without its lines."""
+
+    id: UUID
+    tenant_id: str
+    currency: str
+    timezone: str
+    period: Period
+    state: InvoiceState
+    total_minor: int
+    version: int
+    number: str | None = None
+    created_at: dt.datetime | None = None
+    finalized_at: dt.datetime | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which its period is whole days. Raises period.UnknownTimezone."""
+        return period.zone(self.timezone)
+
+    @property
+    def days(self) -> billing.Days:
+        """Its period in local days."""
+        return billing.days_between(self.period.start, self.period.end, self.zone)
+
+
+def get(session: Session, invoice_id: UUID) -> Header:
+    """Return an invoice.
+
+    Raises:
+        UnknownInvoice: there is none by that id.
+    """
+    row = session.execute(SELECT.where(Invoice.id == invoice_id)).first()
+    if row is None:
+        raise UnknownInvoice(f"invoice_id {str(invoice_id)!r} is unknown", field="invoice_id")
+    return read(row)
+
+
+def ending_between(
+    session: Session,
+    tenant_ids: Sequence[str],
+    *,
+    start: dt.datetime,
+    end: dt.datetime | None = None,
+) -> list[Header]:
+    """Return the tenants' invoices whose period ends in `[start, end]`, in that order."""
+    within = Invoice.period_end >= start
+    rows = session.execute(
+        SELECT.where(
+            Invoice.tenant_id == func.any(list(tenant_ids)),
+            Invoice.kind == InvoiceKind.subscription,
+            within if end is None else and_(within, Invoice.period_end <= end),
+        ).order_by(Invoice.period_end, Invoice.id)
+    )
+    return [read(row) for row in rows]
+
+
+def lines(session: Session, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[billing.Line]]:
+    """Return the lines of invoices in order; an invoice without lines has no entry."""
+    rows = session.execute(
+        select(*_LINE_COLUMNS)
+        .where(InvoiceLine.invoice_id == func.any(list(invoice_ids)))
+        .order_by(InvoiceLine.invoice_id, InvoiceLine.position)
+    )
+    found: dict[UUID, list[billing.Line]] = defaultdict(list)
+    for row in rows:
+        found[row.invoice_id].append(_line(row))
+    return found
+
+
+SELECT: Select[*tuple[Any, ...]] = select(
+    Invoice.id,
+    Invoice.tenant_id,
+    Invoice.currency,
+    Invoice.timezone,
+    Invoice.period_start,
+    Invoice.period_end,
+    Invoice.state,
+    Invoice.total_minor,
+    Invoice.version,
+    Invoice.number,
+    Invoice.created_at,
+    Invoice.finalized_at,
+)
+"""What `read` reads."""
+
+_LINE_COLUMNS = (
+    InvoiceLine.invoice_id,
+    InvoiceLine.kind,
+    InvoiceLine.subscription_id,
+    InvoiceLine.price_id,
+    InvoiceLine.metric,
+    InvoiceLine.description,
+    InvoiceLine.quantity,
+    InvoiceLine.unit_amount,
+    InvoiceLine.amount_minor,
+    InvoiceLine.period_start,
+    InvoiceLine.period_end,
+    InvoiceLine.details,
+)
+
+
+def read(row: Row[Any]) -> Header:
+    """Return the invoice in a row of `SELECT`."""
+    return Header(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        currency=row.currency,
+        timezone=row.timezone,
+        period=Period(row.period_start, row.period_end),
+        state=InvoiceState(row.state),
+        total_minor=row.total_minor,
+        version=row.version,
+        number=row.number,
+        created_at=row.created_at,
+        finalized_at=row.finalized_at,
+    )
+
+
+def _line(row: Row[Any]) -> billing.Line:
+    return billing.Line(
+        kind=row.kind,
+        subscription_id=row.subscription_id,
+        price_id=row.price_id,
+        metric=row.metric,
+        description=row.description,
+        quantity=row.quantity,
+        unit_amount=row.unit_amount,
+        amount_minor=row.amount_minor,
+        period=Period(row.period_start, row.period_end),
+        details=row.details,
+    )

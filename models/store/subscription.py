@@ -1,0 +1,294 @@
+"""Subscriptions: made, ended, and moved on when a period was invoiced.
+
+Every change of what a tenant is billed for, and every invoice made from it, holds the lock of the
+tenant's row first. So nothing is invoiced from half a change, and tenants do not wait for one
+another. The lock leaves room for foreign keys: usage and credit go on meanwhile.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row, Select, func, select
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+from models.catalog import Plan
+from models.rules import billing, ids
+from models.rules.period import Anchor, Interval
+from models.rules.refusal import Refusal
+from models.subscription import Subscription
+from models.tenant import Tenant
+
+
+class UnknownSubscription(Refusal):
+    """There is no such subscription."""
+
+    code: ClassVar[str] = "subscription.unknown"
+
+
+class SubscriptionOverlaps(Refusal):
+    """The tenant is on this plan already for part of the time."""
+
+    code: ClassVar[str] = "subscription.overlaps"
+
+
+def hold_tenant(session: Session, tenant_id: str) -> str | None:
+    """Lock the tenant's row for billing and return its timezone; None if there is no tenant."""
+    return session.scalars(
+        select(Tenant.timezone).where(Tenant.tenant_id == tenant_id).with_for_update(key_share=True)
+    ).first()
+
+
+def claim_due_tenants(
+    session: Session,
+    *,
+    now: dt.datetime,
+    limit: int,
+    after: str = "",
+    only: str | None = None,
+    excluding: Sequence[str] = (),
+) -> dict[str, str]:
+    """Lock tenants with a due subscription that nobody else holds; return their timezones by id.
+
+    In the order of their ids, from the one that follows `after`. What is due must be read in a
+    later statement: another worker may have billed a tenant just before its row was free.
+    """
+    rows = session.execute(
+        sql("""
+            SELECT tenant_id, timezone FROM tenants
+            WHERE tenant_id > :after
+              AND (CAST(:only AS text) IS NULL OR tenant_id = :only)
+              AND tenant_id <> ALL(CAST(:excluding AS text[]))
+              AND EXISTS (SELECT FROM subscriptions
+                          WHERE subscriptions.tenant_id = tenants.tenant_id
+                            AND next_invoice_at <= :now)
+            ORDER BY tenant_id
+            LIMIT :limit
+            -- NO KEY: rows that refer to the tenant may come in meanwhile.
+            FOR NO KEY UPDATE SKIP LOCKED
+        """),
+        {
+            "after": after,
+            "only": only,
+            "excluding": list(excluding),
+            "now": now,
+            "limit": limit,
+        },
+    )
+    return {row.tenant_id: row.timezone for row in rows}
+
+
+def of_tenants(session: Session, tenant_ids: Sequence[str]) -> list[billing.Subscription]:
+    """Return every subscription of the tenants, ended ones too."""
+    rows = session.execute(_SELECT.where(Subscription.tenant_id == func.any(list(tenant_ids))))
+    return [_read(row) for row in rows]
+
+
+def get(session: Session, subscription_id: UUID) -> billing.Subscription:
+    """Return a subscription.
+
+    Raises:
+        UnknownSubscription: there is none by that id.
+    """
+    row = session.execute(_SELECT.where(Subscription.id == subscription_id)).first()
+    if row is None:
+        raise UnknownSubscription(
+            f"subscription_id {str(subscription_id)!r} is unknown; billing.set_subscription "
+            "answers with the id",
+            field="subscription_id",
+        )
+    return _read(row)
+
+
+def find_at(
+    session: Session, *, tenant_id: str, plan_key: str, at: dt.datetime
+) -> billing.Subscription | None:
+    """Return the tenant's last subscription of a plan that started before `at`."""
+    row = session.execute(
+        _SELECT.where(
+            Subscription.tenant_id == tenant_id,
+            Subscription.plan_key == plan_key,
+            Subscription.effective_at < at,
+        )
+        .order_by(Subscription.effective_at.desc())
+        .limit(1)
+    ).first()
+    return None if row is None else _read(row)
+
+
+def check_free(session: Session, wanted: billing.Subscription) -> None:
+    """Refuse a subscription that overlaps another one of the same plan. The tenant is locked.
+
+    Raises:
+        SubscriptionOverlaps: names the other one.
+    """
+    other = session.execute(
+        sql("""
+            SELECT id, effective_at, ended_at FROM subscriptions
+            WHERE tenant_id = :tenant_id AND plan_key = :plan_key AND id <> :id
+              AND tstzrange(effective_at, ended_at) && tstzrange(:effective_at, :ended_at)
+            LIMIT 1
+        """),
+        {
+            "tenant_id": wanted.tenant_id,
+            "plan_key": wanted.plan_key,
+            "id": wanted.id,
+            "effective_at": wanted.effective_at,
+            "ended_at": wanted.ended_at,
+        },
+    ).first()
+    if other is not None:
+        until = "further notice" if other.ended_at is None else other.ended_at.isoformat()
+        raise SubscriptionOverlaps(
+            f"tenant {wanted.tenant_id!r} is on plan {wanted.plan_key!r} already from "
+            f"{other.effective_at.isoformat()} until {until} (subscription {other.id}); end that "
+            "one first, or choose another time",
+            field="effective_at",
+        )
+
+
+def add(
+    session: Session,
+    wanted: billing.Subscription,
+    *,
+    details: dict[str, Any],
+    now: dt.datetime,
+) -> None:
+    """Store a new subscription."""
+    session.add(
+        Subscription(
+            id=wanted.id,
+            tenant_id=wanted.tenant_id,
+            plan_key=wanted.plan_key,
+            currency=wanted.currency,
+            quantity=wanted.quantity,
+            effective_at=wanted.effective_at,
+            ended_at=wanted.ended_at,
+            anchored_on=wanted.cycle.anchored_on,
+            billed_until=wanted.billed_until,
+            next_invoice_at=wanted.next_invoice_at,
+            details=details,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    session.flush()
+
+
+def end(
+    session: Session,
+    subscription_id: UUID,
+    *,
+    ended_at: dt.datetime,
+    next_invoice_at: dt.datetime | None,
+    now: dt.datetime,
+) -> int:
+    """Set the end of a subscription and when its next invoice is due; return its new version."""
+    version: int = session.execute(
+        sql("""
+            UPDATE subscriptions
+            SET ended_at = :ended_at, next_invoice_at = :next_invoice_at,
+                version = version + 1, updated_at = :now
+            WHERE id = :id
+            RETURNING version
+        """),
+        {
+            "id": subscription_id,
+            "ended_at": ended_at,
+            "next_invoice_at": next_invoice_at,
+            "now": now,
+        },
+    ).scalar_one()
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far a subscription was billed, and when its next invoice is due."""
+
+    subscription_id: UUID
+    billed_until: dt.date | None
+    next_invoice_at: dt.datetime | None
+
+
+def advance(session: Session, advances: Sequence[Advance]) -> None:
+    """Move subscriptions on. Not a new version: what the tenant agreed to is the same."""
+    if not advances:
+        return
+    session.execute(
+        sql("""
+            UPDATE subscriptions
+            SET billed_until = moved.billed_until, next_invoice_at = moved.next_invoice_at
+            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS moved(
+                subscription_id uuid, billed_until date, next_invoice_at timestamptz)
+            WHERE subscriptions.id = moved.subscription_id
+        """),
+        {"rows": orjson.dumps(advances).decode()},
+    )
+
+
+def first_due_at(session: Session, tenant_id: str) -> dt.datetime | None:
+    """Return when the tenant's oldest outstanding invoice fell due; None if nothing is due."""
+    return session.execute(
+        select(func.min(Subscription.next_invoice_at)).where(Subscription.tenant_id == tenant_id)
+    ).scalar_one()
+
+
+def new(
+    *,
+    tenant_id: str,
+    plan: Plan,
+    currency: str,
+    quantity: Decimal,
+    effective_at: dt.datetime,
+    ended_at: dt.datetime | None,
+    anchored_on: dt.date,
+    now: dt.datetime,
+) -> billing.Subscription:
+    """Return a subscription that is not stored yet."""
+    return billing.Subscription(
+        id=ids.uuid7(now),
+        tenant_id=tenant_id,
+        plan_key=plan.plan_key,
+        currency=currency,
+        quantity=quantity,
+        effective_at=effective_at,
+        ended_at=ended_at,
+        cycle=billing.Cycle(Interval(plan.interval), Anchor(plan.anchor), anchored_on),
+    )
+
+
+_SELECT: Select[*tuple[Any, ...]] = select(
+    Subscription.id,
+    Subscription.tenant_id,
+    Subscription.plan_key,
+    Subscription.currency,
+    Subscription.quantity,
+    Subscription.effective_at,
+    Subscription.ended_at,
+    Subscription.anchored_on,
+    Subscription.billed_until,
+    Subscription.next_invoice_at,
+    Plan.interval,
+    Plan.anchor,
+).join(Plan, Plan.plan_key == Subscription.plan_key)
+
+
+def _read(row: Row[Any]) -> billing.Subscription:
+    return billing.Subscription(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        plan_key=row.plan_key,
+        currency=row.currency,
+        quantity=row.quantity,
+        effective_at=row.effective_at,
+        ended_at=row.ended_at,
+        cycle=billing.Cycle(Interval(row.interval), Anchor(row.anchor), row.anchored_on),
+        billed_until=row.billed_until,
+        next_invoice_at=row.next_invoice_at,
+    )

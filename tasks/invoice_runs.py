@@ -1,0 +1,196 @@
+"""The billing run: every period that is over, every draft whose grace period is over."""
+
+import datetime as dt
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypedDict, TypeVar
+from uuid import UUID
+
+import structlog
+
+from models import database
+from models.rules.refusal import Refusal
+from models.store import drafting, inbox, subscription
+from tasks import config, contract, fields, invoicing
+from tasks.queues import Queue
+
+CHUNK: Final = 500
+"""Tenants, or drafts, in one transaction."""
+
+RUN_SECONDS: Final = 100.0
+"""When a run starts no further chunk: before Celery's soft limit; the next tick goes on."""
+
+Answer = TypeVar("Answer")
+
+log = structlog.get_logger(__name__)
+
+
+class RunAnswer(TypedDict):
+    """What a run did. `finished` is false when its time was up before its work was."""
+
+    invoices: int
+    failed: int
+    finished: bool
+
+
+class Faulty(Exception):
+    """A chunk could not be worked off, because of at least one of its members."""
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        super().__init__(f"{len(members)} could not be worked off together")
+        self.members = members
+
+
+@contract.job("billing.generate_invoices", queue=Queue.billing)
+def generate_invoices(
+    *, tenant_id: fields.TenantId | None = None, as_of: fields.Instant = contract.NOW
+) -> RunAnswer:
+    """Make a draft invoice for every billing period that is over and has none, oldest first.
+
+    Beat runs it every ten minutes, since months end at different hours in different zones. Any
+    number of workers may run it at once: each claims tenants that no other holds. Twice is
+    harmless: a period has one invoice. If it dies, what was committed stays and the rest is still
+    due. A tenant that can not be invoiced is kept in rejected_messages, stops nobody else, and is
+    tried again by the next run.
+
+    Args:
+        tenant_id: only this tenant; absent, all.
+    """
+    after, invoices, failed = "", 0, list[str]()
+    until = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < until:
+        try:
+            claimed, made = _bill(as_of, after=after, only=tenant_id, excluding=failed)
+        except Faulty as faulty:
+            claimed, made = faulty.members, _bill_one_by_one(faulty.members, as_of, failed)
+        invoices += made
+        if not claimed and not after:
+            return {"invoices": invoices, "failed": len(failed), "finished": True}
+        # A pass that found something is followed by another: a tenant may be many periods behind.
+        after = claimed[-1] if claimed else ""
+    return {"invoices": invoices, "failed": len(failed), "finished": False}
+
+
+@contract.job("billing.finalize_invoices", queue=Queue.billing)
+def finalize_invoices(*, as_of: fields.Instant = contract.NOW) -> RunAnswer:
+    """Finalize every draft whose grace period is over: a last look at its usage, then a number.
+
+    Beat runs it every ten minutes. Any number of workers may run it at once; numbers have no gaps,
+    because a transaction that fails gives its numbers back. Twice is harmless: what is finalized
+    is no draft any more. If it dies, what was committed stays and the rest is still a draft. A
+    draft that can not be finalized is kept in rejected_messages and stops no other.
+    """
+    ended_by = as_of - config.current().invoice_grace
+    invoices, failed = 0, list[UUID]()
+    until = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < until:
+        try:
+            done = _finalize(as_of, ended_by=ended_by, excluding=failed)
+        except Faulty as faulty:
+            done = _finalize_one_by_one(faulty.members, as_of, ended_by, failed)
+            invoices += done
+            continue
+        invoices += done
+        if not done:
+            return {"invoices": invoices, "failed": len(failed), "finished": True}
+    return {"invoices": invoices, "failed": len(failed), "finished": False}
+
+
+def _bill(
+    now: dt.datetime, *, after: str = "", only: str | None = None, excluding: Sequence[str] = ()
+) -> tuple[Sequence[str], int]:
+    """Invoice one chunk in one transaction; return its tenants and how many invoices they got."""
+    with database.transaction() as session:
+        timezones = subscription.claim_due_tenants(
+            session, now=now, limit=CHUNK, after=after, only=only, excluding=excluding
+        )
+        drafts = _guarded(
+            lambda: invoicing.invoice_due(session, timezones, now=now), list(timezones)
+        )
+    return list(timezones), len(drafts)
+
+
+def _bill_one_by_one(tenant_ids: Sequence[str], now: dt.datetime, failed: list[str]) -> int:
+    made = 0
+    for tenant_id in tenant_ids:
+        try:
+            made += _bill(now, only=tenant_id)[1]
+        except Faulty as faulty:
+            failed.append(tenant_id)
+            _keep_unbilled(tenant_id, faulty.__cause__ or faulty, now)
+    return made
+
+
+def _finalize(
+    now: dt.datetime,
+    *,
+    ended_by: dt.datetime,
+    excluding: Sequence[UUID] = (),
+    only: UUID | None = None,
+) -> int:
+    """Finalize one chunk in one transaction; return how many invoices that were."""
+    with database.transaction() as session:
+        headers = drafting.claim_drafts(
+            session, ended_by=ended_by, limit=CHUNK, excluding=excluding, only=only
+        )
+        members = [header.id for header in headers]
+        _guarded(lambda: invoicing.finalize(session, headers, now=now), members)
+    return len(headers)
+
+
+def _finalize_one_by_one(
+    invoice_ids: Sequence[UUID], now: dt.datetime, ended_by: dt.datetime, failed: list[UUID]
+) -> int:
+    done = 0
+    for invoice_id in invoice_ids:
+        try:
+            done += _finalize(now, ended_by=ended_by, only=invoice_id)
+        except Faulty as faulty:
+            failed.append(invoice_id)
+            payload = {"invoice_id": str(invoice_id)}
+            _keep("billing.finalize_invoice", None, payload, faulty.__cause__ or faulty, now)
+    return done
+
+
+def _guarded(work: Callable[[], Answer], members: Sequence[Any]) -> Answer:
+    """Do the work of a chunk; turn its error into `Faulty`, unless the database is to blame."""
+    try:
+        return work()
+    except Exception as error:
+        if database.is_retryable(error) or database.is_unreachable(error):
+            raise
+        raise Faulty(members) from error
+
+
+def _keep_unbilled(tenant_id: str, error: BaseException, now: dt.datetime) -> None:
+    """Keep the call that would bill the tenant's oldest period, ready to be replayed."""
+    with database.transaction() as session:
+        due_at = subscription.first_due_at(session, tenant_id)
+    payload = {"tenant_id": tenant_id, "as_of": (due_at or now).isoformat()}
+    _keep("billing.generate_invoices", tenant_id, payload, error, now)
+
+
+def _keep(
+    task: str,
+    tenant_id: str | None,
+    payload: dict[str, str],
+    error: BaseException,
+    now: dt.datetime,
+) -> None:
+    rejection = inbox.Rejection(
+        task=task,
+        tenant_id=tenant_id,
+        payload=payload,
+        code=error.code if isinstance(error, Refusal) else "unexpected",
+        errors=[{"field": None, "reason": _reason(error)}],
+    )
+    with database.transaction() as session:
+        ids = inbox.keep_rejections(session, [rejection], now=now)
+    log.warning("invoice.failed", task=task, rejected_message_id=ids[0], **payload)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error: what follows it in PostgreSQL's may quote the row."""
+    cause = getattr(error, "orig", None) or error
+    first = (str(cause).splitlines() or [""])[0]
+    return f"{type(cause).__name__}: {first[:500]}"

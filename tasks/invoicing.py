@@ -1,0 +1,253 @@
+"""What an invoice is made of: periods that are due, priced lines, events.
+
+Everything is done for many tenants at a time: a fixed number of statements whatever their number,
+and the pricing in between is plain Python. The caller holds the tenants' locks.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import islice
+from typing import Final
+
+from models import database
+from models.rules import billing, period
+from models.rules.billing import Days, Subscription
+from models.store import drafting, invoice, metering, plan, subscription
+from models.store.drafting import Drafted
+from models.store.invoice import Header
+from tasks import aggregation
+from tasks.announce import Announcement, announce_all
+from webhooks import events
+
+MOST_PERIODS: Final = 24
+"""Periods of one subscription that are invoiced in one transaction; more wait for the next."""
+
+NEARBY: Final = dt.timedelta(days=2)
+"""How far the same local day can lie apart in two zones, and a little more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An invoice to be made: a tenant, a currency, and whole local days of a zone."""
+
+    tenant_id: str
+    currency: str
+    timezone: str
+    days: Days
+
+    @property
+    def key(self) -> tuple[str, str, Days]:
+        """What there is one invoice for, also after the tenant moved to another zone."""
+        return self.tenant_id, self.currency, self.days
+
+    @property
+    def period(self) -> period.Period:
+        """Its days as instants."""
+        return self.days.period(period.zone(self.timezone))
+
+
+def invoice_due(
+    session: database.Session, timezones: Mapping[str, str], *, now: dt.datetime
+) -> list[Drafted]:
+    """Make the invoices that are due of tenants, oldest period first, and move their
+    subscriptions on.
+
+    Args:
+        timezones: of the tenants, by id.
+    """
+    held = subscription.of_tenants(session, list(timezones))
+    due: dict[tuple[str, str, Days], Target] = {}
+    advances = []
+    for one in held:
+        periods = _due_periods(one, timezones[one.tenant_id], now)
+        for days in periods:
+            target = Target(one.tenant_id, one.currency, timezones[one.tenant_id], days)
+            due[target.key] = target
+        if periods or (one.next_invoice_at is not None and one.next_invoice_at <= now):
+            advances.append(_advance(one, periods, timezones[one.tenant_id]))
+    drafts = draw_up(session, sorted(due.values(), key=_by_age), held, now=now)
+    subscription.advance(session, advances)
+    return drafts
+
+
+def draw_up(
+    session: database.Session,
+    targets: Sequence[Target],
+    subscriptions: Sequence[Subscription],
+    *,
+    now: dt.datetime,
+) -> list[Drafted]:
+    """Store and announce a draft for each target that has none yet and something to charge for.
+
+    Args:
+        subscriptions: all of the targets' tenants.
+    """
+    there = {
+        (header.tenant_id, header.currency, header.days) for header in existing(session, targets)
+    }
+    missing = [target for target in targets if target.key not in there]
+    drafts = [
+        drafting.draft(
+            tenant_id=target.tenant_id,
+            currency=target.currency,
+            timezone=target.timezone,
+            covers=target.period,
+            lines=lines,
+            now=now,
+        )
+        for target, lines in zip(
+            missing, price(session, missing, subscriptions, now=now), strict=True
+        )
+        if lines
+    ]
+    drafting.add(session, drafts, now=now)
+    announce_all(session, [announcement(events.InvoiceCreated, one) for one in drafts], now=now)
+    return drafts
+
+
+def existing(session: database.Session, targets: Sequence[Target]) -> list[Header]:
+    """Return the invoices there are for targets, and maybe neighbours of theirs."""
+    if not targets:
+        return []
+    ends = [target.period.end for target in targets]
+    return invoice.ending_between(
+        session,
+        sorted({target.tenant_id for target in targets}),
+        start=min(ends) - NEARBY,
+        end=max(ends) + NEARBY,
+    )
+
+
+def price(
+    session: database.Session,
+    targets: Sequence[Target],
+    subscriptions: Sequence[Subscription],
+    *,
+    now: dt.datetime,
+) -> list[list[billing.Line]]:
+    """Return the lines of each target, in the same order, from usage as it is now."""
+    if not targets:
+        return []
+    of_tenant: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
+    for one in subscriptions:
+        of_tenant[one.tenant_id, one.currency].append(one)
+    versions = plan.versions(session, sorted({one.plan_key for one in subscriptions}))
+    charged = [
+        billing.charges(
+            of_tenant[target.tenant_id, target.currency],
+            versions,
+            days=target.days,
+            zone=period.zone(target.timezone),
+        )
+        for target in targets
+    ]
+    used = _usage(session, targets, [charge for found in charged for charge in found], now=now)
+    return [
+        [billing.line(charge, used.get(_window(charge), Decimal(0))) for charge in found]
+        for found in charged
+    ]
+
+
+def refresh(
+    session: database.Session, headers: Sequence[Header], *, now: dt.datetime
+) -> list[Drafted]:
+    """Compute drafts anew; store and announce those that changed. All come back, in order."""
+    held = subscription.of_tenants(session, sorted({header.tenant_id for header in headers}))
+    targets = [
+        Target(header.tenant_id, header.currency, header.timezone, header.days)
+        for header in headers
+    ]
+    stored = invoice.lines(session, [header.id for header in headers])
+    computed = [
+        Drafted(header, lines)
+        for header, lines in zip(headers, price(session, targets, held, now=now), strict=True)
+    ]
+    changed = [one for one in computed if one.lines != stored.get(one.header.id, [])]
+    rewritten = drafting.rewrite(session, changed, now=now)
+    announce_all(session, [announcement(events.InvoiceUpdated, one) for one in rewritten], now=now)
+    newest = {one.header.id: one for one in rewritten}
+    return [newest.get(one.header.id, one) for one in computed]
+
+
+def finalize(
+    session: database.Session, headers: Sequence[Header], *, now: dt.datetime
+) -> list[Drafted]:
+    """Compute drafts a last time, then number them in the given order, freeze and announce."""
+    drafts = refresh(session, headers, now=now)
+    numbered = drafting.finalize(
+        session, [one.header for one in drafts], series=billing.SERIES, now=now
+    )
+    final = [Drafted(header, one.lines) for header, one in zip(numbered, drafts, strict=True)]
+    announce_all(
+        session,
+        [announcement(events.InvoiceFinalized, one, number=one.header.number) for one in final],
+        now=now,
+    )
+    return final
+
+
+def announcement(
+    topic: type[events.InvoiceEvent], one: Drafted, **more: str | None
+) -> Announcement:
+    """Return what to say of an invoice. Its version counts its events."""
+    header = one.header
+    event = topic(
+        tenant_id=header.tenant_id,
+        invoice_id=header.id,
+        period_start=header.period.start,
+        period_end=header.period.end,
+        currency=header.currency,
+        total_minor=header.total_minor,
+        line_count=len(one.lines),
+        **more,
+    )
+    return Announcement(event, header.tenant_id, header.version)
+
+
+def _due_periods(one: Subscription, timezone: str, now: dt.datetime) -> list[Days]:
+    if one.next_invoice_at is None or one.next_invoice_at > now:
+        return []
+    zone = period.zone(timezone)
+    periods = islice(billing.unbilled(one, zone), MOST_PERIODS)
+    return [days for days in periods if billing.midnight(days.after, zone) <= now]
+
+
+def _advance(one: Subscription, periods: Sequence[Days], timezone: str) -> subscription.Advance:
+    moved = replace(one, billed_until=periods[-1].after) if periods else one
+    return subscription.Advance(
+        subscription_id=one.id,
+        billed_until=moved.billed_until,
+        next_invoice_at=billing.due_at(moved, period.zone(timezone)),
+    )
+
+
+def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:
+    return target.days.after, target.tenant_id, target.currency, target.days.first
+
+
+def _usage(
+    session: database.Session,
+    targets: Sequence[Target],
+    charges: Sequence[billing.Charge],
+    *,
+    now: dt.datetime,
+) -> dict[metering.Window, Decimal]:
+    """What was used in the windows that the charges look at, every touched day counted first."""
+    windows = sorted({_window(charge) for charge in charges if charge.version.metric is not None})
+    if not windows:
+        return {}
+    tenant_ids = sorted({target.tenant_id for target in targets})
+    last = max(window.period.end for window in windows)
+    # As a rule the beat has counted a closed period long before: then this is one short query.
+    for tenant_id in metering.tenants_to_roll_up(session, tenant_ids, before=last):
+        aggregation.roll_up_in(session, now=now, tenant_id=tenant_id)
+    return dict(zip(windows, metering.totals(session, windows), strict=True))
+
+
+def _window(charge: billing.Charge) -> metering.Window:
+    return metering.Window(
+        charge.subscription.tenant_id, charge.version.metric or "", charge.period
+    )

@@ -1,0 +1,126 @@
+"""Plans: declared, compared, changed from an instant on."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from models.rules.refusal import Refusal
+from tasks import contract
+from tests.integration.billing_world import (
+    START,
+    fee,
+    instant,
+    make_plan,
+    query,
+    subscribe,
+    usage_price,
+)
+
+VERSIONS = """
+    SELECT price_key, unit_amount::text, effective_at, ended_at FROM prices
+    ORDER BY price_key, effective_at NULLS FIRST
+"""
+LATER = instant("2026-02-10T12:00:00")
+
+
+def test_a_plan_answers_with_its_prices(db: Engine) -> None:
+    answer = make_plan(fee("10.50"), usage_price("calls", "0.002", description="API calls"))
+
+    assert (answer["plan_key"], answer["name"], answer["version"]) == ("pro", "Pro", 1)
+    assert (answer["interval"], answer["anchor"]) == ("month", "calendar")
+    assert answer["prices"][1] == {
+        "price_key": "calls",
+        "kind": "usage",
+        "metric": "calls",
+        "model": "per_unit",
+        "unit_amount": "0.002",
+        "currency": "USD",
+        "timing": "arrears",
+        "description": "API calls",
+    }
+
+
+def test_the_same_plan_again_changes_nothing(db: Engine) -> None:
+    make_plan(fee("10"), usage_price("calls", "0.5"))
+    before = query("SELECT * FROM prices"), query("SELECT * FROM plans")
+
+    make_plan(usage_price("calls", "0.50"), fee("10.00"), as_of=LATER)
+
+    assert (query("SELECT * FROM prices"), query("SELECT * FROM plans")) == before
+
+
+def test_a_changed_price_ends_and_a_new_version_starts(db: Engine) -> None:
+    make_plan(fee("10"), usage_price("calls", "1"))
+
+    make_plan(fee("12"), usage_price("calls", "1"), as_of=LATER)
+
+    assert query(VERSIONS) == [
+        ("base", "10", None, LATER),
+        ("base", "12", LATER, None),
+        ("calls", "1", None, None),
+    ]
+
+
+def test_a_price_left_out_ends_and_can_come_back(db: Engine) -> None:
+    make_plan(fee("10"), usage_price("calls", "1"))
+    make_plan(fee("10"), as_of=LATER)
+    back = instant("2026-03-10")
+
+    answer = make_plan(fee("10"), usage_price("calls", "1"), as_of=back)
+
+    assert [price["price_key"] for price in answer["prices"]] == ["base", "calls"]
+    assert query(VERSIONS)[1:] == [("calls", "1", None, LATER), ("calls", "1", back, None)]
+
+
+def test_a_change_before_the_last_one_is_refused(db: Engine) -> None:
+    make_plan(fee("10"))
+    make_plan(fee("12"), as_of=LATER)
+
+    with pytest.raises(Refusal) as refused:
+        make_plan(fee("14"), as_of=START)
+
+    assert refused.value.code == "price.set_later"
+    assert len(query(VERSIONS)) == 2
+
+
+def test_the_rhythm_of_a_plan_in_use_stays(db: Engine) -> None:
+    make_plan(fee("10"))
+    make_plan(fee("10"), interval="year")
+    make_plan(fee("10"), interval="month")
+    subscribe("acme", "2026-01-01")
+
+    with pytest.raises(Refusal) as refused:
+        make_plan(fee("10"), interval="year")
+
+    assert refused.value.code == "plan.in_use"
+
+
+@pytest.mark.parametrize(
+    ("price", "code"),
+    [
+        (fee("1", timing="advance"), "price.advance_not_supported"),
+        (fee("1", metric="calls"), "price.invalid"),
+        (fee("1", kind="usage", model="per_unit"), "price.invalid"),
+        (usage_price("calls", "1", model="fixed"), "price.invalid"),
+    ],
+)
+def test_terms_that_can_not_be_charged_are_refused_by_name(
+    db: Engine, price: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        make_plan(price)
+
+    assert refused.value.code == code
+    assert query("SELECT count(*) FROM plans") == [(0,)]
+
+
+def test_a_price_listed_twice_is_refused(db: Engine) -> None:
+    with pytest.raises(Refusal, match="listed 2 times"):
+        make_plan(fee("1"), fee("2"))
+
+
+@pytest.mark.parametrize("unit_amount", ["-1", "0.0000000000001", "NaN", "ten"])
+def test_a_bad_amount_is_refused(db: Engine, unit_amount: str) -> None:
+    with pytest.raises(contract.InvalidMessage, match="unit_amount"):
+        make_plan(fee(unit_amount))
