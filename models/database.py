@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from sqlalchemy import URL, Engine, create_engine, make_url, orm
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -138,6 +138,12 @@ def is_unreachable(error: BaseException) -> bool:
     return isinstance(error, OperationalError) and _sqlstate(error) is None
 
 
+def reason(error: BaseException) -> str:
+    """Return in one line why the database could not be reached, without statement or password."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).splitlines() or [type(cause).__name__])[0]
+
+
 def _sqlstate(error: DBAPIError) -> str | None:
     state = getattr(error.orig, "sqlstate", None)
     return state if isinstance(state, str) else None
@@ -154,6 +160,8 @@ def _connect(options: Options) -> Engine:
         pool_size=options.pool_size,
         max_overflow=0,
         pool_pre_ping=True,
+        # An error's text goes to logs; what a customer sent us does not.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
             "application_name": "billing",
@@ -170,9 +178,15 @@ def driver_url(url: str) -> URL:
         url: `postgresql://…`, `postgres://…` or `postgresql+psycopg://…`.
 
     Raises:
-        ValueError: the URL names another kind of database.
+        ValueError: the URL can not be read, or names another kind of database.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        # `from None`: the cause may carry the URL, and with it the password.
+        raise ValueError(
+            "DATABASE_URL can not be read; write postgresql://user:password@host:5432/name"
+        ) from None
     if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
         raise ValueError(
             f"DATABASE_URL starts with {parsed.drivername!r}; billing needs 'postgresql://…'"

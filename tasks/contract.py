@@ -39,6 +39,9 @@ SHORTEST_PAUSE = 0.02
 REQUEUE_PAUSE = 5.0
 """Seconds before a message goes back to its queue when the database stays unreachable."""
 
+SECRET_FIELDS = frozenset({"headers", "secret", "secrets", "private_key"})
+"""Names under which a message or an answer may hold a secret: never shown in Flower or a log."""
+
 REGISTRY: dict[str, "Spec"] = {}
 """Every task by its name."""
 
@@ -134,6 +137,12 @@ def keep_lost(name: str, kwargs: dict[str, Any], error: BaseException, message_i
         _keep(spec, kwargs, Origin(message_id), code="worker.lost", errors=[fault])
 
 
+def keep_unknown(name: str, kwargs: dict[str, Any], message_id: str) -> None:
+    """Keep a message for a task that this program does not have."""
+    fault = {"field": None, "reason": f"no task is named {name!r}"}
+    _store(name, kwargs, message_id, code="task.unknown", errors=[fault])
+
+
 def _declare(
     name: str,
     queue: Queue,
@@ -166,7 +175,14 @@ def _declare(
     run.__name__ = body.__name__
     run.__module__ = body.__module__
     run.__doc__ = body.__doc__
-    return shared_task(name=name, bind=True, typing=False)(run)
+    # `throws`: a refusal is an answer, not a traceback in the log.
+    return shared_task(name=name, bind=True, typing=False, throws=(Refusal,), **_shown(spec))(run)
+
+
+def _shown(spec: Spec) -> dict[str, int]:
+    """Bound what Flower shows of an answer: nothing, if it may hold a secret."""
+    fields = getattr(spec.answer, "__annotations__", {})
+    return {"resultrepr_maxsize": 0} if SECRET_FIELDS & fields.keys() else {}
 
 
 def _model(name: str, signature: inspect.Signature) -> type[pydantic.BaseModel]:
@@ -289,19 +305,22 @@ def _keep(
     """Keep a message that failed. A call in this process gets its exception and needs no copy."""
     if origin.message_id is None or spec.kind == "job":
         return
+    message_id = origin.message_id
+    _bounded(spec, origin, lambda: _store(spec.name, kwargs, message_id, code=code, errors=errors))
+
+
+def _store(
+    name: str, kwargs: dict[str, Any], message_id: str, *, code: str, errors: list[dict[str, Any]]
+) -> None:
     tenant_id = kwargs.get("tenant_id")
     rejection = inbox.Rejection(
-        task=spec.name,
+        task=name,
         tenant_id=tenant_id if isinstance(tenant_id, str) else None,
         payload=kwargs,
         code=code,
         errors=errors,
-        message_id=origin.message_id,
+        message_id=message_id,
     )
-    kept_as = _bounded(spec, origin, lambda: _store(rejection))
-    log.warning("task.rejected", task=spec.name, code=code, rejected_message_id=kept_as)
-
-
-def _store(rejection: inbox.Rejection) -> int:
     with database.transaction() as session:
-        return inbox.keep_rejections(session, [rejection], now=_now())[0]
+        ids = inbox.keep_rejections(session, [rejection], now=_now())
+    log.warning("task.rejected", task=name, code=code, rejected_message_id=ids[0])

@@ -1,26 +1,69 @@
 """What a process does before its first task: logs, settings, a connection of its own."""
 
-from typing import Any
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
 
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+import structlog
 from celery import signals
 
 from models import database, migrations
-from tasks import config, contract
+from tasks import config
 from worker import logs, settings
+
+PATIENCE_SECONDS = 60.0
+"""How long a process waits for a database that is not up yet."""
+
+POLL_SECONDS = 1.0
+
+EXIT_REFUSED = 2
+"""Exit status of a process that will not start as things are."""
+
+log = structlog.get_logger(__name__)
 
 
 class DatabaseBehind(RuntimeError):
-    """The database's schema is older or newer than this program."""
+    """The database's schema is not the one this program was written for."""
+
+
+class DatabaseUnreachable(RuntimeError):
+    """No connection to the database can be made."""
 
 
 def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
-    """Wire this process: logs, database, what the tasks obey. Connects to nothing yet."""
+    """Wire this process: logs, database, what the tasks obey. Connects to nothing yet.
+
+    Raises:
+        InvalidSettings: a variable of the environment can not be used.
+    """
     chosen = chosen or settings.load()
-    logs.configure(chosen.log_format, chosen.log_level)  # type: ignore[arg-type]
+    logs.configure(chosen.log_format, chosen.log_level)
     database.configure(chosen.database_options())
     config.use(chosen.task_config())
     return chosen
+
+
+def wait_for_database(seconds: float = PATIENCE_SECONDS) -> None:
+    """Return when the database answers.
+
+    Raises:
+        DatabaseUnreachable: it does not within `seconds`, with the reason of the last try.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            migrations.current(database.engine())
+        except Exception as error:
+            if not database.is_unreachable(error):
+                raise
+            reason = database.reason(error)
+            if time.monotonic() >= deadline:
+                raise DatabaseUnreachable(f"the database can not be reached: {reason}") from None
+            log.info("database.awaited", reason=reason)
+            time.sleep(POLL_SECONDS)
+        else:
+            return
 
 
 def require_current_schema() -> None:
@@ -30,29 +73,58 @@ def require_current_schema() -> None:
         DatabaseBehind: naming both revisions and what to do.
     """
     found, wanted = migrations.current(database.engine()), migrations.head()
-    if found != wanted:
+    if found == wanted:
+        return
+    if found is not None and not migrations.is_known(found):
         raise DatabaseBehind(
-            f"the database is at revision {found or 'none'}, this program needs {wanted}; run "
-            "`billing migrate`"
+            f"the database is at revision {found}, which is newer than this program's {wanted}; "
+            "run the program that migrated it"
         )
+    raise DatabaseBehind(
+        f"the database is at revision {found or 'none'}, this program needs {wanted}; run "
+        "`billing migrate`"
+    )
+
+
+def _refusing(step: Callable[[], Any]) -> None:
+    """Run a step of the start; end the process with one line if it can not be done.
+
+    Celery logs what a signal's receiver raises and goes on, but lets SystemExit pass.
+    """
+    try:
+        step()
+    except (settings.InvalidSettings, DatabaseBehind, DatabaseUnreachable) as error:
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    log.error("start.refused", cause=type(error).__name__, reason=str(error))
+    sys.exit(EXIT_REFUSED)
 
 
 @signals.setup_logging.connect
 def _log_as_we_do(**_: Any) -> None:
     chosen = settings.load()
-    logs.configure(chosen.log_format, chosen.log_level)  # type: ignore[arg-type]
+    logs.configure(chosen.log_format, chosen.log_level)
+
+
+def _check_database() -> None:
+    prepare()
+    wait_for_database()
+    require_current_schema()
 
 
 @signals.worker_init.connect
 def _before_the_pool(**_: Any) -> None:
-    prepare()
-    require_current_schema()
+    _refusing(_check_database)
+    # Forked children must not find a connection to share.
     database.dispose()
 
 
 @signals.worker_process_init.connect
 def _after_the_fork(**_: Any) -> None:
-    database.dispose()
+    # Again, for pools that spawn instead of forking.
+    _refusing(prepare)
 
 
 @signals.worker_process_shutdown.connect
@@ -60,15 +132,6 @@ def _before_the_end(**_: Any) -> None:
     database.dispose()
 
 
-@signals.task_failure.connect
-def _keep_what_killed_its_worker(
-    sender: Any = None,
-    task_id: str = "",
-    exception: BaseException | None = None,
-    kwargs: dict[str, Any] | None = None,
-    **_: Any,
-) -> None:
-    """Only the parent sees these: the child that ran the task is gone."""
-    if isinstance(exception, WorkerLostError | TimeLimitExceeded):
-        contract.keep_lost(sender.name, kwargs or {}, exception, task_id)
-        database.dispose()
+@signals.beat_init.connect
+def _before_the_first_tick(**_: Any) -> None:
+    log.info("beat.started")

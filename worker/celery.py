@@ -8,11 +8,12 @@ import importlib
 from typing import Any
 
 from celery import Celery
+from celery.loaders.app import AppLoader
 from kombu.entity import Queue as KombuQueue
 
 from tasks import contract
 from tasks.queues import Queue
-from worker import schedule, settings
+from worker import masking, schedule, settings
 
 TASK_MODULES = (
     "tasks.aggregation",
@@ -35,15 +36,32 @@ VISIBILITY_TIMEOUT = 300
 TASK_TIME_LIMIT = 140
 """Seconds. Below half the visibility timeout: a message that runs is never given out again."""
 
-SOFT_SHUTDOWN = 20
-"""Seconds a worker may finish its tasks after SIGTERM; compose's stop_grace_period is longer."""
+REDIS_OPTIONS = {
+    "visibility_timeout": VISIBILITY_TIMEOUT,
+    # The default sweep looks for lost messages so seldom that one with a timeout of 5 s
+    # came back after 100 s; with these, after 5.5 s.
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    # A Redis that hangs is noticed; an idle connection through a firewall is kept.
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "retry_on_timeout": True,
+}
+"""Of the broker's connection. RabbitMQ has none of these problems and refuses the options."""
+
+# Before the application is made: its routes and schemas are whole from the first look on.
+for _module in TASK_MODULES:
+    importlib.import_module(_module)
 
 
 def configuration() -> dict[str, Any]:
     """Return Celery's settings; read when the application is first used, not when imported."""
     chosen = settings.load()
+    broker = chosen.broker()
     return {
-        "broker_url": chosen.broker(),
+        "broker_url": broker,
         "result_backend": chosen.results(),
         "include": TASK_MODULES,
         # JSON only: a pickle from the broker would be code from the broker.
@@ -52,7 +70,9 @@ def configuration() -> dict[str, Any]:
         "accept_content": ["json"],
         # Each task waits in the queue it names; a message for no known queue is an error.
         "task_queues": [KombuQueue(queue.value) for queue in Queue],
-        "task_routes": {name: {"queue": spec.queue.value} for name, spec in _tasks().items()},
+        "task_routes": {
+            name: {"queue": spec.queue.value} for name, spec in contract.REGISTRY.items()
+        },
         "task_default_queue": Queue.billing.value,
         "task_create_missing_queues": False,
         # A task is acknowledged when it has ended, not when it starts: a worker killed in the
@@ -67,34 +87,23 @@ def configuration() -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "task_time_limit": TASK_TIME_LIMIT,
         "task_soft_time_limit": TASK_TIME_LIMIT - 20,
-        # Answers are for those who wait, and nobody waits for an hour.
+        # Answers are for those who wait, and nobody waits for an hour. Without the arguments:
+        # they would double what Redis holds, and some are not for everyone.
         "result_expires": 3600,
-        "result_extended": True,
+        "result_extended": False,
         # Flower. 35 % of a no-op task's cost; ours are chunks, where it does not show.
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "task_track_started": True,
         # SIGTERM (REMAP_SIGTERM=SIGQUIT makes it the soft one): finish what runs, give the rest
         # back. Without it messages were seen stuck until the visibility timeout.
-        "worker_soft_shutdown_timeout": SOFT_SHUTDOWN,
-        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_soft_shutdown_timeout": chosen.soft_shutdown_seconds,
+        "worker_enable_soft_shutdown_on_idle": False,
         # A lost connection means our unacknowledged messages are given out again: stop them here.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": {
-            "visibility_timeout": VISIBILITY_TIMEOUT,
-            # The default sweep looks for lost messages so seldom that one with a timeout of 5 s
-            # came back after 100 s; with these, after 5.5 s.
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            # A Redis that hangs is noticed; an idle connection through a firewall is kept.
-            "socket_timeout": 30,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 25,
-            "retry_on_timeout": True,
-        },
+        "broker_transport_options": REDIS_OPTIONS if settings.is_redis(broker) else {},
         "redis_socket_timeout": 30,
         "redis_socket_connect_timeout": 5,
         "redis_socket_keepalive": True,
@@ -105,18 +114,23 @@ def configuration() -> dict[str, Any]:
         "timezone": "UTC",
         "enable_utc": True,
         "beat_schedule": schedule.TIMETABLE,
+        # In memory: what is due is found in the database, so there is no state worth a file.
+        "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": 1,
     }
 
 
-def _tasks() -> dict[str, contract.Spec]:
-    for module in TASK_MODULES:
-        importlib.import_module(module)
-    return contract.REGISTRY
+class Loader(AppLoader):  # type: ignore[misc]
+    """Reads the environment when a setting is first needed: importing us needs no server."""
+
+    def read_configuration(self) -> dict[str, Any]:
+        """Return Celery's settings."""
+        return configuration()
 
 
-app = Celery("billing", set_as_current=True)
-app.config_from_object(configuration)
+app = Celery(
+    "billing", loader=Loader, amqp=masking.AMQP, task_cls=masking.Task, set_as_current=True
+)
 # In every thread: the current app of a thread that did not make it would be Celery's own default,
 # and a message sent from there would go to a broker nobody reads.
 app.set_default()

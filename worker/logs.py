@@ -7,12 +7,18 @@ from typing import Any, Literal
 import structlog
 
 QUIET_LOGGERS = {
-    # What each says at INFO is one line per message or connection.
-    "celery.worker.strategy": logging.WARNING,
+    # What each says at INFO is one line per message, tick or connection.
     "celery.app.trace": logging.WARNING,
-    "urllib3": logging.WARNING,
+    "celery.beat": logging.WARNING,
+    "celery.worker.strategy": logging.WARNING,
+    "alembic": logging.WARNING,
     "amqp": logging.WARNING,
+    "urllib3": logging.WARNING,
 }
+
+
+QUOTING_LOGGER = "celery.worker.consumer.consumer"
+"""Says of a message that it can not read what is wrong, and then quotes the whole of it."""
 
 
 def configure(style: Literal["auto", "json", "text"], level: str) -> None:
@@ -31,7 +37,11 @@ def configure(style: Literal["auto", "json", "text"], level: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -43,11 +53,25 @@ def configure(style: Literal["auto", "json", "text"], level: str) -> None:
     root.setLevel(level)
     for name, least in QUIET_LOGGERS.items():
         logging.getLogger(name).setLevel(max(least, logging.getLevelName(level)))
+    logging.getLogger(QUOTING_LOGGER).addFilter(_keep_first_line)
+
+
+def _keep_first_line(record: logging.LogRecord) -> bool:
+    """Cut a payload off. The message itself is kept in rejected_messages where it can be."""
+    if record.levelno >= logging.WARNING:
+        record.msg, record.args = record.getMessage().split("\n", 1)[0], None
+        record.exc_info = None
+    return True
 
 
 def _formatter(shared: list[Any], *, text: bool) -> logging.Formatter:
+    # Plain tracebacks: the pretty ones print local variables, and those are payloads and secrets.
     ending: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=True)]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=True, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

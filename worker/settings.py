@@ -1,9 +1,8 @@
 """Every setting, in one validated place. Only this room reads the environment."""
 
 import datetime as dt
-import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,9 +13,14 @@ from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
 from worker import local
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-LOCAL_FOLDER = CHECKOUT / ".local"
-"""Where embedded servers keep their data."""
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder this program's packages are in."""
+
+SOFT_SHUTDOWN_SECONDS = 20
+"""What a worker gets to finish its tasks after SIGTERM, unless the environment says otherwise."""
+
+MASTER_KEYS_FILE = "master_keys"
+"""In the folder of the embedded servers: development keys, made once, readable by us alone."""
 
 
 class InvalidSettings(RuntimeError):
@@ -24,9 +28,17 @@ class InvalidSettings(RuntimeError):
 
 
 class Settings(BaseSettings):
-    """What the environment decides. Every variable and its default stands here."""
+    """What the environment decides. Every variable and its default stands here.
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    What is needed and not set comes from the embedded servers, if they run: `billing up` in one
+    terminal is found by `billing call` in another.
+    """
+
+    # An empty variable is one that is not set: compose files and shells often pass those.
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    local_folder: Path = Field(ROOT / ".local" / "up", validation_alias="BILLING_LOCAL_FOLDER")
+    """Where the embedded servers of `billing up` keep their data."""
 
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
     broker_url: SecretStr | None = Field(None, validation_alias="BROKER_URL")
@@ -51,9 +63,17 @@ class Settings(BaseSettings):
         24, ge=0, le=2_160, validation_alias="BILLING_INVOICE_GRACE_HOURS"
     )
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
-    log_format: str = Field("auto", pattern="^(auto|json|text)$", validation_alias="BILLING_LOG")
-    log_level: str = Field(
-        "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", validation_alias="BILLING_LOG_LEVEL"
+    soft_shutdown_seconds: float = Field(
+        SOFT_SHUTDOWN_SECONDS, ge=0, le=120, validation_alias="BILLING_SOFT_SHUTDOWN_SECONDS"
+    )
+    """Longer than most tasks, shorter than what the service manager waits before it kills."""
+
+    alive_file: Path | None = Field(None, validation_alias="BILLING_ALIVE_FILE")
+    """Touched by worker and beat when they are ready and every few seconds from then on."""
+
+    log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias="BILLING_LOG")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="BILLING_LOG_LEVEL"
     )
 
     @field_validator("private_hosts", mode="before")
@@ -67,9 +87,15 @@ class Settings(BaseSettings):
         """Return how to connect to PostgreSQL.
 
         Raises:
-            InvalidSettings: no database is configured and no embedded one is running.
+            InvalidSettings: no database is configured and no embedded one is running, or the URL
+                is not one of PostgreSQL.
         """
-        return database.Options(url=_given_or_local(self.database_url, "DATABASE_URL"))
+        url = self._given_or_local(self.database_url, "DATABASE_URL")
+        try:
+            database.driver_url(url)
+        except ValueError as error:
+            raise InvalidSettings(str(error)) from None
+        return database.Options(url=url, pool_size=self.pool_size)
 
     def broker(self) -> str:
         """Return the broker's URL.
@@ -77,34 +103,69 @@ class Settings(BaseSettings):
         Raises:
             InvalidSettings: no broker is configured and no embedded one is running.
         """
-        return _given_or_local(self.broker_url, "BROKER_URL")
+        return self._given_or_local(self.broker_url, "BROKER_URL")
 
     def results(self) -> str | None:
         """Return where answers are kept for those who wait: the broker, if it is a Redis."""
         if self.result_backend is not None:
             return self.result_backend.get_secret_value()
         broker = self.broker()
-        return broker if broker.startswith(("redis://", "rediss://")) else None
+        return broker if is_redis(broker) else None
 
     def task_config(self) -> Config:
-        """Return what the tasks obey."""
+        """Return what the tasks obey.
+
+        Raises:
+            InvalidSettings: the master keys or the private hosts can not be read.
+        """
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
             invoice_grace=dt.timedelta(hours=self.invoice_grace_hours),
-            address_policy=Policy(
-                allow_http=self.allow_http, allowed_private_hosts=self.private_hosts
-            ),
-            keyring=self._keyring(),
+            address_policy=self._address_policy(),
+            keyring=self.keyring(),
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),
         )
 
-    def _keyring(self) -> Keyring | None:
-        if self.master_keys is None:
+    def keyring(self) -> Keyring | None:
+        """Return the master keys; None when there are none.
+
+        Raises:
+            InvalidSettings: they can not be read.
+        """
+        text = self._master_keys()
+        if text is None:
             return None
         try:
-            return Keyring.parse(self.master_keys.get_secret_value())
+            return Keyring.parse(text)
         except InvalidMasterKeys as error:
             raise InvalidSettings(f"BILLING_MASTER_KEYS: {error}") from None
+
+    def _address_policy(self) -> Policy:
+        try:
+            return Policy(allow_http=self.allow_http, allowed_private_hosts=self.private_hosts)
+        except ValueError as error:
+            raise InvalidSettings(f"BILLING_WEBHOOK_PRIVATE_HOSTS: {error}") from None
+
+    def _master_keys(self) -> str | None:
+        if self.master_keys is not None:
+            return self.master_keys.get_secret_value()
+        if self.database_url is not None:
+            return None  # development keys never seal what is kept in a database of one's own
+        try:
+            return (self.local_folder / MASTER_KEYS_FILE).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def _given_or_local(self, given: SecretStr | None, variable: str) -> str:
+        if given is not None:
+            return given.get_secret_value()
+        servers = local.find(self.local_folder)
+        if servers is None:
+            raise InvalidSettings(
+                f"{variable} is not set and no embedded servers run in {self.local_folder}; set "
+                "it, or start them with `billing up`"
+            )
+        return servers.database_url if variable == "DATABASE_URL" else servers.broker_url
 
 
 def load() -> Settings:
@@ -120,13 +181,6 @@ def load() -> Settings:
         raise InvalidSettings("; ".join(faults)) from None
 
 
-def _given_or_local(given: SecretStr | None, variable: str) -> str:
-    if given is not None:
-        return given.get_secret_value()
-    servers = local.find(LOCAL_FOLDER / os.environ.get("BILLING_LOCAL", "up"))
-    if servers is None:
-        raise InvalidSettings(
-            f"{variable} is not set and no embedded servers are running; set it, or start them "
-            "with `billing up`"
-        )
-    return servers.database_url if variable == "DATABASE_URL" else servers.broker_url
+def is_redis(url: str) -> bool:
+    """Tell whether a broker's URL is one of Redis (or Valkey), which also keeps answers."""
+    return url.startswith(("redis://", "rediss://"))

@@ -1,5 +1,6 @@
 """The way from an empty database to the tables of today. Append-only once landed."""
 
+import io
 from pathlib import Path
 
 from alembic import command
@@ -20,6 +21,15 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         command.upgrade(config, revision)
 
 
+def sql() -> str:
+    """Return the statements that lay the tables into an empty database."""
+    buffer = io.StringIO()
+    config = configuration()
+    config.output_buffer = buffer
+    command.upgrade(config, "head", sql=True)
+    return buffer.getvalue()
+
+
 def current(engine: Engine) -> str | None:
     """Return the revision the database is at, or None for an empty one."""
     with engine.connect() as connection:
@@ -32,6 +42,12 @@ def head() -> str:
     if revision is None:
         raise LookupError("no migrations were found beside models/migrations/__init__.py")
     return revision
+
+
+def is_known(revision: str) -> bool:
+    """Tell whether a revision is one of this program's; a newer program's is not."""
+    scripts = ScriptDirectory.from_config(configuration())
+    return any(script.revision == revision for script in scripts.walk_revisions())
 
 
 def configuration() -> Config:

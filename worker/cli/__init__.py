@@ -1,5 +1,68 @@
 """The `billing` command."""
 
+import sys
+
+import typer
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from rich.console import Console
+
+from models import database
+from models.rules.refusal import Refusal
+from worker import boot, local, processes, settings, stack
+from worker.cli import call, doctor, keys, rejected, run, schema, up
+
+EXIT_UNUSABLE = 2
+"""Exit status when things are not as they must be; 1 says that what was asked for failed."""
+
+EXPECTED = (
+    settings.InvalidSettings,
+    local.AlreadyRunning,
+    local.NoSafeFolder,
+    local.NotInstalled,
+    local.ServerFailed,
+    boot.DatabaseBehind,
+    boot.DatabaseUnreachable,
+    processes.ChildFailed,
+    stack.PortTaken,
+)
+
+app = typer.Typer(
+    name="billing",
+    help="A billing back office: workers, schedule, webhooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    # The pretty ones print local variables, and those are payloads and secrets.
+    pretty_exceptions_enable=False,
+)
+app.command()(up.up)
+app.command()(run.worker)
+app.command()(run.beat)
+app.command()(run.flower)
+app.command()(run.migrate)
+app.command()(call.call)
+app.command()(doctor.doctor)
+app.add_typer(rejected.app, name="rejected")
+app.add_typer(schema.app, name="schema")
+app.add_typer(keys.app, name="keys")
+
 
 def main() -> None:
-    """Run the `billing` command."""
+    """Run the `billing` command; what people can mend is said in one line, without a traceback."""
+    try:
+        app()
+    except Refusal as refusal:
+        _fail(refusal.message, status=1)
+    except EXPECTED as error:
+        _fail(str(error))
+    except (OperationalError, RedisError) as error:
+        _fail(f"the broker can not be reached: {error}")
+    except Exception as error:
+        if not database.is_unreachable(error):
+            raise
+        _fail(f"the database can not be reached: {database.reason(error)}")
+
+
+def _fail(message: str, *, status: int = EXIT_UNUSABLE) -> None:
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"billing: {message}")
+    sys.exit(status)

@@ -1,0 +1,71 @@
+"""What an operator looks at first: the server itself, and how much work waits."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+from models.inbox import RejectedMessage
+from models.outbox import Delivery, OutboxMessage, OutboxPending
+from models.rules.states import DeliveryState, RejectedState
+from models.usage import UsageTouchedDay
+
+MOST_COUNTED = 100_000
+"""Counting stops here: a backlog of millions is not made worse by looking at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The database server: its version, as 180006 for 18.6, and its clock."""
+
+    version: int
+    clock: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits. Each count is MOST_COUNTED when there is as much or more.
+
+    `outbox_oldest` and `delivery_oldest` are when the oldest waiting message was written and when
+    the oldest due delivery fell due; None when nothing waits.
+    """
+
+    touched_days: int
+    outbox_pending: int
+    outbox_oldest: dt.datetime | None
+    deliveries_due: int
+    delivery_oldest: dt.datetime | None
+    rejected_open: int
+
+
+def server(session: Session) -> Server:
+    """Return what the server says of itself."""
+    row = session.execute(
+        sql("SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now")
+    ).one()
+    return Server(version=row.version, clock=row.now)
+
+
+def backlog(session: Session, *, now: dt.datetime) -> Backlog:
+    """Count what waits for a worker or an operator."""
+    due = (Delivery.state == DeliveryState.pending, Delivery.due_at <= now)
+    # UUIDs of version 7 sort by time: the smallest id is the oldest message.
+    first = select(OutboxPending.message_id).order_by(OutboxPending.message_id).limit(1)
+    oldest = select(OutboxMessage.created_at).where(OutboxMessage.id == first.scalar_subquery())
+    return Backlog(
+        touched_days=_count(session, select(UsageTouchedDay.id)),
+        outbox_pending=_count(session, select(OutboxPending.message_id)),
+        outbox_oldest=session.scalar(oldest),
+        deliveries_due=_count(session, select(Delivery.id).where(*due)),
+        delivery_oldest=session.scalar(select(func.min(Delivery.due_at)).where(*due)),
+        rejected_open=_count(
+            session, select(RejectedMessage.id).where(RejectedMessage.state == RejectedState.open)
+        ),
+    )
+
+
+def _count(session: Session, query: Select[tuple[object]]) -> int:
+    some = query.limit(MOST_COUNTED).subquery()
+    return session.scalar(select(func.count(literal_column("*"))).select_from(some)) or 0

@@ -1,0 +1,63 @@
+"""One process each: what a service manager or a container runs."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from models import database
+from tasks.queues import Queue
+from worker import boot, programs, stack
+
+
+def worker(
+    queues: Annotated[
+        str, typer.Option(help="What it consumes, separated by commas.", metavar="NAMES")
+    ] = ",".join(Queue),
+    concurrency: Annotated[
+        int | None, typer.Option(help="Processes of its pool. [default: one a CPU]", min=1)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What Flower calls it. [default: its queues]")
+    ] = None,
+) -> None:
+    """Run a worker. SIGTERM lets it finish what it has begun, for a bounded time."""
+    chosen = [_queue(word.strip()) for word in queues.split(",")]
+    boot.prepare()
+    programs.worker(queues=chosen, concurrency=concurrency, name=name).become()
+
+
+def beat() -> None:
+    """Run beat, the timetable's bell. Two of them ring twice, which is harmless."""
+    boot.prepare()
+    programs.beat().become()
+
+
+def flower(
+    address: Annotated[str, typer.Option(help="Where it listens.")] = stack.LOOPBACK,
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 5555,
+) -> None:
+    """Run Flower. Without FLOWER_BASIC_AUTH everyone who reaches its port can use it."""
+    boot.prepare()
+    programs.flower(address=address, port=port).become()
+
+
+def migrate(
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for a database that is not up yet.", min=0)
+    ] = boot.PATIENCE_SECONDS,
+) -> None:
+    """Bring the database to the revision of this program. Run it before new workers start."""
+    boot.prepare()
+    before, after = stack.migrate(wait=wait)
+    database.dispose()
+    said = f"at {after} already" if before == after else f"from {before or 'empty'} to {after}"
+    Console(highlight=False).print(f"database: {said}")
+
+
+def _queue(name: str) -> Queue:
+    try:
+        return Queue(name)
+    except ValueError:
+        known = ", ".join(Queue)
+        raise typer.BadParameter(f"no queue is named {name!r}; there are {known}") from None

@@ -1,0 +1,54 @@
+"""Messages that no task's body could refuse: nobody knows their task, or it killed its worker.
+
+Seen by the worker's main process alone, and kept in `rejected_messages` like any other refusal.
+"""
+
+from typing import Any
+
+import structlog
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals
+
+from models import database
+from tasks import contract
+from worker import task_log
+
+log = structlog.get_logger(__name__)
+
+
+@signals.task_failure.connect
+def _keep_what_killed_its_worker(
+    sender: Any = None,
+    task_id: str = "",
+    exception: BaseException | None = None,
+    kwargs: dict[str, Any] | None = None,
+    **_: Any,
+) -> None:
+    if not isinstance(exception, WorkerLostError | TimeLimitExceeded):
+        return
+    log.error(
+        "task.finished",
+        task=sender.name,
+        task_id=task_id,
+        outcome="lost",
+        error=type(exception).__name__,
+        **task_log.tenant_of(kwargs),
+    )
+    contract.keep_lost(sender.name, kwargs or {}, exception, task_id)
+    # The pool forks from this process: it keeps no connection.
+    database.dispose()
+
+
+@signals.task_unknown.connect
+def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", **_: Any) -> None:  # noqa: A002 (Celery's name)
+    contract.keep_unknown(name, _arguments(message.payload), id)
+    database.dispose()
+
+
+def _arguments(payload: Any) -> dict[str, Any]:
+    """Return the keyword arguments of a message of Celery's protocol 2, or what there is of it."""
+    match payload:
+        case [[], dict() as kwargs, *_]:
+            return kwargs
+        case _:
+            return {"payload": payload}

@@ -1,0 +1,67 @@
+"""What Flower and the logs see of a task's arguments: all but the secrets.
+
+Celery puts a text of the arguments beside each message, for events and logs. Ours is made without
+secrets where a message is sent from Python, and again where it is received, since producers in
+other languages send none.
+"""
+
+from typing import Any
+
+from celery import Task as CeleryTask
+from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811 (ours takes its name)
+from celery.utils.saferepr import saferepr
+from celery.worker.request import Request as CeleryRequest
+
+from tasks.contract import SECRET_FIELDS
+
+MASK = "***"
+LONGEST = 1024
+"""Characters of the text; a chunk of a thousand events is cut."""
+
+
+def masked(arguments: Any) -> str:
+    """Return the text of a task's keyword arguments, with secrets replaced."""
+    return str(saferepr(_without_secrets(arguments), LONGEST))
+
+
+def _without_secrets(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: MASK if name in SECRET_FIELDS and item else _without_secrets(item)
+        for name, item in value.items()
+    }
+
+
+class AMQP(CeleryAMQP):  # type: ignore[misc]
+    """Where messages are made."""
+
+    def as_task_v2(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        *rest: Any,
+        **options: Any,
+    ) -> Any:
+        """Make a task's message, its text masked."""
+        options["kwargsrepr"] = masked(kwargs or {})
+        return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+
+
+class Request(CeleryRequest):  # type: ignore[misc]
+    """Where messages are received."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        """Read a message; whatever text came with it, show our own."""
+        super().__init__(message, **options)
+        self._kwargsrepr = masked(self._kwargs)
+        self._request_dict["kwargsrepr"] = self._kwargsrepr
+
+
+class Task(CeleryTask):  # type: ignore[misc]
+    """A task whose messages are shown masked."""
+
+    abstract = True
+    Request = f"{__name__}:Request"

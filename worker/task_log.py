@@ -1,0 +1,44 @@
+"""One log line for each task that ended, and the task's name and id in every line it writes."""
+
+import time
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from celery import signals
+
+LONGEST_TENANT = 64
+
+log = structlog.get_logger(__name__)
+_started: ContextVar[float | None] = ContextVar("started", default=None)
+
+
+@signals.task_prerun.connect
+def _before_a_task(
+    sender: Any = None, task_id: str = "", kwargs: dict[str, Any] | None = None, **_: Any
+) -> None:
+    structlog.contextvars.bind_contextvars(task=sender.name, task_id=task_id, **tenant_of(kwargs))
+    _started.set(time.monotonic())
+
+
+@signals.task_postrun.connect
+def _after_a_task(state: str | None = None, retval: Any = None, **_: Any) -> None:
+    began = _started.get()
+    spent = {} if began is None else {"milliseconds": round((time.monotonic() - began) * 1000)}
+    say = log.info if state == "SUCCESS" else log.warning
+    say("task.finished", outcome=(state or "UNKNOWN").lower(), **spent, **_cause(retval))
+    structlog.contextvars.clear_contextvars()
+
+
+def tenant_of(kwargs: dict[str, Any] | None) -> dict[str, str]:
+    """Return the `tenant_id` among a task's arguments, as something to log."""
+    tenant_id = (kwargs or {}).get("tenant_id")
+    return {"tenant_id": tenant_id[:LONGEST_TENANT]} if isinstance(tenant_id, str) else {}
+
+
+def _cause(answer: Any) -> dict[str, str]:
+    """Name what went wrong. Its message may quote the payload, which no log gets to see."""
+    if not isinstance(answer, BaseException):
+        return {}
+    code = getattr(answer, "code", None)
+    return {"error": type(answer).__name__, **({"code": code} if isinstance(code, str) else {})}
