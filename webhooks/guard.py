@@ -1,11 +1,242 @@
-"""Placeholder until the guard lands on this branch."""
+"""Where a webhook may go: the URL's shape, the name's lookup, and every address behind it.
 
-from dataclasses import dataclass
+A tenant chooses the URL and we stand inside the network, so a URL is guilty until shown to lead
+outside. It is checked when an endpoint is created, when it is changed and at every connect; the
+address that was checked is the address that is connected to.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from itertools import chain, zip_longest
+from typing import Final
+
+from webhooks import addresses, lookup, urls
+from webhooks.addresses import Address
+from webhooks.lookup import NameNotResolved, Resolver
+from webhooks.urls import UrlRefused
+
+__all__ = [
+    "STRICT",
+    "Address",
+    "AddressRefused",
+    "InvalidPolicy",
+    "NameNotResolved",
+    "Policy",
+    "Resolver",
+    "Target",
+    "UrlRefused",
+    "check_url",
+    "resolve",
+]
+
+ADDRESSES_MAX: Final = 4
+_INNER_NAMES: Final = (
+    ".localhost",
+    ".local",
+    ".localdomain",
+    ".internal",
+    ".intranet",
+    ".home.arpa",
+)
+
+
+class AddressRefused(UrlRefused):
+    """A URL that leads to an address no webhook is sent to."""
+
+    def __init__(self, host: str, address: Address | None, reason: str) -> None:
+        self.host, self.address, self.reason = host, address, reason
+        where = "" if address is None or str(address) == host else f" leads to {address}, which"
+        super().__init__(
+            f"{host}{where} is not a public address: {reason}; only an operator may allow it"
+        )
+
+
+class InvalidPolicy(ValueError):
+    """An entry of the private hosts' allow-list that can not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A checked URL, taken apart. `host` is ASCII, lower case, without brackets or last dot."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """Path and query as sent in the request line; begins with a slash."""
+    address: Address | None = None
+    """Set when the host is an address."""
+
+    @property
+    def authority(self) -> str:
+        """The Host header: brackets for IPv6, the port when it is not the scheme's own."""
+        host = f"[{self.host}]" if isinstance(self.address, IPv6Address) else self.host
+        return host if self.port == urls.DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL in its one normal spelling."""
+        return f"{self.scheme}://{self.authority}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Which addresses webhooks may be sent to."""
+    """What the operator allows beyond https to public addresses on port 443.
+
+    `allowed_private_hosts` holds host names or addresses (``receiver``, ``receiver:8080``,
+    ``[::1]:8080``), trusted wherever they lead, and networks (``127.0.0.0/8``), trusted whatever
+    name leads there. An allowed host, or an address in an allowed network, may be on any port
+    unless its entry names one. Raises `InvalidPolicy`.
+    """
 
     allow_http: bool = False
+    any_port: bool = False
     allowed_private_hosts: frozenset[str] = frozenset()
+    _networks: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)
+    _hosts: frozenset[tuple[str, int | None]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        networks = [entry for entry in self.allowed_private_hosts if "/" in entry]
+        hosts = self.allowed_private_hosts - set(networks)
+        object.__setattr__(self, "_networks", tuple(_network(entry) for entry in networks))
+        object.__setattr__(self, "_hosts", frozenset(_host_entry(entry) for entry in hosts))
+
+    def allows_host(self, host: str, port: int) -> bool:
+        """Whether this host is trusted by name."""
+        return (host, None) in self._hosts or (host, port) in self._hosts
+
+    @property
+    def trusts_networks(self) -> bool:
+        """Whether there is a trusted network at all."""
+        return bool(self._networks)
+
+    def allows_address(self, address: Address) -> bool:
+        """Whether this address lies in a trusted network."""
+        return any(address in network for network in self._networks)
+
+
+STRICT: Final = Policy()
+
+
+def check_url(url: str, *, policy: Policy = STRICT) -> Target:
+    """Take apart a URL that a webhook may be sent to; no lookup is made.
+
+    Raises `UrlRefused` for what is not ``https://host/path`` of at most 2,048 characters (no
+    user, no fragment, no odd spelling of an address), `AddressRefused` for an address or a name
+    that is known to be inside.
+    """
+    scheme, host, port, path = urls.split(url)
+    if scheme == "http" and not policy.allow_http:
+        raise UrlRefused("the URL's scheme is 'http'; only https is taken")
+    target = Target(scheme, host, port, path, _literal(host))
+    _check_port(target, policy)
+    _check_inside(target, policy)
+    return target
+
+
+def resolve(
+    target: Target,
+    *,
+    policy: Policy = STRICT,
+    resolver: Resolver | None = None,
+    deadline: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[Address, ...]:
+    """Look the host up once: 1 to 4 addresses, each of them checked, both families among them.
+
+    Takes 3 s at most, or until `deadline` on `clock` when that is sooner. Raises `AddressRefused`
+    when *any* answer is denied, so that a name can not lead us inside on one try in two, and
+    `NameNotResolved` when there is no answer.
+    """
+    if target.address is not None:
+        found: Sequence[Address] = (target.address,)
+    else:
+        seconds = lookup.LOOKUP_SECONDS if deadline is None else deadline - clock()
+        found = lookup.look_up(
+            resolver or lookup.system_resolver,
+            _query_name(target, policy),
+            target.port,
+            seconds=min(seconds, lookup.LOOKUP_SECONDS),
+        )
+    for address in found:
+        _check_address(target, address, policy)
+    return _both_families(found)[:ADDRESSES_MAX]
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _check_port(target: Target, policy: Policy) -> None:
+    trusted = policy.allows_host(target.host, target.port) or (
+        target.address is not None and policy.allows_address(target.address)
+    )
+    if target.port != urls.DEFAULT_PORTS[target.scheme] and not policy.any_port and not trusted:
+        raise UrlRefused(
+            f"port {target.port} is not taken; {target.scheme} goes to port "
+            f"{urls.DEFAULT_PORTS[target.scheme]}"
+        )
+
+
+def _query_name(target: Target, policy: Policy) -> str:
+    """The name to ask for: with a last dot, which keeps resolv.conf's search list out.
+
+    Else "api.team" might be answered as "api.team.svc.cluster.local". A host the operator named
+    may well be such a short name, and is asked for as it is.
+    """
+    plain = "." not in target.host or policy.allows_host(target.host, target.port)
+    return target.host if plain else f"{target.host}."
+
+
+def _check_inside(target: Target, policy: Policy) -> None:
+    if target.address is not None:
+        _check_address(target, target.address, policy)
+        return
+    # Where networks are trusted, only the lookup can tell whether the name leads into one.
+    if policy.allows_host(target.host, target.port) or policy.trusts_networks:
+        return
+    if "." not in target.host or f".{target.host}".endswith(_INNER_NAMES):
+        raise AddressRefused(target.host, None, "a name of inner networks")
+
+
+def _check_address(target: Target, address: Address, policy: Policy) -> None:
+    reason = addresses.deny_reason(address)
+    if reason is None or policy.allows_address(address):
+        return
+    if not policy.allows_host(target.host, target.port):
+        raise AddressRefused(target.host, address, reason)
+
+
+def _both_families(found: Sequence[Address]) -> tuple[Address, ...]:
+    """The same order of preference, the families by turns: a dead IPv6 route must not use all."""
+    first = [ip for ip in found if ip.version == found[0].version]
+    other = [ip for ip in found if ip.version != found[0].version]
+    by_turns = chain.from_iterable(zip_longest(first, other))
+    return tuple(ip for ip in by_turns if ip is not None)
+
+
+def _network(entry: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(entry)
+    except ValueError as error:
+        raise InvalidPolicy(f"{entry!r} is not a network such as 127.0.0.0/8: {error}") from None
+
+
+def _host_entry(entry: str) -> tuple[str, int | None]:
+    # A bare IPv6 address is full of colons; in a URL, and so with a port, it has brackets.
+    bare = f"[{entry}]" if entry.count(":") > 1 and not entry.startswith("[") else entry
+    try:
+        return urls.split_authority(bare)
+    except UrlRefused as error:
+        raise InvalidPolicy(f"{entry!r} is not a host or host:port: {error}") from None

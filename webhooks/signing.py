@@ -189,7 +189,8 @@ def verify(
         raise SignatureRefused(str(error)) from error
     signatures = list(_signatures(given.get(SIGNATURE_HEADER, "")))
     keys = [_verifying_key(secret) for secret in secrets]
-    if not any([key.matches(*signature, content) for key in keys for signature in signatures]):
+    verdicts = [key.matches(*signature, content) for key in keys for signature in signatures]
+    if True not in verdicts:
         raise SignatureRefused(f"none of {len(signatures)} signatures matches a known key")
 
 
