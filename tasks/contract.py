@@ -73,6 +73,7 @@ class Spec:
     answer: Any
     body: Callable[..., Any]
     doc: str = field(repr=False)
+    reveal: Callable[[database.Session, Any], Any] | None = None
 
 
 class Task(Protocol, Generic[P, R_co]):
@@ -98,17 +99,22 @@ class Origin:
 
 
 def command(
-    name: str, *, queue: Queue
+    name: str,
+    *,
+    queue: Queue,
+    reveal: Callable[[database.Session, Any], Any] | None = None,
 ) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]:
     """Declare a task that is one transaction. The body gets the open session first.
 
     Args:
         name: "billing.…".
         queue: where it waits for a worker.
+        reveal: completes the answer with what must not be stored beside the idempotency key, such
+            as a secret: it gets the open session and the answer as stored, each time it is given.
     """
 
     def declare(body: Callable[Concatenate[database.Session, P], R_co]) -> Task[P, R_co]:
-        return cast("Task[P, R_co]", _declare(name, queue, "command", body))
+        return cast("Task[P, R_co]", _declare(name, queue, "command", body, reveal))
 
     return declare
 
@@ -130,7 +136,13 @@ def keep_lost(name: str, kwargs: dict[str, Any], error: BaseException, message_i
         _keep(spec, kwargs, Origin(message_id), code="worker.lost", errors=[fault])
 
 
-def _declare(name: str, queue: Queue, kind: Literal["command", "job"], body: Any) -> Any:
+def _declare(
+    name: str,
+    queue: Queue,
+    kind: Literal["command", "job"],
+    body: Any,
+    reveal: Callable[[database.Session, Any], Any] | None = None,
+) -> Any:
     hints = inspect.signature(body, eval_str=True)
     spec = Spec(
         name=name,
@@ -140,6 +152,7 @@ def _declare(name: str, queue: Queue, kind: Literal["command", "job"], body: Any
         answer=hints.return_annotation,
         body=body,
         doc=inspect.getdoc(body) or "",
+        reveal=reveal,
     )
     if name in REGISTRY:
         raise ValueError(f"two tasks are named {name!r}")
@@ -248,8 +261,10 @@ def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
         return spec.body(**arguments)
     with database.transaction() as session:
         if arguments.get("idempotency_key") is None:
-            return spec.body(session, **arguments)
-        return _run_once(spec, session, arguments)
+            answer = spec.body(session, **arguments)
+        else:
+            answer = _run_once(spec, session, arguments)
+        return answer if spec.reveal is None else spec.reveal(session, answer)
 
 
 def _run_once(spec: Spec, session: database.Session, arguments: dict[str, Any]) -> Any:

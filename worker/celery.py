@@ -19,6 +19,7 @@ TASK_MODULES = (
     "tasks.catalog",
     "tasks.credits",
     "tasks.delivery",
+    "tasks.endpoints",
     "tasks.invoices",
     "tasks.subscriptions",
     "tasks.tenants",
