@@ -1,0 +1,290 @@
+"""One HTTP attempt: a signed POST, and what became of it. Nothing a peer does escapes as an error.
+
+>>> sender = Sender(policy=guard.Policy())        # one per process, made after any fork
+>>> attempt = sender.send(request)                # from any thread
+>>> attempt.outcome is Outcome.DELIVERED
+"""
+
+import email.errors
+import functools
+import http.client
+import logging
+import re
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from webhooks import guard, retry, signing
+from webhooks.adapter import Adapter, Post
+from webhooks.headers import HeaderRefused, check_headers
+from webhooks.retry import Outcome
+from webhooks.wire import Call, NoFinalAnswer, Phase, Watchdog
+
+__all__ = [
+    "Attempt",
+    "HeaderRefused",
+    "Outcome",
+    "Request",
+    "Sender",
+    "check_headers",
+    "send",
+]
+
+DEADLINE_SECONDS: Final = 15.0
+DEADLINE_SECONDS_MAX: Final = 30.0
+EXCERPT_BYTES: Final = 16_384
+"""The most that an excerpt takes as UTF-8."""
+ERROR_CHARACTERS: Final = 300
+USER_AGENT: Final = "billing-webhooks/1"
+
+# What reading a hostile answer has been seen to raise, in http.client, email, urllib3 and codecs.
+# Not Exception: a task's time limit is one too, and must pass.
+_PEER_ERRORS: Final = (
+    OSError,
+    http.client.HTTPException,
+    HTTPError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    email.errors.MessageError,
+)
+_OWNER_ERRORS: Final = (HeaderRefused, signing.InvalidSecret, signing.NothingToSignWith)
+
+_TOPIC = re.compile(r"[!-~]{1,200}")
+# Controls, C1 included, and the marks that reorder text on an operator's screen.
+_UNPRINTABLE = re.compile(r"[^\t\n -~\xa0-\u200d\u2010-\u2027\u2030-\u2065\u206a-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt to be made. Its repr shows neither secrets nor contents.
+
+    Raises ValueError for a topic that is not 1 to 200 visible ASCII characters.
+    """
+
+    url: str
+    message_id: str
+    topic: str
+    attempt_number: int
+    """1 is the first."""
+    payload_version: int | str
+    timestamp: int
+    """The time of this attempt in whole unix seconds; it is signed."""
+    body: bytes = field(repr=False)
+    """The bytes that are signed and sent, as they are."""
+    secrets: Sequence[str] = field(repr=False)
+    """The endpoint's live ``whsec_`` and ``whsk_`` keys."""
+    custom_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if not _TOPIC.fullmatch(self.topic):
+            raise ValueError(f"topic {self.topic[:64]!r} is not 1 to 200 visible ASCII characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How one attempt ended."""
+
+    outcome: Outcome
+    status: int | None
+    """The final status code, when a complete head arrived in time."""
+    latency_ms: int
+    """Until the head was complete, or until the attempt failed."""
+    response_excerpt: str
+    """The beginning of the body as printable text, at most 16 KiB of UTF-8."""
+    retry_after: timedelta | None
+    error: str | None
+    """What went wrong, for the endpoint's owner: no secret, no content of ours."""
+
+
+class Sender:
+    """Sends attempts and keeps connections open between them; usable from several threads.
+
+    `ca_file` is a PEM file of trusted authorities instead of the public ones. Make one per
+    process, after any fork: connections and threads do not survive it.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: guard.Policy = guard.STRICT,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        ca_file: str | None = None,
+        resolver: guard.Resolver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < deadline_seconds <= DEADLINE_SECONDS_MAX:
+            raise ValueError(f"deadline {deadline_seconds} s is not in (0, {DEADLINE_SECONDS_MAX}]")
+        # It would log each malformed header a peer sends, with the URL, which may hold a token.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        self._policy = policy
+        self._deadline_seconds = deadline_seconds
+        self._resolver = resolver
+        self._clock = clock
+        self._watchdog = Watchdog(clock)
+        self._adapter = Adapter(self._watchdog, ca_file=ca_file)
+
+    def send(self, request: Request) -> Attempt:
+        """Make one attempt. Returns within the deadline, at the latest a tenth of a second after.
+
+        Raises nothing for what a peer does, nor for an endpoint whose URL, secrets or headers
+        can not be used: all of that is an outcome.
+        """
+        started = self._clock()
+        try:
+            headers = _headers(request)
+            target = _checked(request.url, self._policy)
+        except _OWNER_ERRORS as error:
+            return _unsent(Outcome.MISCONFIGURED, error)
+        except guard.UrlRefused as error:
+            return _unsent(Outcome.ADDRESS_REFUSED, error)
+        headers["host"] = target.authority
+        deadline = started + self._deadline_seconds
+        call = Call(target, self._policy, self._resolver, self._clock, started, deadline)
+        try:
+            response = self._adapter.send(Post(call, headers, request.body))
+        except _PEER_ERRORS as error:
+            return _failed(error, call)
+        return _answered(response, request)
+
+    def close(self) -> None:
+        """Close the idle connections and stop the watchdog."""
+        self._adapter.close()
+        self._watchdog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def send(
+    request: Request,
+    *,
+    policy: guard.Policy = guard.STRICT,
+    deadline_seconds: float = DEADLINE_SECONDS,
+    ca_file: str | None = None,
+    resolver: guard.Resolver | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Attempt:
+    """Make one attempt on a connection of its own; see `Sender.send`."""
+    with Sender(
+        policy=policy,
+        deadline_seconds=deadline_seconds,
+        ca_file=ca_file,
+        resolver=resolver,
+        clock=clock,
+    ) as sender:
+        return sender.send(request)
+
+
+@functools.lru_cache(maxsize=4096)
+def _checked(url: str, policy: guard.Policy) -> guard.Target:
+    # The same few URLs come again and again; what is cached is their shape, never a lookup.
+    return guard.check_url(url, policy=policy)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    check_headers(request.custom_headers)
+    return dict(request.custom_headers) | {
+        "accept-encoding": "identity",
+        "user-agent": USER_AGENT,
+        "content-type": "application/json",
+        "content-length": str(len(request.body)),
+        signing.ID_HEADER: request.message_id,
+        signing.TIMESTAMP_HEADER: str(request.timestamp),
+        signing.SIGNATURE_HEADER: signing.sign(
+            secrets=request.secrets,
+            message_id=request.message_id,
+            timestamp=request.timestamp,
+            body=request.body,
+        ),
+        "X-Event-Id": request.message_id,
+        "X-Topic": request.topic,
+        "X-Attempt": str(request.attempt_number),
+        "X-Payload-Version": str(request.payload_version),
+    }
+
+
+def _answered(response: requests.Response, request: Request) -> Attempt:
+    status = response.status_code
+    outcome = retry.classify(status)
+    retry_after = retry.parse_retry_after(
+        response.headers.get("retry-after"), now=datetime.fromtimestamp(request.timestamp, UTC)
+    )
+    return Attempt(
+        outcome=outcome,
+        status=status,
+        latency_ms=_milliseconds(response.elapsed.total_seconds()),
+        response_excerpt=_printable(response.content),
+        retry_after=retry_after,
+        error=None if outcome is Outcome.DELIVERED else f"answered with status {status}",
+    )
+
+
+def _failed(error: Exception, call: Call) -> Attempt:
+    outcome, reason = _diagnose(error, call)
+    return Attempt(
+        outcome=outcome,
+        status=None,
+        latency_ms=_milliseconds(call.clock() - call.started),
+        response_excerpt="",
+        retry_after=None,
+        error=_line(reason),
+    )
+
+
+def _unsent(outcome: Outcome, error: Exception) -> Attempt:
+    return Attempt(outcome, None, 0, "", None, _line(str(error)))
+
+
+def _diagnose(error: Exception, call: Call) -> tuple[Outcome, str]:
+    if isinstance(error, guard.UrlRefused):
+        return Outcome.ADDRESS_REFUSED, str(error)
+    if isinstance(error, guard.NameNotResolved):
+        return Outcome.DNS_ERROR, str(error)
+    if isinstance(error, NoFinalAnswer):
+        return Outcome.TIMEOUT, str(error)
+    if isinstance(error, TimeoutError) or call.is_late():
+        seconds = call.clock() - call.started
+        return Outcome.TIMEOUT, f"stopped after {seconds:.1f} s while {call.phase}"
+    if isinstance(error, OSError):
+        kind = Outcome.TLS_ERROR if _is_tls(error, call) else Outcome.CONNECTION_ERROR
+        return kind, f"{call.phase}: {type(error).__name__}: {error}"
+    return Outcome.PROTOCOL_ERROR, f"not an HTTP/1.1 answer: {type(error).__name__}: {error}"
+
+
+def _is_tls(error: OSError, call: Call) -> bool:
+    """Whether TLS went wrong, rather than an established connection merely ending."""
+    ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    return isinstance(error, ssl.SSLError) and not (ended and call.phase is not Phase.TLS)
+
+
+def _printable(body: bytes) -> str:
+    text = _UNPRINTABLE.sub("", body.decode("utf-8", errors="replace"))
+    # A byte that was no UTF-8 became a sign of three.
+    return text.encode()[:EXCERPT_BYTES].decode("utf-8", errors="ignore")
+
+
+def _line(text: str) -> str:
+    return " ".join(_UNPRINTABLE.sub("", text).split())[:ERROR_CHARACTERS]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
