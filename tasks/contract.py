@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 import pydantic
 import pydantic_core
@@ -98,12 +98,21 @@ class Origin:
     message_id: str | None = None
 
 
+@overload
 def command(
-    name: str,
-    *,
-    queue: Queue,
-    reveal: Callable[[database.Session, Any], Any] | None = None,
-) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]:
+    name: str, *, queue: Queue
+) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]: ...
+
+
+@overload
+def command(
+    name: str, *, queue: Queue, reveal: Callable[[database.Session, Any], R_co]
+) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, R_co]]: ...
+
+
+def command(
+    name: str, *, queue: Queue, reveal: Callable[[database.Session, Any], Any] | None = None
+) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, Any]]:
     """Declare a task that is one transaction. The body gets the open session first.
 
     Args:
@@ -113,8 +122,8 @@ def command(
             as a secret: it gets the open session and the answer as stored, each time it is given.
     """
 
-    def declare(body: Callable[Concatenate[database.Session, P], R_co]) -> Task[P, R_co]:
-        return cast("Task[P, R_co]", _declare(name, queue, "command", body, reveal))
+    def declare(body: Callable[Concatenate[database.Session, P], Any]) -> Task[P, Any]:
+        return cast("Task[P, Any]", _declare(name, queue, "command", body, reveal))
 
     return declare
 
@@ -149,7 +158,7 @@ def _declare(
         queue=queue,
         kind=kind,
         model=_model(name, hints),
-        answer=hints.return_annotation,
+        answer=inspect.signature(reveal or body, eval_str=True).return_annotation,
         body=body,
         doc=inspect.getdoc(body) or "",
         reveal=reveal,

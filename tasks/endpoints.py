@@ -1,12 +1,12 @@
 """Where webhooks go: create, list, disable, enable and delete endpoints."""
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 from pydantic import Field
-from typing_extensions import Annotated
 
 from models import database
+from models.outbox import Endpoint
 from models.rules import ids
 from models.rules.refusal import Refusal
 from models.rules.states import EndpointState
@@ -14,6 +14,7 @@ from models.store import endpoint, tenant
 from tasks import announce, config, contract, fields
 from tasks.queues import Queue
 from webhooks import events, guard, signing
+from webhooks.keyring import Keyring
 
 LONGEST_PAGE = 200
 """Endpoints in one answer of billing.list_endpoints."""
@@ -47,6 +48,13 @@ class CreateAnswer(TypedDict):
     secret: str | None
 
 
+class StoredAnswer(TypedDict):
+    """What is kept of the answer beside the idempotency key: not the secret, but where it is."""
+
+    endpoint_id: str
+    secret_id: str
+
+
 class EndpointAnswer(TypedDict):
     """The state of an endpoint after a command."""
 
@@ -78,7 +86,7 @@ class ListAnswer(TypedDict):
     next_after: str | None
 
 
-def _show_secret(session: database.Session, answer: dict[str, Any]) -> CreateAnswer:
+def _show_secret(session: database.Session, answer: StoredAnswer) -> CreateAnswer:
     """Open the secret for the caller: beside the idempotency key only its id is stored."""
     sealed = endpoint.find_sealed(session, UUID(answer["secret_id"]))
     endpoint_id = answer["endpoint_id"]
@@ -99,7 +107,7 @@ def create_endpoint(
     metadata: fields.Metadata | None = None,
     idempotency_key: fields.IdempotencyKey,
     as_of: fields.Instant = contract.NOW,
-) -> CreateAnswer:
+) -> StoredAnswer:
     """Create an endpoint and its signing secret.
 
     Runs when a producer or an operator sends it. Twice with one idempotency key is one endpoint and
@@ -141,7 +149,7 @@ def create_endpoint(
         sealed=_keyring().seal(signing.new_secret(), associated=str(endpoint_id)),
     )
     endpoint.create(session, draft, now=as_of)
-    return {"endpoint_id": str(endpoint_id), "secret_id": str(secret_id)}  # type: ignore[typeddict-item, typeddict-unknown-key]
+    return {"endpoint_id": str(endpoint_id), "secret_id": str(secret_id)}
 
 
 @contract.command("billing.disable_endpoint", queue=Queue.webhooks)
@@ -238,7 +246,7 @@ def list_endpoints(
 
 def disable(
     session: database.Session,
-    locked: endpoint.Endpoint,
+    locked: Endpoint,
     *,
     reason: str,
     as_of: fields.Instant,
@@ -256,9 +264,7 @@ def disable(
     return True
 
 
-def _locked(
-    session: database.Session, endpoint_id: UUID, tenant_id: str | None
-) -> endpoint.Endpoint:
+def _locked(session: database.Session, endpoint_id: UUID, tenant_id: str | None) -> Endpoint:
     found = endpoint.lock(session, endpoint_id, tenant_id=tenant_id)
     if found.state == EndpointState.deleted:
         raise endpoint.UnknownEndpoint(
@@ -275,7 +281,7 @@ def _checked(url: str) -> str:
         raise UrlRefused(str(error), field="url") from None
 
 
-def _keyring() -> config.Keyring:
+def _keyring() -> Keyring:
     keyring = config.current().keyring
     if keyring is None:
         raise NoMasterKey(
@@ -284,11 +290,11 @@ def _keyring() -> config.Keyring:
     return keyring
 
 
-def _state(found: endpoint.Endpoint) -> EndpointAnswer:
+def _state(found: Endpoint) -> EndpointAnswer:
     return {"endpoint_id": str(found.id), "state": found.state}
 
 
-def _entry(found: endpoint.Endpoint) -> EndpointEntry:
+def _entry(found: Endpoint) -> EndpointEntry:
     return {
         "endpoint_id": str(found.id),
         "tenant_id": found.tenant_id,

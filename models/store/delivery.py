@@ -164,9 +164,7 @@ def reclaim(session: Session, *, most: int, now: dt.datetime) -> int:
         return 0
     # Endpoints before deliveries, as everywhere; one that is busy is looked at the next time.
     locked = session.scalars(_LOCK_ENDPOINTS, {"endpoints": lost}).all()
-    return len(
-        session.scalars(_RECLAIM, {"endpoints": locked, "now": now, "most": most}).all()
-    )
+    return len(session.scalars(_RECLAIM, {"endpoints": locked, "now": now, "most": most}).all())
 
 
 _HOLD = text(
