@@ -105,7 +105,7 @@ def create_endpoint(
     description: fields.Name | None = None,
     headers: fields.Headers | None = None,
     metadata: fields.Metadata | None = None,
-    idempotency_key: fields.IdempotencyKey,
+    idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract reads it)
     as_of: fields.Instant = contract.NOW,
 ) -> StoredAnswer:
     """Create an endpoint and its signing secret.

@@ -6,7 +6,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 
 from models import database, migrations
-from tasks import config, contract
+from tasks import config, contract, shutdown, window
 from worker import logs, settings
 
 
@@ -50,6 +50,12 @@ def _before_the_pool(**_: Any) -> None:
     database.dispose()
 
 
+@signals.worker_shutting_down.connect
+def _tell_the_children(**_: Any) -> None:
+    """Celery tells its children nothing at a soft shutdown; long runs want to end by themselves."""
+    shutdown.begin()
+
+
 @signals.worker_process_init.connect
 def _after_the_fork(**_: Any) -> None:
     database.dispose()
@@ -57,6 +63,7 @@ def _after_the_fork(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _before_the_end(**_: Any) -> None:
+    window.close_sender()
     database.dispose()
 
 

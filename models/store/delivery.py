@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from models.rules.states import DeliveryState
@@ -212,17 +212,21 @@ def hold(session: Session, endpoint_id: UUID) -> int:
     Those under way are left to their sender, which holds them unless they arrive. The endpoint's
     row must be locked FOR UPDATE (`endpoint.lock`), here and in the two functions below.
     """
-    return session.scalars(_HOLD, {"endpoint": endpoint_id}).one()
+    return _moved(session, _HOLD, {"endpoint": endpoint_id})
 
 
 def release(session: Session, endpoint_id: UUID, *, now: dt.datetime) -> int:
     """Make an endpoint's held deliveries due now; return how many."""
-    return session.scalars(_RELEASE, {"endpoint": endpoint_id, "now": now}).one()
+    return _moved(session, _RELEASE, {"endpoint": endpoint_id, "now": now})
 
 
 def cancel(session: Session, endpoint_id: UUID, *, now: dt.datetime) -> int:
     """Cancel what an endpoint has waiting; return how many. Those under way end by themselves."""
-    return session.scalars(_CANCEL, {"endpoint": endpoint_id, "now": now}).one()
+    return _moved(session, _CANCEL, {"endpoint": endpoint_id, "now": now})
+
+
+def _moved(session: Session, statement: TextClause, parameters: dict[str, Any]) -> int:
+    return int(session.execute(statement, parameters).scalar_one())
 
 
 def _row(result: Result) -> dict[str, Any]:

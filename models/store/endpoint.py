@@ -151,7 +151,7 @@ def list_page(
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How an endpoint is doing: failures since its last success, and until when it is left alone."""
+    """How an endpoint is doing: failures in a row, and until when it is left alone."""
 
     consecutive_failures: int
     hold_until: dt.datetime | None
