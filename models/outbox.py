@@ -63,7 +63,7 @@ class Endpoint(Base):
         one_of("state", EndpointState),
         CheckConstraint("length(url) <= 2048", name="url"),
         CheckConstraint("cardinality(topics) >= 1", name="topics"),
-        CheckConstraint("tenant_id IS NOT NULL OR operator", name="owner"),
+        CheckConstraint("(tenant_id IS NULL) = operator", name="owner"),
         Index("ix_endpoints_tenant_id", "tenant_id"),
     )
 
@@ -116,6 +116,13 @@ class Delivery(Base):
             "due_at",
             "id",
             postgresql_where=text("state = 'pending'"),
+        ),
+        # What waits for its endpoint to be enabled, or is cancelled with it.
+        Index(
+            "ix_deliveries_held",
+            "endpoint_id",
+            "id",
+            postgresql_where=text("state = 'held'"),
         ),
         # Leases whose holder died.
         Index(

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.rules import money, period
+from webhooks import headers, topics
 
 LARGEST_METADATA = 16 * 1024
 """Bytes of metadata, as JSON."""
@@ -61,6 +62,22 @@ def _currency(value: str) -> str:
         money.minor_unit(value)
     except money.UnknownCurrency as error:
         raise PydanticCustomError("currency", "{reason}", {"reason": str(error)}) from None
+    return value
+
+
+def _topic(value: str) -> str:
+    try:
+        topics.check(value)
+    except topics.UnknownTopic as error:
+        raise PydanticCustomError("topic", "{reason}", {"reason": str(error)}) from None
+    return value
+
+
+def _headers(value: dict[str, str]) -> dict[str, str]:
+    try:
+        headers.check_headers(value)
+    except headers.HeaderRefused as error:
+        raise PydanticCustomError("headers", "{reason}", {"reason": str(error)}) from None
     return value
 
 
@@ -163,3 +180,14 @@ Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_print
 
 Metadata = Annotated[dict[str, Any], AfterValidator(storable_metadata)]
 """A producer's own JSON object, at most 16 KiB."""
+
+Topics = Annotated[
+    list[Annotated[str, AfterValidator(_topic)]], Field(min_length=1, max_length=100)
+]
+"""What an endpoint hears of: exact types, "prefix.*" (children only), or "*"; 1 to 100."""
+
+Headers = Annotated[dict[str, str], AfterValidator(_headers)]
+"""Headers to add to each request: at most 20, 4 KiB in all, ASCII, none that is ours."""
+
+Url = Annotated[str, Field(min_length=1, max_length=2048)]
+"""Where webhooks go. What may be sent there is decided by the operator's address policy."""

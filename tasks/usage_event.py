@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from models.rules import decimals
-from tasks import contract, fields
+from tasks import execution, fields
 
 TOO_MUCH: Final = 10**18
 """An amount is less than this."""
@@ -77,7 +77,7 @@ def _check_each(events: Sequence[Any], latest: dt.datetime) -> Checked:
             good.append(_EVENT.validate_python(event, context=latest))
             places.append(place)
         except pydantic.ValidationError as error:
-            faults.append(Fault(place, [_short(fault) for fault in contract.describe(error)]))
+            faults.append(Fault(place, [_short(fault) for fault in execution.describe(error)]))
     return Checked(good, places, faults)
 
 

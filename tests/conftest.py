@@ -8,7 +8,7 @@ from hypothesis import settings
 from sqlalchemy import Engine, create_engine, text
 
 from models import database, migrations
-from tasks import config
+from tasks import config, window
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
 from worker import local
@@ -90,6 +90,7 @@ def task_config() -> Iterator[config.Config]:
     config.use(chosen)
     yield chosen
     config.use(config.Config())
+    window.close_sender()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import structlog
 from celery import signals
 
 from models import database, migrations
-from tasks import config
+from tasks import config, shutdown, window
 from worker import logs, settings
 
 PATIENCE_SECONDS = 60.0
@@ -121,6 +121,12 @@ def _before_the_pool(**_: Any) -> None:
     database.dispose()
 
 
+@signals.worker_shutting_down.connect
+def _tell_the_children(**_: Any) -> None:
+    """Celery tells its children nothing at a soft shutdown; long runs want to end by themselves."""
+    shutdown.begin()
+
+
 @signals.worker_process_init.connect
 def _after_the_fork(**_: Any) -> None:
     # Again, for pools that spawn instead of forking.
@@ -129,6 +135,7 @@ def _after_the_fork(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _before_the_end(**_: Any) -> None:
+    window.close_sender()
     database.dispose()
 
 

@@ -20,6 +20,7 @@ TASK_MODULES = (
     "tasks.catalog",
     "tasks.credits",
     "tasks.delivery",
+    "tasks.endpoints",
     "tasks.invoice_runs",
     "tasks.invoices",
     "tasks.plans",

@@ -10,7 +10,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 
 from models import database
-from tasks import contract
+from tasks import execution
 from worker import task_log
 
 log = structlog.get_logger(__name__)
@@ -34,14 +34,14 @@ def _keep_what_killed_its_worker(
         error=type(exception).__name__,
         **task_log.tenant_of(kwargs),
     )
-    contract.keep_lost(sender.name, kwargs or {}, exception, task_id)
+    execution.keep_lost(sender.name, kwargs or {}, exception, task_id)
     # The pool forks from this process: it keeps no connection.
     database.dispose()
 
 
 @signals.task_unknown.connect
 def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", **_: Any) -> None:  # noqa: A002 (Celery's name)
-    contract.keep_unknown(name, _arguments(message.payload), id)
+    execution.keep_unknown(name, _arguments(message.payload), id)
     database.dispose()
 
 

@@ -8,10 +8,10 @@ from models.rules import states
 from tasks import contract
 from webhooks import events
 from worker.celery import TASK_MODULES
-from worker.settings import CHECKOUT
+from worker.settings import ROOT
 
 
-def write(folder: Path = CHECKOUT) -> None:
+def write(folder: Path = ROOT) -> None:
     """Bring README.md and docs/states.md under `folder` up to date with the code."""
     for path, text in pages(folder).items():
         path.write_text(text, encoding="utf-8")

@@ -11,7 +11,6 @@ TABLES = (catalog, credit, inbox, invoice, outbox, subscription, tenant, usage)
 """Imported so that the metadata is whole."""
 
 
-
 def _run_on(connection: Connection) -> None:
     # Ends with the transaction; a migration that can not get a lock in time fails instead of
     # queueing every other query behind it.
@@ -27,9 +26,7 @@ def _run_on(connection: Connection) -> None:
 
 
 def _print() -> None:
-    context.configure(
-        dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True
-    )
+    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 

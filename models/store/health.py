@@ -43,7 +43,9 @@ class Backlog:
 def server(session: Session) -> Server:
     """Return what the server says of itself."""
     row = session.execute(
-        sql("SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now")
+        sql(
+            "SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now"
+        )
     ).one()
     return Server(version=row.version, clock=row.now)
 

@@ -94,7 +94,10 @@ def test_running_again_changes_nothing_and_says_nothing(db: Engine) -> None:
 
     assert generate_invoices(as_of=instant("2026-02-03"))["invoices"] == 0
     assert finalize_invoices(as_of=instant("2026-02-03"))["invoices"] == 0
-    assert (query("SELECT * FROM invoices"), query("SELECT count(*) FROM outbox_messages")) == before
+    assert (
+        query("SELECT * FROM invoices"),
+        query("SELECT count(*) FROM outbox_messages"),
+    ) == before
 
 
 def test_a_period_that_was_asked_for_is_not_made_again_by_the_run(db: Engine) -> None:
@@ -210,9 +213,7 @@ def test_eight_runs_at_once_make_each_invoice_once(
     assert len(said("billing.invoice.created")) == 60
 
 
-def test_eight_finalizers_at_once_leave_no_gap(
-    db: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_eight_finalizers_at_once_leave_no_gap(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invoice_runs, "CHUNK", 5)
     make_plan(fee("10"))
     _many_subscriptions(40)
@@ -240,7 +241,9 @@ def test_numbers_follow_period_then_tenant(db: Engine) -> None:
 
     finalize_invoices(as_of=instant("2026-04-01"))
 
-    numbered = query("SELECT tenant_id, extract(month FROM period_start)::int FROM invoices ORDER BY number")
+    numbered = query(
+        "SELECT tenant_id, extract(month FROM period_start)::int FROM invoices ORDER BY number"
+    )
     assert numbered == [("bob", 1), ("ann", 2), ("bob", 2)]
 
 

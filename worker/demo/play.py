@@ -12,7 +12,7 @@ from tasks.aggregation import aggregate_usage
 from tasks.catalog import set_product
 from tasks.credits import add_credits, consume_quota, expire_batches, get_balance
 from tasks.endpoints import create_endpoint
-from tasks.invoices import finalize_invoices, generate_invoices
+from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.plans import set_plan
 from tasks.subscriptions import set_subscription
 from tasks.tenants import set_tenant

@@ -233,4 +233,3 @@ def _send_malformed(
 
 def _last_day(month: dt.date) -> dt.date:
     return next_month(month) - dt.timedelta(days=1)
-

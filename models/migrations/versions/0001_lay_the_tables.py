@@ -158,7 +158,7 @@ def upgrade() -> None:
     sa.CheckConstraint("state IN ('enabled', 'disabled', 'deleted')", name=op.f('ck_endpoints_state')),
     sa.CheckConstraint('cardinality(topics) >= 1', name=op.f('ck_endpoints_topics')),
     sa.CheckConstraint('length(url) <= 2048', name=op.f('ck_endpoints_url')),
-    sa.CheckConstraint('tenant_id IS NOT NULL OR operator', name=op.f('ck_endpoints_owner')),
+    sa.CheckConstraint('(tenant_id IS NULL) = operator', name=op.f('ck_endpoints_owner')),
     sa.ForeignKeyConstraint(['tenant_id'], ['tenants.tenant_id'], name=op.f('fk_endpoints_tenant_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_endpoints'))
     )
@@ -338,6 +338,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_deliveries'))
     )
     op.create_index('ix_deliveries_due', 'deliveries', ['endpoint_id', 'due_at', 'id'], unique=False, postgresql_where=sa.text("state = 'pending'"))
+    op.create_index('ix_deliveries_held', 'deliveries', ['endpoint_id', 'id'], unique=False, postgresql_where=sa.text("state = 'held'"))
     op.create_index('ix_deliveries_leased', 'deliveries', ['leased_until'], unique=False, postgresql_where=sa.text("state = 'sending'"))
     op.create_index('uq_deliveries_message_id_endpoint_id', 'deliveries', ['message_id', 'endpoint_id'], unique=True)
     op.create_table('endpoint_secrets',

@@ -1,0 +1,210 @@
+"""Endpoints: where events go, the secrets that sign for them, and how they are doing."""
+
+import datetime as dt
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from models.outbox import Endpoint, EndpointSecret
+from models.rules.refusal import Refusal
+from models.rules.states import EndpointState
+from models.store import delivery
+
+
+class UnknownEndpoint(Refusal):
+    """There is no such endpoint, or it belongs to another tenant, or it was deleted."""
+
+    code: ClassVar[str] = "endpoint.unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An endpoint to be created. Its repr shows neither headers nor the secret.
+
+    Args:
+        tenant_id: whose events it gets; None is the operator's, which gets every tenant's.
+        topics: exact types, "prefix.*", or "*".
+        sealed: its first signing key, sealed for this endpoint's id.
+    """
+
+    id: UUID
+    tenant_id: str | None
+    url: str
+    topics: Sequence[str]
+    description: str | None
+    headers: Mapping[str, str] = field(repr=False)
+    details: Mapping[str, Any]
+    secret_id: UUID
+    sealed: bytes = field(repr=False)
+
+
+def create(session: Session, draft: Draft, *, now: dt.datetime) -> None:
+    """Store an enabled endpoint and its first secret."""
+    session.execute(
+        insert(Endpoint).values(
+            id=draft.id,
+            tenant_id=draft.tenant_id,
+            operator=draft.tenant_id is None,
+            url=draft.url,
+            topics=list(draft.topics),
+            description=draft.description,
+            headers=dict(draft.headers),
+            details=dict(draft.details),
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    session.execute(
+        insert(EndpointSecret).values(
+            id=draft.secret_id, endpoint_id=draft.id, sealed=draft.sealed, created_at=now
+        )
+    )
+
+
+def find_sealed(session: Session, secret_id: UUID) -> bytes | None:
+    """Return a sealed secret, or None when it has been revoked."""
+    return session.scalar(select(EndpointSecret.sealed).where(EndpointSecret.id == secret_id))
+
+
+def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint locked until the transaction ends; a deleted one too.
+
+    FOR UPDATE, and one endpoint a transaction: it waits for the fan-outs that are giving this
+    endpoint deliveries, so that what is moved next includes theirs.
+
+    Args:
+        tenant_id: when given, only an endpoint of this tenant is found.
+
+    Raises:
+        UnknownEndpoint: there is none by that id.
+    """
+    statement = select(Endpoint).where(Endpoint.id == endpoint_id).with_for_update()
+    if tenant_id is not None:
+        statement = statement.where(Endpoint.tenant_id == tenant_id)
+    found = session.scalars(statement.execution_options(populate_existing=True)).first()
+    if found is None:
+        raise UnknownEndpoint(
+            f"endpoint_id {str(endpoint_id)!r} is unknown"
+            + (f" to tenant {tenant_id!r}" if tenant_id is not None else "")
+            + "; billing.list_endpoints names those there are",
+            field="endpoint_id",
+        )
+    return found
+
+
+def disable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
+    """Disable a locked endpoint and hold its deliveries; tell whether it was enabled."""
+    if not _move(session, endpoint, {EndpointState.enabled}, EndpointState.disabled, now):
+        return False
+    delivery.hold(session, endpoint.id)
+    return True
+
+
+def enable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
+    """Enable a locked endpoint, its held deliveries due now; tell whether it was disabled.
+
+    It starts with a clean record: neither a hold nor failures are left.
+    """
+    if not _move(session, endpoint, {EndpointState.disabled}, EndpointState.enabled, now):
+        return False
+    endpoint.hold_until, endpoint.consecutive_failures = None, 0
+    session.flush()
+    delivery.release(session, endpoint.id, now=now)
+    return True
+
+
+def delete(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
+    """Delete a locked endpoint, cancelling what waits for it; tell whether it was there.
+
+    Its secrets are destroyed; the row stays for the record.
+    """
+    before = {EndpointState.enabled, EndpointState.disabled}
+    if not _move(session, endpoint, before, EndpointState.deleted, now):
+        return False
+    session.execute(sql_delete(EndpointSecret).where(EndpointSecret.endpoint_id == endpoint.id))
+    delivery.cancel(session, endpoint.id, now=now)
+    return True
+
+
+def list_page(
+    session: Session, *, tenant_id: str | None, after: UUID | None, most: int
+) -> Sequence[Endpoint]:
+    """Return endpoints that were not deleted, by id.
+
+    Args:
+        tenant_id: whose; None is everybody's, the operator's among them.
+        after: the last id of the page before.
+        most: endpoints on one page.
+    """
+    statement = select(Endpoint).where(Endpoint.state != EndpointState.deleted)
+    if tenant_id is not None:
+        statement = statement.where(Endpoint.tenant_id == tenant_id)
+    if after is not None:
+        statement = statement.where(Endpoint.id > after)
+    return session.scalars(statement.order_by(Endpoint.id).limit(most)).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an endpoint is doing: failures in a row, and until when it is left alone."""
+
+    consecutive_failures: int
+    hold_until: dt.datetime | None
+
+
+def lock_health(
+    session: Session, *, troubled: Collection[UUID], succeeded: Collection[UUID]
+) -> dict[UUID, Health]:
+    """Lock endpoints whose health may change, in the order of their ids, and return it.
+
+    Args:
+        troubled: endpoints with a result that is not a success; all are locked.
+        succeeded: endpoints that answered well: locked only if they have a record to clear, so
+            that a healthy endpoint's row is not fought for.
+    """
+    rows = session.execute(
+        select(Endpoint.id, Endpoint.consecutive_failures, Endpoint.hold_until)
+        .where(
+            Endpoint.id.in_({*troubled, *succeeded}),
+            or_(Endpoint.id.in_(troubled), Endpoint.consecutive_failures > 0),
+        )
+        .order_by(Endpoint.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: Health(row.consecutive_failures, row.hold_until) for row in rows}
+
+
+def keep_health(session: Session, health: Mapping[UUID, Health]) -> None:
+    """Store the health of endpoints that `lock_health` locked in this transaction."""
+    if health:
+        session.execute(
+            update(Endpoint),
+            [
+                {
+                    "id": endpoint_id,
+                    "consecutive_failures": known.consecutive_failures,
+                    "hold_until": known.hold_until,
+                }
+                for endpoint_id, known in sorted(health.items())
+            ],
+        )
+
+
+def _move(
+    session: Session,
+    endpoint: Endpoint,
+    before: set[EndpointState],
+    after: EndpointState,
+    now: dt.datetime,
+) -> bool:
+    if endpoint.state not in before:
+        return False
+    endpoint.state, endpoint.updated_at = after, now
+    endpoint.version += 1
+    session.flush()
+    return True

@@ -1,0 +1,38 @@
+"""What is known of each task, and the register of all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pydantic
+
+from models import database
+from tasks.queues import Queue
+
+Reveal = Callable[[database.Session, Any], Any]
+"""Completes an answer with what must not be stored, such as a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One task: its name, queue, kind, the schema of its arguments, and its body.
+
+    Args:
+        kind: a command is one transaction; a job opens its own.
+        once: what an `idempotency_key` among the arguments stands for: the call, which is then
+            carried out once, or one item of what is sent, which the body sorts out itself.
+    """
+
+    name: str
+    queue: Queue
+    kind: Literal["command", "job"]
+    once: Literal["call", "item"]
+    model: type[pydantic.BaseModel]
+    answer: Any
+    body: Callable[..., Any]
+    doc: str = field(repr=False)
+    reveal: Reveal | None = None
+
+
+REGISTRY: dict[str, Spec] = {}
+"""Every task by its name."""

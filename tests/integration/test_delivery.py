@@ -1,0 +1,545 @@
+"""From a committed event to a verified request, and what happens when the far end misbehaves."""
+
+import datetime as dt
+import threading
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine, text
+
+from models import database
+from models.rules import ids
+from models.rules.states import DeliveryState
+from models.store import claim, delivery, relay
+from tasks import config, sending
+from tasks.announce import announce
+from tasks.delivery import deliver_webhooks
+from tasks.endpoints import create_endpoint, delete_endpoint, disable_endpoint, enable_endpoint
+from tasks.tenants import set_tenant
+from tests.receiver import Answer, Receiver, receiver
+from webhooks import events
+from webhooks.keyring import Keyring, new_master_key
+
+TERMS = claim.Terms(rows=100, per_endpoint=5, probe_after=5)
+
+
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def later(**delta: float) -> dt.datetime:
+    return now() + dt.timedelta(**delta)
+
+
+def emit(
+    tenant_id: str = "acme", *, topic: type[events.Event] = events.QuotaConsumed, count: int = 1
+) -> list[str]:
+    with database.transaction() as session:
+        return [
+            announce(session, sample(topic, tenant_id), tenant_id=tenant_id, sequence=1, now=now())
+            for _ in range(count)
+        ]
+
+
+def sample(topic: type[events.Event], tenant_id: str) -> events.Event:
+    if topic is events.Ping:
+        return events.Ping(endpoint_id=uuid4())
+    if topic is events.InvoiceCreated:
+        return events.InvoiceCreated(
+            tenant_id=tenant_id,
+            invoice_id=uuid4(),
+            period_start=now(),
+            period_end=now(),
+            currency="EUR",
+            total_minor=1200,
+            line_count=1,
+        )
+    return events.QuotaConsumed(
+        tenant_id=tenant_id,
+        product_key="TOKENS",
+        amount=Decimal(1),
+        balance=Decimal(9),
+        idempotency_key="k",
+    )
+
+
+def subscribe(
+    to: Receiver | str, *, tenant_id: str | None = "acme", topics: list[str] | None = None
+) -> Any:
+    if tenant_id is not None:
+        set_tenant(tenant_id=tenant_id)
+    return create_endpoint(
+        url=to if isinstance(to, str) else to.url,
+        topics=topics or ["*"],
+        tenant_id=tenant_id,
+        operator=tenant_id is None,
+        idempotency_key=uuid4().hex,
+    )
+
+
+def deliveries(db: Engine) -> list[Any]:
+    with db.connect() as connection:
+        return list(connection.execute(text("SELECT * FROM deliveries ORDER BY id")))
+
+
+def states(db: Engine) -> list[str]:
+    return [row.state for row in deliveries(db)]
+
+
+def attempts(db: Engine) -> list[Any]:
+    with db.connect() as connection:
+        return list(
+            connection.execute(text("SELECT * FROM delivery_attempts ORDER BY attempted_at"))
+        )
+
+
+def execute(db: Engine, statement: str, **parameters: Any) -> None:
+    with db.begin() as connection:
+        connection.execute(text(statement), parameters)
+
+
+def take(token: UUID, *, until: dt.datetime) -> claim.Claim:
+    with database.transaction() as session:
+        relay.fan_out(session, most=100, now=now())
+        return claim.claim(session, terms=TERMS, cursor=None, token=token, until=until, now=now())
+
+
+def test_an_event_reaches_its_endpoint_and_verifies(db: Engine) -> None:
+    with receiver() as peer:
+        secret = subscribe(peer)["secret"]
+        [event_id] = emit()
+
+        summary = deliver_webhooks()
+
+        [request] = peer.requests
+    request.verify(secret)
+    assert summary["relayed"] == summary["delivered"] == 1
+    assert request.id == request.event["id"] == event_id
+    assert request.event["tenant_id"] == "acme"
+    assert request.headers["x-topic"] == "billing.quota_consumed"
+    assert request.headers["x-attempt"] == "1"
+    [row] = deliveries(db)
+    assert (row.state, row.attempt_count, row.lease_token) == ("delivered", 1, None)
+    assert row.completed_at is not None
+    [attempt] = attempts(db)
+    assert (attempt.outcome, attempt.status, attempt.attempt_number) == ("delivered", 200, 1)
+    assert attempt.delivery_id == row.id
+    assert attempt.response_excerpt is None
+
+
+def test_a_second_run_sends_nothing_twice(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+
+        summary = deliver_webhooks()
+
+        assert len(peer.requests) == 1
+    assert set(summary.values()) == {0}
+
+
+def test_a_failure_is_retried_later_under_the_same_id(db: Engine) -> None:
+    with receiver(Answer(500, body=b"sorry"), Answer(200)) as peer:
+        secret = subscribe(peer)["secret"]
+        [event_id] = emit()
+
+        assert deliver_webhooks()["pending"] == 1
+        assert deliver_webhooks()["delivered"] == 0, "not due yet"
+        assert deliver_webhooks(as_of=later(seconds=7))["delivered"] == 1
+
+        first, second = peer.requests
+    assert first.id == second.id == event_id
+    assert first.body == second.body
+    assert [first.headers["x-attempt"], second.headers["x-attempt"]] == ["1", "2"]
+    second.verify(secret)
+    [failed, fine] = attempts(db)
+    assert (failed.outcome, failed.status) == ("http_error", 500)
+    assert failed.response_excerpt == b"sorry"
+    assert fine.attempt_number == 2
+
+
+def test_a_delivery_that_spent_its_attempts_is_dead(db: Engine) -> None:
+    with receiver(Answer(500)) as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+        execute(db, "UPDATE deliveries SET attempt_count = 9")
+
+        assert deliver_webhooks(as_of=later(days=2))["dead"] == 1
+
+    [row] = deliveries(db)
+    assert (row.state, row.attempt_count) == ("dead", 10)
+    assert row.completed_at is not None
+
+
+def test_what_is_rolled_back_was_never_said(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        with database.Session(db) as undone:
+            event = sample(events.Ping, "acme")
+            announce(undone, event, tenant_id="acme", sequence=1, now=now())
+            undone.rollback()
+
+        summary = deliver_webhooks()
+
+        assert peer.requests == []
+    assert summary["relayed"] == 0
+
+
+def test_a_tenant_never_hears_of_another_and_the_operator_hears_of_all(db: Engine) -> None:
+    with receiver() as ours, receiver() as theirs, receiver() as operators:
+        subscribe(ours, tenant_id="acme")
+        subscribe(theirs, tenant_id="other")
+        subscribe(operators, tenant_id=None)
+        mine, others = emit("acme", count=3), emit("other", count=2)
+
+        deliver_webhooks()
+
+        assert sorted(ours.ids) == sorted(mine)
+        assert sorted(theirs.ids) == sorted(others)
+        assert sorted(operators.ids) == sorted(mine + others)
+
+
+def test_an_endpoint_hears_only_of_its_topics(db: Engine) -> None:
+    with receiver() as exact, receiver() as prefix, receiver() as everything:
+        subscribe(exact, topics=["billing.quota_consumed"])
+        subscribe(prefix, topics=["billing.invoice.*"])
+        subscribe(everything, topics=["billing.*"])
+        emit()
+        emit(topic=events.InvoiceCreated)
+        emit(topic=events.Ping)
+
+        deliver_webhooks()
+
+        assert exact.topics == ["billing.quota_consumed"]
+        assert prefix.topics == ["billing.invoice.created"]
+        assert len(everything.topics) == 3
+
+
+def test_a_message_that_commits_late_with_a_lower_id_is_delivered(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        with database.Session(db) as late:
+            event = sample(events.Ping, "acme")
+            lower = announce(late, event, tenant_id="acme", sequence=1, now=later(seconds=-5))
+            late.flush()
+            [higher] = emit()
+            deliver_webhooks()
+            assert peer.ids == [higher]
+            late.commit()
+
+        deliver_webhooks()
+
+        assert peer.ids == [higher, lower]
+    assert ids.parse_event_id(lower) < ids.parse_event_id(higher)
+
+
+def test_two_senders_at_once_deliver_each_once(db: Engine) -> None:
+    with receiver(Answer(delay=0.005)) as one, receiver(Answer(delay=0.005)) as two:
+        subscribe(one)
+        subscribe(two)
+        sent = emit(count=150)
+        senders = [threading.Thread(target=deliver_webhooks) for _ in range(2)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        deliver_webhooks()
+
+        assert sorted(one.ids) == sorted(two.ids) == sorted(sent)
+        assert max(one.most_at_once, two.most_at_once) <= sending.PER_ENDPOINT
+
+
+def test_no_more_than_five_are_under_way_to_one_endpoint_whoever_sends(db: Engine) -> None:
+    subscribe("http://127.0.0.1:9/")
+    emit(count=20)
+    first = take(uuid4(), until=later(seconds=60))
+    second = take(uuid4(), until=later(seconds=60))
+
+    assert len(first.rows) == 5
+    assert second.rows == []
+
+
+def test_a_lease_that_ran_out_is_sent_again_and_its_late_result_is_refused(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        [event_id] = emit()
+        stale = take(uuid4(), until=later(seconds=-1)).rows[0]
+
+        summary = deliver_webhooks()
+
+        assert summary["reclaimed"] == summary["delivered"] == 1
+        assert peer.ids == [event_id]
+    with database.transaction() as session:
+        late = delivery.Result(
+            delivery_id=stale.delivery_id,
+            endpoint_id=stale.endpoint_id,
+            lease_token=stale.lease_token,
+            state=DeliveryState.dead,
+            spent=True,
+        )
+        assert delivery.record(session, [late], now=now()) == {}
+    assert states(db) == ["delivered"]
+
+
+def test_a_dead_endpoint_with_many_rows_does_not_delay_a_healthy_one(db: Engine) -> None:
+    with receiver() as healthy:
+        dead = subscribe("http://127.0.0.1:9/")
+        emit(count=1)
+        deliver_webhooks()
+        execute(
+            db,
+            "INSERT INTO outbox_messages (id, type, tenant_id, schema_version, sequence, body) "
+            "SELECT gen_random_uuid(), 'billing.ping', 'acme', 1, 1, '{}' "
+            "FROM generate_series(1, 3000)",
+        )
+        execute(
+            db,
+            "INSERT INTO deliveries (message_id, endpoint_id, due_at) "
+            "SELECT id, :endpoint, now() - interval '1 day' FROM outbox_messages "
+            "ON CONFLICT DO NOTHING",
+            endpoint=dead["endpoint_id"],
+        )
+        subscribe(healthy, tenant_id="other")
+        emit("other", count=40)
+
+        deliver_webhooks()
+
+        assert len(healthy.requests) == 40
+    with db.connect() as connection:
+        tried = connection.scalar(
+            text("SELECT count(*) FROM delivery_attempts WHERE endpoint_id = :id"),
+            {"id": dead["endpoint_id"]},
+        )
+    assert tried is not None
+    assert tried < 15, "its circuit opens after five failures"
+
+
+def test_an_open_circuit_lets_one_probe_through_and_closes_on_success(db: Engine) -> None:
+    with receiver(*[Answer(500)] * 5, Answer(200)) as peer:
+        subscribe(peer)
+        emit(count=5)
+        deliver_webhooks()
+        emit(count=20)
+        assert deliver_webhooks()["delivered"] == 0, "left alone for 30 s"
+
+        assert len(take_rows(later(seconds=31))) == 1
+        execute(db, "UPDATE deliveries SET leased_until = now() WHERE state = 'sending'")
+        assert deliver_webhooks(as_of=later(seconds=31))["delivered"] == 25
+
+        assert len(peer.requests) == 30
+
+
+def take_rows(at: dt.datetime) -> list[claim.Claimed]:
+    with database.transaction() as session:
+        relay.fan_out(session, most=100, now=now())
+        taken = claim.claim(
+            session, terms=TERMS, cursor=None, token=uuid4(), until=later(seconds=60), now=at
+        )
+    return list(taken.rows)
+
+
+def test_retry_after_holds_the_whole_endpoint(db: Engine) -> None:
+    with receiver(Answer(429, headers={"Retry-After": "3600"}), Answer(200)) as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+        emit()
+
+        assert deliver_webhooks(as_of=later(minutes=59))["delivered"] == 0
+        assert deliver_webhooks(as_of=later(minutes=73))["delivered"] == 2
+
+        assert len(peer.requests) == 3
+
+
+def test_an_endpoint_deleted_between_attempts_gets_nothing_more(db: Engine) -> None:
+    with receiver(Answer(500)) as peer:
+        endpoint_id = subscribe(peer)["endpoint_id"]
+        emit()
+        deliver_webhooks()
+
+        delete_endpoint(endpoint_id=UUID(endpoint_id))
+        emit()
+        deliver_webhooks(as_of=later(days=1))
+
+        assert len(peer.requests) == 1
+    [row] = deliveries(db)
+    assert row.state == "cancelled"
+    assert row.completed_at is not None
+
+
+def test_an_endpoint_deleted_during_an_attempt_cancels_it_unless_it_arrives(db: Engine) -> None:
+    endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
+    emit(count=2)
+    failing, fine = take(uuid4(), until=later(seconds=60)).rows
+    delete_endpoint(endpoint_id=endpoint_id)
+
+    with database.transaction() as session:
+        results = [
+            delivery.Result(
+                delivery_id=row.delivery_id,
+                endpoint_id=row.endpoint_id,
+                lease_token=row.lease_token,
+                state=state,
+                due_at=now(),
+                spent=True,
+            )
+            for row, state in [
+                (failing, DeliveryState.pending),
+                (fine, DeliveryState.delivered),
+            ]
+        ]
+        delivery.record(session, results, now=now())
+
+    assert states(db) == ["cancelled", "delivered"]
+
+
+def test_gone_disables_the_endpoint_once_holds_its_deliveries_and_says_so(db: Engine) -> None:
+    with receiver(Answer(410)) as peer, receiver() as operators:
+        endpoint_id = subscribe(peer)["endpoint_id"]
+        subscribe(operators, tenant_id=None, topics=["billing.endpoint.*"])
+        emit(count=12)
+
+        deliver_webhooks()
+        emit()
+        deliver_webhooks()
+
+        asked = len(peer.requests)
+        assert asked <= sending.PER_ENDPOINT
+        [notice] = operators.requests
+        assert notice.event["type"] == "billing.endpoint.disabled"
+        assert notice.event["data"] == {"endpoint_id": endpoint_id, "reason": "gone"}
+        held = [row for row in deliveries(db) if str(row.endpoint_id) == endpoint_id]
+        assert {row.state for row in held} == {"held"}
+        # Its own notice is among what waits for it.
+        assert len(held) == 14
+
+
+def test_enabling_an_endpoint_sends_what_was_held(db: Engine) -> None:
+    with receiver() as peer:
+        endpoint_id = UUID(subscribe(peer)["endpoint_id"])
+        disable_endpoint(endpoint_id=endpoint_id)
+        before = emit(count=3)
+        assert deliver_webhooks()["delivered"] == 0
+        assert "pending" not in states(db)
+
+        enable_endpoint(endpoint_id=endpoint_id)
+        deliver_webhooks()
+
+        assert set(before) <= set(peer.ids)
+    assert set(states(db)) == {"delivered"}
+
+
+def test_without_a_master_key_everything_waits_and_nothing_is_sent(
+    db: Engine, task_config: config.Config
+) -> None:
+    with receiver() as peer:
+        secret = subscribe(peer)["secret"]
+        emit()
+        config.use(config.Config(address_policy=task_config.address_policy, kick=False))
+
+        summary = deliver_webhooks()
+
+        assert (summary["relayed"], summary["delivered"]) == (1, 0)
+        assert peer.requests == []
+        assert states(db) == ["pending"]
+        config.use(task_config)
+        assert deliver_webhooks()["delivered"] == 1
+        peer.requests[0].verify(secret)
+
+
+def test_an_unknown_master_key_defers_the_endpoint_without_spending_an_attempt(
+    db: Engine, task_config: config.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit(count=20)
+        other = config.Config(
+            keyring=Keyring.parse(new_master_key("other")),
+            address_policy=task_config.address_policy,
+            kick=False,
+        )
+        config.use(other)
+
+        deliver_webhooks()
+
+        assert peer.requests == []
+        assert set(states(db)) == {"pending"}
+        assert {row.attempt_count for row in deliveries(db)} == {0}
+        assert "endpoint.can_not_sign" in capsys.readouterr().out
+        config.use(task_config)
+        assert deliver_webhooks(as_of=later(minutes=6))["delivered"] == 20
+
+
+def test_a_refused_address_waits_an_hour_without_spending_an_attempt(
+    db: Engine, task_config: config.Config
+) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit(count=9)
+        config.use(config.Config(keyring=task_config.keyring, kick=False))
+
+        deliver_webhooks()
+        deliver_webhooks(as_of=later(minutes=59))
+
+        assert peer.requests == []
+    assert {attempt.outcome for attempt in attempts(db)} == {"address_refused"}
+    assert len(attempts(db)) <= sending.PER_ENDPOINT
+    assert {(row.state, row.attempt_count) for row in deliveries(db)} == {("pending", 0)}
+
+
+def test_neither_secret_nor_body_nor_signature_reaches_a_log(
+    db: Engine, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with receiver(Answer(500), Answer(410), Answer(200)) as peer:
+        secret = subscribe(peer)["secret"]
+        emit()
+        deliver_webhooks()
+        deliver_webhooks(as_of=later(seconds=10))
+        signatures = [request.headers["webhook-signature"] for request in peer.requests]
+        body = peer.requests[0].body.decode()
+
+    captured = capsys.readouterr()
+    logged = captured.out + captured.err + caplog.text
+    assert "sender.ran" in logged
+    for private in [secret, secret.removeprefix("whsec_"), body, "TOKENS", *signatures]:
+        assert private not in logged
+
+
+def test_shutdown_begins_nothing_and_gives_back_what_was_claimed(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+        monkeypatch.setattr("tasks.shutdown.has_begun", lambda: True)
+
+        deliver_webhooks()
+
+        assert peer.requests == []
+
+
+def test_a_run_that_is_stopped_gives_back_what_it_has_not_begun(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.window.SLOTS", 1)
+    with receiver(Answer(200, delay=0.3)) as peer:
+        subscribe(peer)
+        emit(count=5)
+        run = sending.Run(now())
+        run._turn()
+        assert sorted(states(db)) == ["sending"] * 5
+
+        run._let_go()
+
+        left = states(db)
+        assert left.count("pending") == 4
+        assert left.count("sending") == 1
+        assert {row.attempt_count for row in deliveries(db)} == {0}
+        # The one on the wire ends before its server does.
+        threading.Event().wait(0.5)
+        assert len(peer.requests) == 1

@@ -1,0 +1,35 @@
+"""Which events an endpoint asked for: exact types, prefixes, or all.
+
+models/store/relay.py says `matches` again in SQL; a test keeps them equal.
+"""
+
+from typing import Final
+
+from webhooks import events
+
+ALL: Final = "*"
+CHILDREN: Final = ".*"
+
+
+class UnknownTopic(ValueError):
+    """A pattern that no event of the catalogue matches."""
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether `pattern` asks for `topic`.
+
+    "*" asks for everything, "billing.*" for what is below "billing." however deep (not for
+    "billing" itself, nor for "billingx.y"), anything else for exactly that type.
+    """
+    if pattern in (ALL, topic):
+        return True
+    return pattern.endswith(CHILDREN) and topic.startswith(pattern.removesuffix("*"))
+
+
+def check(pattern: str) -> None:
+    """Raise `UnknownTopic` unless some event of the catalogue matches `pattern`."""
+    if not any(matches(pattern, topic) for topic in events.CATALOGUE):
+        raise UnknownTopic(
+            f"no event is called {pattern[:80]!r}; the catalogue has "
+            + ", ".join(sorted(events.CATALOGUE))
+        )
