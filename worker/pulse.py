@@ -24,7 +24,7 @@ _touched = 0.0
 _heard: float | None = None
 
 
-@inspect_command()  # type: ignore[untyped-decorator]
+@inspect_command()
 def beat_heard(_state: Any) -> dict[str, float | None]:
     """Return how many seconds ago this worker got a message from beat; None for never."""
     return {"seconds_ago": None if _heard is None else round(time.monotonic() - _heard, 1)}

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Select, func, literal_column, select
 from sqlalchemy import text as sql
@@ -68,6 +69,12 @@ def backlog(session: Session, *, now: dt.datetime) -> Backlog:
     )
 
 
-def _count(session: Session, query: Select[tuple[object]]) -> int:
+def deliveries(session: Session) -> dict[DeliveryState, int]:
+    """Count all deliveries by state; reads the whole table, so not for a busy system."""
+    rows = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
+    return {DeliveryState(state): count for state, count in rows}
+
+
+def _count(session: Session, query: Select[Any]) -> int:
     some = query.limit(MOST_COUNTED).subquery()
     return session.scalar(select(func.count(literal_column("*"))).select_from(some)) or 0

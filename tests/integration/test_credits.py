@@ -119,7 +119,7 @@ def test_a_bad_argument_is_refused_by_its_name(db: Engine, field: str, value: ob
     arguments = {"tenant_id": "a", "product_key": "P", "amount": 1, "idempotency_key": "k"}
 
     with pytest.raises(contract.InvalidMessage, match=field):
-        add_credits(**{**arguments, field: value})  # type: ignore[arg-type]
+        add_credits(**{**arguments, field: value})
 
 
 def test_the_oldest_batches_pay_first_to_the_unit(db: Engine) -> None:

@@ -10,7 +10,7 @@ from tests.integration import wallet
 
 
 def test_a_product_key_is_upper_cased_and_a_new_product_is_active(db: Engine) -> None:
-    answer = set_product(product_key=" api-calls ", name="API calls", type="quantity")  # type: ignore[arg-type]
+    answer = set_product(product_key=" api-calls ", name="API calls", type="quantity")
 
     assert answer == {
         "product_key": "API-CALLS",
@@ -80,4 +80,4 @@ def test_a_bad_argument_is_refused_by_its_name(db: Engine, field: str, value: st
     arguments = {"product_key": "CALLS", "name": "Calls", "type": "quantity", field: value}
 
     with pytest.raises(contract.InvalidMessage, match=field):
-        set_product(**arguments)  # type: ignore[arg-type]
+        set_product(**arguments)

@@ -47,4 +47,4 @@ def test_a_bad_argument_is_refused_by_its_name(db: Engine, field: str, value: ob
     arguments = {"tenant_id": "acme", field: value}
 
     with pytest.raises(contract.InvalidMessage, match=field):
-        set_tenant(**arguments)  # type: ignore[arg-type]
+        set_tenant(**arguments)

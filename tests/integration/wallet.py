@@ -18,7 +18,7 @@ def at(days: float) -> dt.datetime:
 
 
 def product(key: str = "CALLS", type_: str = "quantity", **rest: Any) -> None:
-    set_product(product_key=key, name=key.title(), type=type_, **rest)  # type: ignore[arg-type]
+    set_product(product_key=key, name=key.title(), type=type_, **rest)
 
 
 def grant(amount: Any, key: str, *, day: float = 0, **rest: Any) -> Any:

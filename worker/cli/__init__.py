@@ -10,7 +10,7 @@ from rich.console import Console
 from models import database
 from models.rules.refusal import Refusal
 from worker import boot, local, processes, settings, stack
-from worker.cli import call, doctor, keys, rejected, run, schema, up
+from worker.cli import call, demo, doctor, keys, rejected, run, schema, up
 
 EXIT_UNUSABLE = 2
 """Exit status when things are not as they must be; 1 says that what was asked for failed."""
@@ -36,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(up.up)
+app.command()(demo.demo)
 app.command()(run.worker)
 app.command()(run.beat)
 app.command()(run.flower)

@@ -67,6 +67,7 @@ def play(story: scenario.Scenario, said: Callable[[str], None]) -> Played:
     for day in story.days:
         evening = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
         before = sum(played.verdicts.values())
+        _ring(evening - dt.timedelta(hours=12), played)
         _send_usage(story.of_day(day), evening, played)
         _ring(evening, played)
         sent = sum(played.verdicts.values()) - before
@@ -158,7 +159,7 @@ def _ring(now: dt.datetime, played: Played) -> None:
     _ask(aggregate_usage, as_of=now.isoformat())
     played.expired += _ask(expire_batches, as_of=now.isoformat())["expired"]
     played.drafted += _ask(generate_invoices, as_of=now.isoformat())["invoices"]
-    played.finalized += _ask(finalize_invoices, as_of=now.isoformat())["finalized"]
+    played.finalized += _ask(finalize_invoices, as_of=now.isoformat())["invoices"]
 
 
 def _close(story: scenario.Scenario, played: Played, said: Callable[[str], None]) -> None:

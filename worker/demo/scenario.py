@@ -204,7 +204,8 @@ def _send(chance: random.Random, scenario: Scenario, event: _Event) -> None:
     """Send an event on its day; some late, some twice, a few a second time with another amount."""
     day = event.at.date()
     if chance.random() < 0.03:  # a producer that was offline
-        day = min(day + dt.timedelta(days=chance.randrange(1, 6)), _last_day(scenario.month))
+        late = day + dt.timedelta(days=chance.randrange(1, 6))
+        day = max(day, min(late, _last_day(scenario.month)))
     scenario.sent.append(Sent(day, event.payload))
     scenario.expected["accepted"] += 1
     _count(scenario, event)

@@ -386,7 +386,7 @@ def test_tls_names_the_urls_host_and_keeps_the_connection(
 def test_certificate_that_proves_nothing_is_a_tls_error(
     fault: dict[str, str], message: str, authority: Authority, send_tls: SendTo
 ) -> None:
-    with Peer(answering(answer()), tls=authority.context(**fault)) as peer:  # type: ignore[arg-type]
+    with Peer(answering(answer()), tls=authority.context(**fault)) as peer:
         attempt = send_tls(peer.url(host="localhost"))
     assert attempt.outcome is Outcome.TLS_ERROR
     assert message in str(attempt.error)

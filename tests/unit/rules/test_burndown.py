@@ -44,7 +44,7 @@ def batch(number: int, remaining: str = "10", **changes: object) -> Batch:
         "valid_from": NOW - 10 * DAY,
         "expires_at": None,
     }
-    return Batch(id=UUID(int=number), remaining=Decimal(remaining), **(fields | changes))  # type: ignore[arg-type]
+    return Batch(id=UUID(int=number), remaining=Decimal(remaining), **(fields | changes))
 
 
 def numbers(batches: list[Batch]) -> list[int]:
