@@ -14,7 +14,7 @@ from tasks import announce, contract, fields
 from tasks.queues import Queue
 from webhooks import events
 
-CHUNK = 2_000
+CHUNK = 5_000
 """Rows of the log of touched days that one transaction takes."""
 
 TIME_BUDGET = 60.0

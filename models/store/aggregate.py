@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -68,15 +69,15 @@ def roll_up(
             (so that its totals are there when this returns). Without it: anyone's, leaving out what
             others are counting. To wait, a transaction must not have counted anything else before.
     """
-    taken = session.execute(
-        TAKE if tenant_id is None else TAKE_OF_TENANT,
-        {"limit": limit} | ({} if tenant_id is None else {"tenant_id": tenant_id}),
-    ).all()
-    if not taken:
+    of_tenant = {} if tenant_id is None else {"tenant_id": tenant_id}
+    taken = session.execute(TAKE_OF_TENANT if of_tenant else TAKE, {"limit": limit} | of_tenant)
+    spans = taken.one()
+    if not spans.touched:
         return RolledUp(0, 0, ())
-    tenant_ids, metrics, firsts, lasts, counts = zip(*taken, strict=True)
-    days = _days(session, tenant_ids, metrics, firsts, lasts)
-    return RolledUp(sum(counts), len(days), tuple(count(session, days, now=now)))
+    session.execute(LOCK_TENANTS, {"tenant_ids": spans.tenant_ids})
+    days = session.execute(DAYS, spans._asdict()).one()
+    changed = _count(session, days._asdict(), now=now)
+    return RolledUp(spans.touched, days.days, tuple(changed))
 
 
 def count(session: Session, days: Sequence[Day], *, now: dt.datetime) -> list[Changed]:
@@ -86,21 +87,13 @@ def count(session: Session, days: Sequence[Day], *, now: dt.datetime) -> list[Ch
     """
     if not days:
         return []
-    arguments = {
+    given = {
         "tenant_ids": [day.tenant_id for day in days],
         "metrics": [day.metric for day in days],
         "starts": [day.start for day in days],
         "ends": [day.end for day in days],
     }
-    session.execute(PREPARE, arguments | {"now": now})
-    session.execute(LOCK, arguments)
-    # A later statement than the lock: it sees all that was committed before the lock was ours.
-    counted = session.execute(COUNT, arguments | {"now": now})
-    return [
-        Changed(row.tenant_id, row.metric, row.period_start, row.total, row.version)
-        for row in counted
-        if row.is_news
-    ]
+    return _count(session, given, now=now)
 
 
 def lock_tenants(session: Session, tenant_ids: Collection[str]) -> None:
@@ -137,24 +130,16 @@ def rebucket(session: Session, tenant_id: str) -> None:
     session.execute(REBUCKET, {"tenant_id": tenant_id})
 
 
-def _days(
-    session: Session,
-    tenant_ids: Sequence[str],
-    metrics: Sequence[str],
-    firsts: Sequence[dt.datetime],
-    lasts: Sequence[dt.datetime],
-) -> list[Day]:
-    lock_tenants(session, set(tenant_ids))
-    rows = session.execute(
-        DAYS,
-        {
-            "tenant_ids": list(tenant_ids),
-            "metrics": list(metrics),
-            "firsts": list(firsts),
-            "lasts": list(lasts),
-        },
-    )
-    return [Day(*row) for row in rows]
+def _count(session: Session, days: dict[str, Any], *, now: dt.datetime) -> list[Changed]:
+    session.execute(PREPARE, days | {"now": now})
+    session.execute(LOCK, days)
+    # A later statement than the lock: it sees all that was committed before the lock was ours.
+    counted = session.execute(COUNT, days | {"now": now})
+    return [
+        Changed(row.tenant_id, row.metric, row.period_start, row.total, row.version)
+        for row in counted
+        if row.is_news
+    ]
 
 
 def _take(condition: str, waiting: str) -> str:
@@ -167,18 +152,27 @@ def _take(condition: str, waiting: str) -> str:
         taken AS (
             DELETE FROM usage_touched_days AS day USING picked WHERE day.id = picked.id
             RETURNING day.tenant_id, day.metric, day.first_at, day.last_at
+        ),
+        spans AS (
+            SELECT tenant_id, metric, min(first_at) AS first_at, max(last_at) AS last_at
+            FROM taken GROUP BY tenant_id, metric, (first_at AT TIME ZONE 'UTC')::date
         )
-        SELECT tenant_id, metric, min(first_at), max(last_at), count(*) FROM taken
-        GROUP BY tenant_id, metric, (first_at AT TIME ZONE 'UTC')::date
+        SELECT (SELECT count(*) FROM taken) AS touched,
+               array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
+               array_agg(first_at)::text AS firsts, array_agg(last_at)::text AS lasts
+        FROM spans
     """  # noqa: S608 (constants of this module)
 
 
+# What one statement finds goes to the next as the text of arrays: thousands of rows that Python
+# neither reads nor writes.
 TAKE = text(_take("", "SKIP LOCKED"))
 
 TAKE_OF_TENANT = text(_take("WHERE tenant_id = :tenant_id", ""))
 
 LOCK_TENANTS = text("""
-    SELECT FROM tenants WHERE tenant_id = ANY(:tenant_ids) ORDER BY tenant_id FOR KEY SHARE
+    SELECT FROM tenants WHERE tenant_id = ANY(CAST(:tenant_ids AS text[]))
+    ORDER BY tenant_id FOR KEY SHARE
 """)
 
 # A touched span meets a local day when some instant is in both. The dates to try are those its ends
@@ -204,10 +198,14 @@ DAYS = text("""
                local_midnight(date + 1, timezone) AS ends_at
         FROM (SELECT DISTINCT timezone, date FROM dates) AS each
     )
-    SELECT DISTINCT tenant_id, metric, starts_at, ends_at
-    FROM dates JOIN bounds USING (timezone, date)
-    WHERE starts_at <= last_at AND first_at < ends_at AND starts_at < ends_at
-    ORDER BY tenant_id, metric, starts_at
+    SELECT count(*) AS days,
+           array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
+           array_agg(starts_at)::text AS starts, array_agg(ends_at)::text AS ends
+    FROM (
+        SELECT DISTINCT tenant_id, metric, starts_at, ends_at
+        FROM dates JOIN bounds USING (timezone, date)
+        WHERE starts_at <= last_at AND first_at < ends_at AND starts_at < ends_at
+    ) AS days
 """)
 
 GIVEN = """
@@ -221,7 +219,11 @@ PREPARE = text(f"""
         (tenant_id, metric, granularity, period_start, period_end, updated_at)
     SELECT tenant_id, metric, 'day', starts_at, ends_at, :now
     FROM {GIVEN} AS day(tenant_id, metric, starts_at, ends_at)
-    WHERE EXISTS (
+    WHERE NOT EXISTS (
+        SELECT FROM usage_aggregates AS held
+        WHERE held.tenant_id = day.tenant_id AND held.metric = day.metric
+          AND held.granularity = 'day' AND held.period_start = day.starts_at
+    ) AND EXISTS (
         SELECT FROM usage_events AS event
         WHERE event.tenant_id = day.tenant_id AND event.metric = day.metric
           AND event.at >= day.starts_at AND event.at < day.ends_at
