@@ -144,9 +144,13 @@ def price(
         )
         for target in targets
     ]
-    used = _usage(session, targets, [charge for found in charged for charge in found], now=now)
+    metered = [charge for found in charged for charge in found if charge.version.metric is not None]
+    used = iter(_usage(session, metered, now=now))
     return [
-        [billing.line(charge, used.get(_window(charge), Decimal(0))) for charge in found]
+        [
+            billing.line(charge, Decimal(0) if charge.version.metric is None else next(used))
+            for charge in found
+        ]
         for found in charged
     ]
 
@@ -229,25 +233,19 @@ def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:
 
 
 def _usage(
-    session: database.Session,
-    targets: Sequence[Target],
-    charges: Sequence[billing.Charge],
-    *,
-    now: dt.datetime,
-) -> dict[metering.Window, Decimal]:
-    """What was used in the windows that the charges look at, every touched day counted first."""
-    windows = sorted({_window(charge) for charge in charges if charge.version.metric is not None})
-    if not windows:
-        return {}
-    tenant_ids = sorted({target.tenant_id for target in targets})
-    last = max(window.period.end for window in windows)
+    session: database.Session, metered: Sequence[billing.Charge], *, now: dt.datetime
+) -> list[Decimal]:
+    """What was used for each charge, in the same order; every touched day is counted first."""
+    if not metered:
+        return []
+    tenant_ids = {charge.subscription.tenant_id for charge in metered}
+    last = max(charge.period.end for charge in metered)
     # As a rule the beat has counted a closed period long before: then this is one short query.
-    for tenant_id in metering.tenants_to_roll_up(session, tenant_ids, before=last):
+    for tenant_id in metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last):
         aggregation.roll_up_in(session, now=now, tenant_id=tenant_id)
-    return dict(zip(windows, metering.totals(session, windows), strict=True))
+    return metering.totals(session, [_window(charge) for charge in metered])
 
 
 def _window(charge: billing.Charge) -> metering.Window:
-    return metering.Window(
-        charge.subscription.tenant_id, charge.version.metric or "", charge.period
-    )
+    metric = charge.version.metric or ""
+    return metering.Window(charge.subscription.tenant_id, metric, charge.period)

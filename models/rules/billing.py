@@ -38,7 +38,12 @@ class Days:
 
     def period(self, zone: ZoneInfo) -> Period:
         """The same as instants. Raises period.EmptyPeriod for no days."""
-        return Period(midnight(self.first, zone), midnight(self.after, zone))
+        return _instants(self, zone)
+
+
+@lru_cache(maxsize=8192)
+def _instants(days: Days, zone: ZoneInfo) -> Period:
+    return Period(midnight(days.first, zone), midnight(days.after, zone))
 
 
 def days_between(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days:
@@ -47,14 +52,21 @@ def days_between(start: datetime | None, end: datetime | None, zone: ZoneInfo) -
     So a subscription that ends at noon is not charged for that day: what follows it is.
     """
     return Days(
-        date.min if start is None else period.local_day(start, zone),
-        date.max if end is None else period.local_day(end, zone),
+        date.min if start is None else _local_day(start, zone),
+        date.max if end is None else _local_day(end, zone),
     )
 
 
 @lru_cache(maxsize=8192)
+def _local_day(at: datetime, zone: ZoneInfo) -> date:
+    return period.local_day(at, zone)
+
+
+# What follows is remembered: a billing run asks for the same few days of the same few zones for
+# thousands of tenants.
+@lru_cache(maxsize=8192)
 def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a local day, remembered: tenants share days and zones."""
+    """The first instant of a local day, in UTC."""
     return period.local_midnight(day, zone)
 
 

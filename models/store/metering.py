@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import orjson
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from models.rules.period import Period
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """A metric of a tenant over a run of whole local days."""
 
@@ -24,12 +25,22 @@ def totals(session: Session, windows: Sequence[Window]) -> list[Decimal]:
     """Return the sum of the daily aggregates of each window, in the same order; 0 for none."""
     if not windows:
         return []
+    wanted = [
+        {
+            "position": position,
+            "tenant_id": window.tenant_id,
+            "metric": window.metric,
+            "starts_at": window.period.start,
+            "ends_at": window.period.end,
+        }
+        for position, window in enumerate(windows)
+    ]
     rows = session.execute(
         sql("""
             SELECT coalesce(used.total, 0)
-            FROM unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
-                        CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-                 WITH ORDINALITY AS wanted(tenant_id, metric, starts_at, ends_at, position)
+            FROM jsonb_to_recordset(CAST(:windows AS jsonb)) AS wanted(
+                position integer, tenant_id text, metric text, starts_at timestamptz,
+                ends_at timestamptz)
             -- LATERAL: each window is one short range of the primary key, whatever the planner
             -- believes of their number.
             LEFT JOIN LATERAL (
@@ -40,12 +51,7 @@ def totals(session: Session, windows: Sequence[Window]) -> list[Decimal]:
             ) AS used ON true
             ORDER BY position
         """),
-        {
-            "tenant_ids": [window.tenant_id for window in windows],
-            "metrics": [window.metric for window in windows],
-            "starts": [window.period.start for window in windows],
-            "ends": [window.period.end for window in windows],
-        },
+        {"windows": orjson.dumps(wanted).decode()},
     )
     return list(rows.scalars())
 

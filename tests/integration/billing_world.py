@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 
@@ -41,8 +41,8 @@ def fee(unit_amount: str, **more: Any) -> dict[str, Any]:
 
 
 def make_plan(*prices: dict[str, Any], plan_key: str = "pro", **more: Any) -> Any:
-    arguments = {"plan_key": plan_key, "name": plan_key.title(), "as_of": START, **more}
-    return set_plan(prices=list(prices), **arguments)
+    arguments: dict[str, Any] = {"name": plan_key.title(), "as_of": START, **more}
+    return set_plan(plan_key=plan_key, **arguments, prices=cast("Any", list(prices)))
 
 
 def subscribe(

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
@@ -34,10 +35,8 @@ def january(tenant_id: str = "acme", **more: Any) -> Any:
 
 
 def month(start: str, end: str, tenant_id: str = "acme", **more: Any) -> Any:
-    arguments = {"as_of": LATER, **more}
-    return generate_monthly_invoice(
-        tenant_id=tenant_id, period_start=start, period_end=end, **arguments
-    )
+    arguments = {"period_start": start, "period_end": end, "as_of": LATER, **more}
+    return generate_monthly_invoice(tenant_id=tenant_id, **arguments)
 
 
 def amounts(invoice: Any) -> list[tuple[str, str]]:
@@ -271,7 +270,7 @@ def test_an_unknown_tenant_or_invoice_is_refused_by_name(db: Engine) -> None:
     with pytest.raises(UnknownTenant):
         january("nobody")
     with pytest.raises(UnknownInvoice):
-        get_invoice(invoice_id="00000000-0000-7000-8000-000000000000")
+        get_invoice(invoice_id=UUID(int=0))
 
 
 def test_a_draft_follows_late_usage_when_it_is_asked_for_again(db: Engine) -> None:

@@ -1,6 +1,7 @@
 """Subscriptions: begun, ended, never two of a plan at once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def test_a_subscription_creates_its_tenant_and_says_so(db: Engine) -> None:
     answer = set_subscription(
         tenant_id="acme",
         plan_key="pro",
-        quantity="3",
+        quantity=Decimal(3),
         idempotency_key="one",
         as_of=instant("2026-01-10T08:00:00"),
     )
