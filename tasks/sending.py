@@ -90,7 +90,7 @@ class Run:
         self._relay_at = self._reclaim_at = 0.0
         self._window = window.Window(window.sender(), lease=LEASE)
         self._unwritten: list[Verdict] = []
-        self._left_work = False
+        self._left_work = self._has_seen_all = False
         self._counts: Counter[str] = Counter()
 
     def go(self) -> Summary:
@@ -117,7 +117,7 @@ class Run:
         relayed = self._relay()
         claimed = _persist(self._write_back_and_claim)
         self._send(claimed)
-        self._left_work = bool(relayed or claimed or Run._cursor)
+        self._left_work = bool(relayed or claimed or not self._has_seen_all)
         return bool(self._left_work or self._window.under_way or self._unwritten)
 
     def _is_over(self) -> bool:
@@ -166,14 +166,15 @@ class Run:
         return relayed
 
     def _write_back_and_claim(self) -> Sequence[claim.Claimed]:
-        room = self._window.room
+        room, cursor = self._window.room, Run._cursor
+        may_claim = room >= REFILL and self._can_sign()
         with database.transaction() as session:
             accepted = self._record(session)
-            taken = self._claim(session, room) if room >= REFILL and self._can_sign() else None
+            taken = self._claim(session, room, cursor) if may_claim else claim.Claim([], None)
         self._count(accepted)
-        if taken is None:
-            return []
         Run._cursor = taken.cursor
+        # Only a claim that goes from the first endpoint to the last shows that nothing is left.
+        self._has_seen_all = cursor is None and taken.cursor is None
         return taken.rows
 
     def _write_back(self) -> None:
@@ -202,13 +203,13 @@ class Run:
         endpoint.keep_health(session, {key: new for key, new in after.items() if new != known[key]})
         return delivery.record(session, [one.result for one in self._unwritten], now=now)
 
-    def _claim(self, session: database.Session, room: int) -> claim.Claim:
+    def _claim(self, session: database.Session, room: int, cursor: UUID | None) -> claim.Claim:
         return claim.claim(
             session,
             terms=claim.Terms(
                 rows=room, per_endpoint=PER_ENDPOINT, probe_after=health.OPEN_AFTER_CONSECUTIVE
             ),
-            cursor=Run._cursor,
+            cursor=cursor,
             token=uuid4(),
             until=_now() + LEASE,
             now=self._now_due(),

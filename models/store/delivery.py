@@ -77,7 +77,7 @@ _RECORD = text("""
         FROM deliveries d
         JOIN result r ON r.delivery_id = d.id AND r.lease_token = d.lease_token
         JOIN endpoints e ON e.id = r.endpoint_id
-        WHERE d.id = ANY(:ids)
+        WHERE d.id = ANY(CAST(:ids AS bigint[]))
         ORDER BY d.id
         FOR UPDATE OF d
     ), settled AS (
@@ -94,7 +94,7 @@ _RECORD = text("""
         leased_until = NULL,
         completed_at = CASE WHEN settled.state IN ('delivered', 'dead', 'cancelled')
                             THEN CAST(:now AS timestamptz) END
-    FROM settled WHERE d.id = settled.id AND d.id = ANY(:ids)
+    FROM settled WHERE d.id = settled.id
     RETURNING d.id, d.state
 """)
 

@@ -253,6 +253,20 @@ def test_two_senders_at_once_deliver_each_once(db: Engine) -> None:
         assert max(one.most_at_once, two.most_at_once) <= sending.PER_ENDPOINT
 
 
+def test_a_run_that_begins_in_the_middle_comes_round_to_all_endpoints(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiver() as peer:
+        for _ in range(3):
+            subscribe(peer)
+        emit(count=9)
+        with database.transaction() as session:
+            relay.fan_out(session, most=100, now=now())
+        monkeypatch.setattr(sending.Run, "_cursor", UUID(int=2**128 - 1))
+
+        assert deliver_webhooks()["delivered"] == 27
+
+
 def test_no_more_than_five_are_under_way_to_one_endpoint_whoever_sends(db: Engine) -> None:
     subscribe("http://127.0.0.1:9/")
     emit(count=20)
