@@ -45,6 +45,17 @@ def database_url(servers: local.Servers) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty_database(servers: local.Servers) -> Iterator[Engine]:
+    """An engine on a database without any table."""
+    name = f"empty_{os.getpid()}_{next(_numbers)}"
+    _execute(servers, f"CREATE DATABASE {name}")
+    engine = create_engine(_url(servers, name))
+    yield engine
+    engine.dispose()
+    _execute(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
 def db(database_url: str) -> Iterator[Engine]:
     """`models.database` configured with this test's database, and its engine."""
     database.configure(database.Options(url=database_url, pool_size=20))
