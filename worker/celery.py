@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.loaders.app import AppLoader
 from kombu.entity import Queue as KombuQueue
+from kombu.transport import TRANSPORT_ALIASES
 
 from tasks import contract
 from tasks.queues import Queue
@@ -52,6 +53,9 @@ REDIS_OPTIONS = {
 }
 """Of the broker's connection. RabbitMQ has none of these problems and refuses the options."""
 
+UNSET = "unset://"
+"""The broker's URL when there is none: to connect is refused, anything else works."""
+
 # Before the application is made: its routes and schemas are whole from the first look on.
 for _module in TASK_MODULES:
     importlib.import_module(_module)
@@ -60,10 +64,10 @@ for _module in TASK_MODULES:
 def configuration() -> dict[str, Any]:
     """Return Celery's settings; read when the application is first used, not when imported."""
     chosen = settings.load()
-    broker = chosen.broker()
+    broker = _broker(chosen)
     return {
         "broker_url": broker,
-        "result_backend": chosen.results(),
+        "result_backend": None if broker == UNSET else chosen.results(),
         "include": TASK_MODULES,
         # JSON only: a pickle from the broker would be code from the broker.
         "task_serializer": "json",
@@ -119,6 +123,24 @@ def configuration() -> dict[str, Any]:
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": 1,
     }
+
+
+def _broker(chosen: settings.Settings) -> str:
+    try:
+        return chosen.broker()
+    except settings.InvalidSettings:
+        return UNSET
+
+
+def _refuse_to_connect() -> None:
+    raise settings.InvalidSettings(
+        "BROKER_URL was not set and no embedded servers ran when Celery's settings were read; set "
+        "it, or start them with `billing up`"
+    )
+
+
+# A task can be called in this process, and `celery report` run, without any broker.
+TRANSPORT_ALIASES[UNSET.removesuffix("://")] = _refuse_to_connect
 
 
 class Loader(AppLoader):  # type: ignore[misc]

@@ -61,6 +61,20 @@ def examine(app: Celery, *, now: Callable[[], dt.datetime]) -> Iterator[Finding]
     yield from _broker(chosen, app)
 
 
+def of_backlog(waiting: health.Backlog, now: dt.datetime) -> Iterator[Finding]:
+    """Judge what waits, by how long it does."""
+    more = "check the workers and beat; more of them: `docker compose up --scale`"
+    yield Finding("touched days", Verdict.ok, f"{waiting.touched_days} to roll up")
+    yield _queue("outbox", waiting.outbox_pending, waiting.outbox_oldest, now, more)
+    yield _queue("deliveries due", waiting.deliveries_due, waiting.delivery_oldest, now, more)
+    yield Finding(
+        "rejected messages",
+        Verdict.warn if waiting.rejected_open else Verdict.ok,
+        f"{waiting.rejected_open} open",
+        "see `billing rejected list`" if waiting.rejected_open else "",
+    )
+
+
 def _master_keys(chosen: settings.Settings) -> Finding:
     remedy = "set BILLING_MASTER_KEYS to what `billing keys new` prints, and keep it safe"
     try:
@@ -94,7 +108,7 @@ def _database(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iter
     yield schema
     if schema.verdict is Verdict.ok:
         with database.transaction() as session:
-            yield from _backlog(health.backlog(session, now=now()), now())
+            yield from of_backlog(health.backlog(session, now=now()), now())
 
 
 def _version(server: health.Server) -> Finding:
@@ -117,19 +131,6 @@ def _schema() -> Finding:
     except boot.DatabaseBehind as error:
         return Finding("schema", Verdict.fail, str(error), "run `billing migrate`")
     return Finding("schema", Verdict.ok, f"revision {migrations.head()}")
-
-
-def _backlog(waiting: health.Backlog, now: dt.datetime) -> Iterator[Finding]:
-    more = "check the workers and beat; more of them: `docker compose up --scale`"
-    yield Finding("touched days", Verdict.ok, f"{waiting.touched_days} to roll up")
-    yield _queue("outbox", waiting.outbox_pending, waiting.outbox_oldest, now, more)
-    yield _queue("deliveries due", waiting.deliveries_due, waiting.delivery_oldest, now, more)
-    yield Finding(
-        "rejected messages",
-        Verdict.warn if waiting.rejected_open else Verdict.ok,
-        f"{waiting.rejected_open} open",
-        "see `billing rejected list`" if waiting.rejected_open else "",
-    )
 
 
 def _queue(

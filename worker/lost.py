@@ -11,7 +11,7 @@ from celery import signals
 
 from models import database
 from tasks import execution
-from worker import task_log
+from worker import pulse, task_log
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,10 @@ def _keep_what_killed_its_worker(
 
 @signals.task_unknown.connect
 def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", **_: Any) -> None:  # noqa: A002 (Celery's name)
+    if message.headers.get(pulse.SENT_BY_BEAT):
+        # A bell of a newer or older timetable: it carries nothing, and the next one rings soon.
+        log.warning("beat.unknown_task", task=name)
+        return
     execution.keep_unknown(name, _arguments(message.payload), id)
     database.dispose()
 

@@ -1,11 +1,18 @@
-"""One log line for each task that ended, and the task's name and id in every line it writes."""
+"""One log line for each task that ended, and the task's name and id in every line it writes.
 
+A task that beat rang for and that ended well says so at DEBUG: there is one each second, and most
+find nothing to do.
+"""
+
+import logging
 import time
 from contextvars import ContextVar
 from typing import Any
 
 import structlog
 from celery import signals
+
+from worker import pulse
 
 LONGEST_TENANT = 64
 
@@ -22,11 +29,15 @@ def _before_a_task(
 
 
 @signals.task_postrun.connect
-def _after_a_task(state: str | None = None, retval: Any = None, **_: Any) -> None:
+def _after_a_task(
+    sender: Any = None, state: str | None = None, retval: Any = None, **_: Any
+) -> None:
     began = _started.get()
     spent = {} if began is None else {"milliseconds": round((time.monotonic() - began) * 1000)}
-    say = log.info if state == "SUCCESS" else log.warning
-    say("task.finished", outcome=(state or "UNKNOWN").lower(), **spent, **_cause(retval))
+    level = logging.WARNING
+    if state == "SUCCESS":
+        level = logging.DEBUG if sender.request.get(pulse.SENT_BY_BEAT) else logging.INFO
+    log.log(level, "task.finished", outcome=(state or "UNKNOWN").lower(), **spent, **_cause(retval))
     structlog.contextvars.clear_contextvars()
 
 

@@ -26,7 +26,13 @@ def _run_on(connection: Connection) -> None:
 
 
 def _print() -> None:
-    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    context.configure(
+        dialect_name="postgresql",
+        # Of the styles the one that leaves a % in a function's body alone.
+        dialect_opts={"paramstyle": "named"},
+        target_metadata=Base.metadata,
+        literal_binds=True,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

