@@ -34,6 +34,12 @@ EMPTY_TABLES = """
         LOOP
             EXECUTE format('DELETE FROM %I', one);
         END LOOP;
+        FOR one IN SELECT inhrelid::regclass FROM pg_inherits
+                   WHERE inhrelid <> 'delivery_attempts_default'::regclass
+                     AND inhparent = 'delivery_attempts'::regclass
+        LOOP
+            EXECUTE format('DROP TABLE %s', one);
+        END LOOP;
     END $$
 """
 

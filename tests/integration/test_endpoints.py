@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from models import database
 from models.store import endpoint, inbox, relay, tenant
-from tasks import config, contract
+from tasks import config, contract, execution
 from tasks.endpoints import (
     UnclearOwner,
     UrlRefused,
@@ -249,7 +249,7 @@ def test_sql_and_python_agree_on_what_a_pattern_matches(acme: Engine, pattern: s
             text("INSERT INTO outbox_pending SELECT id FROM outbox_messages"),
         )
         found = database.Session(bind=connection)
-        relay.fan_out(found, most=100, now=contract._now())
+        relay.fan_out(found, most=100, now=execution.now())
         heard = connection.scalars(
             text("SELECT type FROM deliveries JOIN outbox_messages m ON m.id = message_id")
         ).all()
