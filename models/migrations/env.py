@@ -11,7 +11,6 @@ TABLES = (catalog, credit, inbox, invoice, outbox, subscription, tenant, usage)
 """Imported so that the metadata is whole."""
 
 
-
 def _run_on(connection: Connection) -> None:
     # Ends with the transaction; a migration that can not get a lock in time fails instead of
     # queueing every other query behind it.

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Select, func, literal_column, select
 from sqlalchemy import text as sql
@@ -43,7 +44,9 @@ class Backlog:
 def server(session: Session) -> Server:
     """Return what the server says of itself."""
     row = session.execute(
-        sql("SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now")
+        sql(
+            "SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now"
+        )
     ).one()
     return Server(version=row.version, clock=row.now)
 
@@ -66,6 +69,6 @@ def backlog(session: Session, *, now: dt.datetime) -> Backlog:
     )
 
 
-def _count(session: Session, query: Select[tuple[object]]) -> int:
+def _count(session: Session, query: Select[Any]) -> int:
     some = query.limit(MOST_COUNTED).subquery()
     return session.scalar(select(func.count(literal_column("*"))).select_from(some)) or 0

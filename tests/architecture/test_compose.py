@@ -176,9 +176,7 @@ def test_the_build_sends_all_that_is_copied(checkout: Path, dockerfile: list[str
     lines = (checkout / ".dockerignore").read_text().splitlines()
     sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
     copied = {
-        line.split()[1]
-        for line in dockerfile
-        if line.startswith("COPY ") and "--from=" not in line
+        line.split()[1] for line in dockerfile if line.startswith("COPY ") and "--from=" not in line
     }
 
     assert "*" in lines

@@ -15,9 +15,9 @@ from typer.main import get_command
 
 import worker.cli
 from models import database, migrations
+from models.rules.states import RejectedState
 from models.store import health as store_health
 from models.store import inbox
-from models.rules.states import RejectedState
 from tasks import contract, tenants
 from webhooks import events, keyring
 from worker import boot, health, settings, stack

@@ -79,9 +79,7 @@ def _run(
     supervisor.tend_until(over)
 
 
-def _migrate(
-    chosen: settings.Settings, urls: dict[str, str], tell: Callable[[str], None]
-) -> None:
+def _migrate(chosen: settings.Settings, urls: dict[str, str], tell: Callable[[str], None]) -> None:
     boot.prepare(chosen.model_copy(update={"database_url": SecretStr(urls["DATABASE_URL"])}))
     before, after = stack.migrate()
     # Children that are forked or started from here on find no connection of ours.
