@@ -132,7 +132,7 @@ def _broker(chosen: settings.Settings) -> str:
         return UNSET
 
 
-def _refuse_to_connect() -> None:
+def _refuse_to_connect() -> str:
     raise settings.InvalidSettings(
         "BROKER_URL was not set and no embedded servers ran when Celery's settings were read; set "
         "it, or start them with `billing up`"
@@ -140,7 +140,7 @@ def _refuse_to_connect() -> None:
 
 
 # A task can be called in this process, and `celery report` run, without any broker.
-TRANSPORT_ALIASES[UNSET.removesuffix("://")] = _refuse_to_connect
+TRANSPORT_ALIASES[UNSET.removesuffix("://")] = _refuse_to_connect  # type: ignore[assignment]
 
 
 class Loader(AppLoader):  # type: ignore[misc]

@@ -43,6 +43,7 @@ def _keep_what_killed_its_worker(
 def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", **_: Any) -> None:  # noqa: A002 (Celery's name)
     if message.headers.get(pulse.SENT_BY_BEAT):
         # A bell of a newer or older timetable: it carries nothing, and the next one rings soon.
+        pulse.hear_beat()
         log.warning("beat.unknown_task", task=name)
         return
     execution.keep_unknown(name, _arguments(message.payload), id)

@@ -23,6 +23,9 @@ FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 """Before a dead child is started again: doubled from the first to the longest."""
 
+MOST_DOUBLINGS = 16
+"""A power of two that grew for days would not fit a number any more."""
+
 STEADY_SECONDS = 60.0
 """A child that lived this long and then died starts over with the first pause."""
 
@@ -188,7 +191,7 @@ class Supervisor:
         self._bury(child)
         lived = time.monotonic() - child.started
         child.deaths = 1 if lived >= STEADY_SECONDS else child.deaths + 1
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (child.deaths - 1), LONGEST_PAUSE_SECONDS)
+        pause = pause_after(child.deaths)
         child.start_again_at = time.monotonic() + pause
         self._tell(f"{name} ended with {_status(status)}; starting it again in {pause:.0f} s")
 
@@ -252,6 +255,12 @@ def until_told_to_stop() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def pause_after(deaths: int) -> float:
+    """Return the seconds before a child is started again that has died so often in a row."""
+    doublings = min(deaths - 1, MOST_DOUBLINGS)
+    return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
 
 
 def _start_watcher() -> subprocess.Popen[bytes]:

@@ -31,25 +31,35 @@ def beat_heard(_state: Any) -> dict[str, float | None]:
 
 
 @signals.worker_ready.connect
-@signals.beat_init.connect
 def _begin(**_: Any) -> None:
     global _alive_file  # noqa: PLW0603 (the process has one)
     _alive_file = settings.load().alive_file
     _touch()
 
 
+@signals.beat_init.connect
+def _begin_beat(**_: Any) -> None:
+    _begin()
+    # In beat alone: what a worker's child sends proves nothing of its main process.
+    signals.after_task_publish.connect(_live, weak=False)
+
+
 @signals.heartbeat_sent.connect
-@signals.after_task_publish.connect
 def _live(**_: Any) -> None:
     if time.monotonic() - _touched >= TOUCH_SECONDS / 2:
         _touch()
 
 
+def hear_beat() -> None:
+    """Remember that beat rang just now."""
+    global _heard  # noqa: PLW0603 (the process has one)
+    _heard = time.monotonic()
+
+
 @signals.task_received.connect
 def _listen(request: Any = None, **_: Any) -> None:
-    global _heard  # noqa: PLW0603 (the process has one)
     if request is not None and request.request_dict.get(SENT_BY_BEAT):
-        _heard = time.monotonic()
+        hear_beat()
 
 
 def _touch() -> None:

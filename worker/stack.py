@@ -22,6 +22,9 @@ EXTRA_PATIENCE_SECONDS = 10.0
 
 CONCURRENCY = 2
 
+FLOWER = "flower"
+"""The name of Flower's process."""
+
 MASTER_KEY_ID = "development"
 
 
@@ -134,7 +137,7 @@ def require_free(port: int) -> None:
 def _flower(environment: dict[str, str], port: int) -> processes.Program:
     invocation = programs.flower(address=LOOPBACK, port=port)
     return processes.Program(
-        name="flower",
+        name=FLOWER,
         command=invocation.command,
         environment={**environment, **invocation.environment},
         is_ready=lambda: _listens(port),

@@ -1,6 +1,7 @@
 """Messages that could not be taken, and why."""
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from models import database
 from models.rules.states import RejectedState
 from models.store import inbox
 from worker import boot
+
+WIDTH_ELSEWHERE = 240
 
 app = typer.Typer(help="Messages that could not be taken.", no_args_is_help=True)
 
@@ -25,7 +28,11 @@ def print_list(
     boot.prepare()
     with database.transaction() as session:
         found = inbox.list_rejected(session, state=state, task=task, limit=limit)
-    table = Table("id", "task", "tenant", "code", "reason", "seen", "last seen")
+    table = Table("id")
+    for heading in ("task", "tenant", "code"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("reason", "seen", "last seen"):
+        table.add_column(heading)
     for row in found:
         reasons = "; ".join(f"{fault['field']}: {fault['reason']}" for fault in row.errors)
         table.add_row(
@@ -37,7 +44,9 @@ def print_list(
             str(row.seen_count),
             f"{row.last_seen_at:%Y-%m-%d %H:%M:%SZ}",
         )
-    console = Console(markup=False, highlight=False)
+    # A file or a pipe is as wide as it needs to be.
+    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+    console = Console(markup=False, highlight=False, width=width)
     console.print(table if found else f"no {state} rejected messages")
 
 

@@ -70,10 +70,15 @@ def _run(
     over: threading.Event,
     tell: Callable[[str], None],
 ) -> None:
-    for program in programs:
-        supervisor.start(program)
-    for program in programs:
-        supervisor.wait_until_ready(program.name, unless=over)
+    # Flower asks the workers what they are as soon as it runs: they come first.
+    for stage in (
+        [program for program in programs if program.name != stack.FLOWER],
+        [program for program in programs if program.name == stack.FLOWER],
+    ):
+        for program in stage:
+            supervisor.start(program)
+        for program in stage:
+            supervisor.wait_until_ready(program.name, unless=over)
     if not over.is_set():
         tell("ready")
     supervisor.tend_until(over)
@@ -135,9 +140,9 @@ def _say_in_colour(console: Console) -> processes.Say:
     def say(name: str, line: str) -> None:
         if not line:
             return
-        colour = known.setdefault(name, "") or known.update({name: next(colours)}) or known[name]
-        prefix = Text(f"{name:<{LONGEST_NAME}}│ ", style=colour)
-        console.print(prefix + Text.from_ansi(line))
+        colour = known.get(name) or known.setdefault(name, next(colours))
+        prefix = (f"{name:<{LONGEST_NAME}}│ ", colour)
+        console.print(Text.assemble(prefix, Text.from_ansi(line)))
 
     return say
 
