@@ -53,8 +53,9 @@ class UsageEvent(Base):
 class UsageTouchedDay(Base):
     """A log of what ingest touched since the last roll-up: append-only, deleted when counted.
 
-    The span `[first_at, last_at]` lies within one UTC day; the roll-up works out which of the
-    tenant's local days it meets. No unique key: ingest transactions never wait for one another.
+    The span `[first_at, last_at]` lies within a UTC day, or is one old local day after a change of
+    the tenant's zone; the roll-up works out which of the tenant's local days it meets. No unique
+    key: ingest transactions never wait for one another.
     """
 
     __tablename__ = "usage_touched_days"

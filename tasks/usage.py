@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
+import structlog
 from pydantic import Field, SkipValidation
 
 from models import database
@@ -16,6 +17,8 @@ NAME = "billing.record_usage"
 
 LARGEST_CHUNK = 10_000
 """Events of one message."""
+
+log = structlog.get_logger(__name__)
 
 Verdict = Literal["accepted", "duplicate", "conflict", "rejected"]
 
@@ -126,6 +129,13 @@ def _record_chunk(
     recorded = usage.record(session, checked.events, now=now)
     bad = [*_rejected(events, checked), *_conflicting(events, checked, recorded)]
     kept = inbox.keep_rejections(session, [rejection for _, _, rejection in bad], now=now)
+    if bad:
+        log.warning(
+            "usage.refused",
+            conflict=len(recorded.conflicts),
+            rejected=len(checked.faults),
+            rejected_message_id=kept[0],
+        )
     refused = [
         Refused(
             index=index,
