@@ -34,7 +34,7 @@ REFILL = 16
 FAN_OUT = 500
 """Messages taken off the outbox in one transaction."""
 
-RELAY_INTERVAL = 0.05
+RELAY_INTERVAL = 0.2
 """Seconds before looking again into an outbox that was empty."""
 
 RECLAIM = 500

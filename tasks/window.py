@@ -24,6 +24,10 @@ SLOTS = 32
 AHEAD = 64
 """Deliveries claimed beyond the slots, so that a slot that is free need not wait for a claim."""
 
+LINGER = 0.005
+"""Seconds to wait for more once an attempt has ended: a few results cost the database what one
+does."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -80,11 +84,14 @@ class Window:
         if database.in_transaction():
             raise WaitingInsideTransaction(WaitingInsideTransaction.__doc__)
         finished: list[Finished] = []
+        until = time.monotonic() + patience
         while self._under_way:
             try:
-                future = self._ended.get(timeout=0 if finished else patience)
+                future = self._ended.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
+            if not finished:
+                until = time.monotonic() + min(patience, LINGER)
             finished.append(self._hand_back(future))
         return finished
 

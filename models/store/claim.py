@@ -77,6 +77,7 @@ _LOCK_ENDPOINTS = text("""
 
 # A statement of its own: it sees what the last holder of these endpoints' locks has committed, so
 # the count of what is under way is exact. ARRAY(…) makes the update look rows up by their id.
+# Secrets come newest first: the key that a receiver moves to signs even when there are too many.
 _LEASE = text("""
     WITH busy AS (
         SELECT endpoint_id, count(*) AS lanes FROM deliveries
@@ -100,16 +101,13 @@ _LEASE = text("""
         RETURNING id, message_id, endpoint_id, attempt_count, due_at
     )
     SELECT leased.id, leased.message_id, leased.endpoint_id, leased.attempt_count,
-           m.type, m.schema_version, m.body
+           m.type, m.schema_version, m.body,
+           ARRAY(SELECT s.sealed FROM endpoint_secrets s
+                 WHERE s.endpoint_id = leased.endpoint_id
+                   AND (s.expires_at IS NULL OR s.expires_at > :now)
+                 ORDER BY s.created_at DESC, s.id) AS sealed
     FROM leased JOIN outbox_messages m ON m.id = leased.message_id
     ORDER BY leased.due_at, leased.id
-""")
-
-# Newest first: the key that a receiver is moving to signs even when there are too many.
-_SECRETS = text("""
-    SELECT endpoint_id, sealed FROM endpoint_secrets
-    WHERE endpoint_id = ANY(:endpoints) AND (expires_at IS NULL OR expires_at > :now)
-    ORDER BY endpoint_id, created_at DESC, id
 """)
 
 _BEFORE_ALL = UUID(int=0)
@@ -147,7 +145,6 @@ def claim(
             "now": now,
         },
     ).all()
-    secrets = _secrets(session, {row.endpoint_id for row in leased}, now)
     rows = [
         Claimed(
             delivery_id=row.id,
@@ -161,7 +158,7 @@ def claim(
             endpoint_id=row.endpoint_id,
             url=endpoints[row.endpoint_id].url,
             headers=endpoints[row.endpoint_id].headers,
-            sealed=secrets.get(row.endpoint_id, ()),
+            sealed=row.sealed,
         )
         for row in leased
     ]
@@ -182,14 +179,6 @@ def _lock_endpoints(
         },
     )
     return {row.id: row for row in found}
-
-
-def _secrets(session: Session, endpoints: set[UUID], now: dt.datetime) -> dict[UUID, list[bytes]]:
-    sealed: dict[UUID, list[bytes]] = {}
-    if endpoints:
-        for row in session.execute(_SECRETS, {"endpoints": list(endpoints), "now": now}):
-            sealed.setdefault(row.endpoint_id, []).append(row.sealed)
-    return sealed
 
 
 def _next_cursor(terms: Terms, locked: list[UUID], rows: Sequence[Claimed]) -> UUID | None:

@@ -56,7 +56,8 @@ class Result:
     attempt: Attempt | None = None
 
 
-# An attempt is kept whoever holds the lease now: it was made. The delivery moves only for the
+# An attempt is kept whoever holds the lease now: it was made (once: a commit whose answer was lost
+# is written again). The delivery moves only for the
 # holder of its lease. Rows are locked in the order of their ids here and wherever several are
 # locked, so that two transactions can not deadlock.
 _RECORD = text("""
@@ -72,6 +73,7 @@ _RECORD = text("""
         SELECT attempt_id, attempted_at, delivery_id, endpoint_id, attempt_number,
             outcome, status, latency_ms, error, convert_to(excerpt, 'UTF8')
         FROM result WHERE attempt_id IS NOT NULL
+        ON CONFLICT DO NOTHING
     ), mine AS (
         SELECT d.id, r.state, r.due_at, r.spent, e.state AS endpoint_state
         FROM deliveries d

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from models import database
 from models.rules import ids
 from models.rules.states import DeliveryState
-from models.store import claim, delivery, relay
+from models.store import claim, delivery, endpoint, relay
 from tasks import config, sending
 from tasks.announce import announce
 from tasks.delivery import deliver_webhooks
@@ -411,6 +411,48 @@ def test_an_endpoint_deleted_during_an_attempt_cancels_it_unless_it_arrives(db: 
     assert states(db) == ["cancelled", "delivered"]
 
 
+def test_a_deletion_waits_for_a_fan_out_and_cancels_what_it_added(db: Engine) -> None:
+    endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
+    emit()
+    deletion = threading.Thread(target=lambda: delete_endpoint(endpoint_id=endpoint_id))
+    with database.transaction() as session:
+        relay.fan_out(session, most=100, now=now())
+        deletion.start()
+        wait_for_a_lock(db)
+    deletion.join()
+
+    assert states(db) == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("move", "expected"), [(endpoint.delete, "cancelled"), (endpoint.disable, "held")]
+)
+def test_a_fan_out_that_met_a_change_of_its_endpoint_obeys_it(
+    db: Engine, move: Any, expected: str
+) -> None:
+    endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
+    emit()
+    fan_out = threading.Thread(target=lambda: take(uuid4(), until=later(seconds=60)))
+    with database.transaction() as session:
+        move(session, endpoint.lock(session, endpoint_id), now=now())
+        fan_out.start()
+        wait_for_a_lock(db)
+    fan_out.join()
+
+    assert states(db) == [expected]
+
+
+def wait_for_a_lock(db: Engine) -> None:
+    """Return when some transaction of this database waits for another."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    for _ in range(500):
+        with db.connect() as connection:
+            if connection.scalar(text(waiting)):
+                return
+        threading.Event().wait(0.01)
+    raise AssertionError("nobody waited")
+
+
 def test_gone_disables_the_endpoint_once_holds_its_deliveries_and_says_so(db: Engine) -> None:
     with receiver(Answer(410)) as peer, receiver() as operators:
         endpoint_id = subscribe(peer)["endpoint_id"]
@@ -445,6 +487,31 @@ def test_enabling_an_endpoint_sends_what_was_held(db: Engine) -> None:
 
         assert set(before) <= set(peer.ids)
     assert set(states(db)) == {"delivered"}
+
+
+def test_results_written_twice_count_once(db: Engine) -> None:
+    subscribe("http://127.0.0.1:9/")
+    emit()
+    [row] = take(uuid4(), until=later(seconds=60)).rows
+    attempt = delivery.Attempt(uuid4(), now(), 1, "timeout", None, 5, "slow", None)
+    result = delivery.Result(
+        delivery_id=row.delivery_id,
+        endpoint_id=row.endpoint_id,
+        lease_token=row.lease_token,
+        state=DeliveryState.pending,
+        due_at=later(seconds=5),
+        spent=True,
+        attempt=attempt,
+    )
+
+    accepted = []
+    for _ in range(2):
+        with database.transaction() as session:
+            accepted.append(delivery.record(session, [result], now=now()))
+
+    assert accepted == [{row.delivery_id: DeliveryState.pending}, {}]
+    assert len(attempts(db)) == 1
+    assert [one.attempt_count for one in deliveries(db)] == [1]
 
 
 def test_without_a_master_key_everything_waits_and_nothing_is_sent(
