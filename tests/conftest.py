@@ -11,7 +11,7 @@ from models import database, migrations
 from tasks import config, window
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
-from worker import local
+from worker import local, logs
 
 settings.register_profile("default", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("default")
@@ -90,6 +90,12 @@ def session(db: Engine) -> Iterator[database.Session]:
     """An open transaction for store functions, rolled back at the end."""
     with database.Session(db, autoflush=False, expire_on_commit=False) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def logging_as_in_a_worker() -> None:
+    """Logs go through the standard library, where `caplog` hears them, whatever ran before."""
+    logs.configure("json", "INFO")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,9 @@
 """What a process does before its first task: logs, settings, a connection of its own."""
 
+import functools
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -121,10 +124,21 @@ def _before_the_pool(**_: Any) -> None:
     database.dispose()
 
 
-@signals.worker_shutting_down.connect
-def _tell_the_children(**_: Any) -> None:
-    """Celery tells its children nothing at a soft shutdown; long runs want to end by themselves."""
+@signals.worker_ready.connect
+def _tell_the_children_of_the_end(**_: Any) -> None:
+    """Celery tells its children nothing at a soft shutdown, and sends `worker_shutting_down` only
+    after it has waited for them. Long runs want to end by themselves in that time."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, functools.partial(_begin_shutdown, handler))
+
+
+def _begin_shutdown(handler: Callable[[int, Any], Any], number: int, frame: Any) -> None:
     shutdown.begin()
+    handler(number, frame)
 
 
 @signals.worker_process_init.connect

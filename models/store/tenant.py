@@ -66,11 +66,12 @@ def change(
     """
     ensure(session, tenant_id, now=now)
     # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
-    tenant = session.scalars(
-        select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update(key_share=True)
-    ).one()
+    mine = select(Tenant).where(Tenant.tenant_id == tenant_id)
+    tenant = session.scalars(mine.with_for_update(key_share=True)).one()
     tenant.name = tenant.name if name is None else name
     if timezone is not None and timezone != tenant.timezone:
+        # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
+        session.execute(mine.with_for_update())
         tenant.timezone = timezone
         # Its days begin at other instants now: what was counted by the old ones would count twice.
         aggregate.rebucket(session, tenant_id)

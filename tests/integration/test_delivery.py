@@ -533,7 +533,7 @@ def test_without_a_master_key_everything_waits_and_nothing_is_sent(
 
 
 def test_an_unknown_master_key_defers_the_endpoint_without_spending_an_attempt(
-    db: Engine, task_config: config.Config, capsys: pytest.CaptureFixture[str]
+    db: Engine, task_config: config.Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     with receiver() as peer:
         subscribe(peer)
@@ -550,7 +550,7 @@ def test_an_unknown_master_key_defers_the_endpoint_without_spending_an_attempt(
         assert peer.requests == []
         assert set(states(db)) == {"pending"}
         assert {row.attempt_count for row in deliveries(db)} == {0}
-        assert "endpoint.can_not_sign" in capsys.readouterr().out
+        assert "endpoint.can_not_sign" in caplog.text
         config.use(task_config)
         assert deliver_webhooks(as_of=later(minutes=6))["delivered"] == 20
 
