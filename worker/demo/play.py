@@ -1,5 +1,6 @@
 """Play the month: send what producers send, ring what beat rings, on the dates of the story."""
 
+import dataclasses
 import datetime as dt
 import time
 from collections import Counter
@@ -66,12 +67,12 @@ def play(story: scenario.Scenario, said: Callable[[str], None]) -> Played:
     played = Played()
     for day in story.days:
         evening = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), dt.UTC)
-        before = sum(played.verdicts.values())
+        before = dataclasses.replace(played)
         _ring(evening - dt.timedelta(hours=12), played)
-        _send_usage(story.of_day(day), evening, played)
+        events = story.of_day(day)
+        _send_usage(events, evening, played)
         _ring(evening, played)
-        sent = sum(played.verdicts.values()) - before
-        said(f"{day:%a %d %b}  {sent:5,d} events")
+        said(f"{day:%a %d %b}        {len(events):5,d} events{_news(before, played)}")
     _close(story, played, said)
     for tenant in scenario.TENANTS:
         answer = _ask(get_balance, tenant_id=tenant.tenant_id, product_key=scenario.PRODUCT_KEY)
@@ -167,14 +168,21 @@ def _close(story: scenario.Scenario, played: Played, said: Callable[[str], None]
     last = story.days[-1] + dt.timedelta(days=1)
     now = dt.datetime.combine(last, dt.time(), dt.UTC)
     while played.finalized < len(scenario.TENANTS) and now < story.end + dt.timedelta(days=3):
-        before = played.drafted, played.finalized
+        before = dataclasses.replace(played)
         now += dt.timedelta(hours=2)
         _ring(now, played)
-        if (played.drafted, played.finalized) != before:
-            said(
-                f"{now:%a %d %b %H:%M} UTC  {played.drafted} invoices made, "
-                f"{played.finalized} finalized"
-            )
+        if news := _news(before, played):
+            said(f"{now:%a %d %b %H:%M}{news.removeprefix(',')}")
+
+
+def _news(before: Played, after: Played) -> str:
+    """Say what the bells led to since `before`, each thing behind a comma."""
+    counts = {
+        "free-call batches expired": after.expired - before.expired,
+        "invoices made": after.drafted - before.drafted,
+        "invoices finalized": after.finalized - before.finalized,
+    }
+    return "".join(f", {count} {what}" for what, count in counts.items() if count)
 
 
 def _chunks(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
