@@ -182,7 +182,7 @@ def _news(before: Played, after: Played) -> str:
         "invoices made": after.drafted - before.drafted,
         "invoices finalized": after.finalized - before.finalized,
     }
-    return "".join(f", {count} {what}" for what, count in counts.items() if count)
+    return "".join(f", {what}: {count}" for what, count in counts.items() if count)
 
 
 def _chunks(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
