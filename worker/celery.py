@@ -86,6 +86,8 @@ def configuration() -> dict[str, Any]:
         "task_annotations": {"*": {"max_retries": 2, "default_retry_delay": 1}},
         # Tasks are chunks of work: taking one at a time is fair and loses nothing.
         "worker_prefetch_multiplier": 1,
+        # A message that can not be read is refused; Celery's own consumer ends with it.
+        "worker_consumer": "worker.consumer:Consumer",
         "task_time_limit": TASK_TIME_LIMIT,
         "task_soft_time_limit": TASK_TIME_LIMIT - 20,
         # Answers are for those who wait, and nobody waits for an hour. Without the arguments:
@@ -143,6 +145,8 @@ def _refuse_to_connect() -> None:
 
 # A task can be called in this process, and `celery report` run, without any broker.
 TRANSPORT_ALIASES[UNSET.removesuffix("://")] = _refuse_to_connect
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "worker.consumer:Transport"
 
 
 class Loader(AppLoader):  # type: ignore[misc]

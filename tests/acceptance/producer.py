@@ -20,7 +20,7 @@ from tasks import contract
 Call = tuple[str, dict[str, Any]]
 """A task's name and its arguments."""
 
-RESEND_SECONDS = 4.0
+RESEND_SECONDS = 2.5
 """Without an answer for so long, a call is sent again."""
 
 GIVE_UP_SECONDS = 100.0

@@ -19,7 +19,6 @@ OPERATOR = "/operator"
 PLAN, PRODUCT = "pro", "CALLS"
 GRANTED, SPENT, SPENDINGS = 1000, 7, 12
 METRICS = ("input_tokens", "output_tokens")
-EVENTS_A_CHUNK = 40
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0}
 PRICES: dict[str, dict[str, str]] = {
     "base": {"USD": "49", "EUR": "45.5", "JPY": "7000"},
@@ -122,20 +121,20 @@ class Story:
         return found
 
 
-def build(seed: int, *, chunks: int) -> Story:
-    """Make up the month before the last one; `chunks` messages of usage for each tenant."""
+def build(seed: int, *, chunks: int, size: int = 40) -> Story:
+    """Make up the month before the last one: for each tenant `chunks` messages of `size` events."""
     after = (dt.datetime.now(dt.UTC).date().replace(day=1) - dt.timedelta(days=1)).replace(day=1)
     story = Story(month=(after - dt.timedelta(days=1)).replace(day=1), after=after)
     chance = random.Random(seed)
     for tenant in TENANTS:
         sent: list[dict[str, Any]] = []
-        for number in range(chunks * EVENTS_A_CHUNK):
+        for number in range(chunks * size):
             # Every tenth is one that was sent before, by a producer that was not sure.
             known = bool(sent) and chance.random() < 0.1
             sent.append(chance.choice(sent) if known else _event(story, chance, tenant, number))
         story.chunks[tenant.tenant_id] = [
-            ("billing.record_usage", {"events": sent[start : start + EVENTS_A_CHUNK]})
-            for start in range(0, len(sent), EVENTS_A_CHUNK)
+            ("billing.record_usage", {"events": sent[start : start + size]})
+            for start in range(0, len(sent), size)
         ]
     return story
 

@@ -38,6 +38,9 @@ STOP_SECONDS = 20.0
 POLL_SECONDS = 0.05
 LAST_LINES = 60
 
+GONE = frozenset({"", "Z", "X"})
+"""States of a process that is no more, or waits to be buried."""
+
 SWIFT = "tests.acceptance.swift"
 """The Celery application with a timetable for the impatient, for beat."""
 
@@ -223,6 +226,9 @@ def running(folder: Path, **environment: str) -> Iterator[System]:
             print("\n".join(log.read_text().splitlines()[-LAST_LINES:]))  # noqa: T201
             raise
         finally:
+            # Nobody waits for a graceful end here: that has a test of its own.
+            for pid in supervisor.pids().values():
+                os.kill(pid, signal.SIGKILL)
             supervisor.stop_all()
             system.close()
 
@@ -231,11 +237,33 @@ def children_of(pid: int) -> list[int]:
     """Return the ids of a process' children that live."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, parent, *_ = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            if int(parent) == pid and state != "Z":
-                found.append(int(entry.name))
+        state, parent = _state_and_parent(int(entry.name))
+        if parent == pid and state not in GONE:
+            found.append(int(entry.name))
     return sorted(found)
+
+
+def state_of(pid: int) -> str:
+    """Return what the kernel says of a process: R for at work, S for waiting, Z or "" for gone."""
+    return _state_and_parent(pid)[0]
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Return the TCP sockets that a process holds, by the kernel's numbers."""
+    connected = {line.split()[9] for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()}
+    held = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            held.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return held & connected
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return "", 0
+    return state, int(parent)
 
 
 @contextlib.contextmanager
