@@ -94,6 +94,18 @@ def keep_unknown(name: str, kwargs: dict[str, Any], message_id: str) -> None:
     _store(name, kwargs, message_id, code="task.unknown", errors=[fault])
 
 
+def keep_unreadable(name: str, kwargs: dict[str, Any], message_id: str, *, reason: str) -> None:
+    """Keep a message that is not made as a task's message is.
+
+    Args:
+        name: what it says its task is, or nothing.
+        kwargs: what could be read of it.
+        reason: why it is none, without a word of what it says.
+    """
+    fault = {"field": None, "reason": reason}
+    _store(name, kwargs, message_id, code="message.unreadable", errors=[fault])
+
+
 def describe(error: pydantic.ValidationError) -> list[dict[str, Any]]:
     """Return one mapping for each fault: `field`, `reason`, and `value` where it is short."""
     return [

@@ -22,8 +22,12 @@ from webhooks.signing import MAX_LIVE_SECRETS
 
 T = TypeVar("T")
 
-LEASE = dt.timedelta(seconds=60)
-"""How long a claimed delivery is its sender's: twice the longest attempt there can be."""
+LEASE_ATTEMPTS = 4
+"""A claimed delivery is its sender's for so many attempts of the longest kind: one minute with the
+usual deadline of 15 s. Half of it may be spent waiting for a slot."""
+
+SHORTEST_LEASE = dt.timedelta(seconds=8)
+"""However short the attempts: clocks of two hosts differ, and writing back takes its time."""
 
 PER_ENDPOINT = 5
 """Deliveries of one endpoint under way at once, over all processes."""
@@ -88,7 +92,8 @@ class Run:
         self._ahead = as_of - _now()
         self._ends_at = time.monotonic() + BUDGET
         self._relay_at = self._reclaim_at = 0.0
-        self._window = window.Window(window.sender(), lease=LEASE)
+        self._lease = max(LEASE_ATTEMPTS * config.current().send_timeout, SHORTEST_LEASE)
+        self._window = window.Window(window.sender(), lease=self._lease)
         self._unwritten: list[Verdict] = []
         self._left_work = self._has_seen_all = False
         self._counts: Counter[str] = Counter()
@@ -211,7 +216,7 @@ class Run:
             ),
             cursor=cursor,
             token=uuid4(),
-            until=_now() + LEASE,
+            until=_now() + self._lease,
             now=self._now_due(),
         )
 

@@ -32,14 +32,10 @@ TASK_MODULES = (
 )
 """Named one by one: autodiscovery of a package called `tasks` finds nothing, silently."""
 
-VISIBILITY_TIMEOUT = 300
-"""Seconds until Redis gives an unacknowledged message to another worker."""
-
 TASK_TIME_LIMIT = 140
-"""Seconds. Below half the visibility timeout: a message that runs is never given out again."""
+"""Seconds. Below half the usual visibility timeout: what still runs is not given out again."""
 
 REDIS_OPTIONS = {
-    "visibility_timeout": VISIBILITY_TIMEOUT,
     # The default sweep looks for lost messages so seldom that one with a timeout of 5 s
     # came back after 100 s; with these, after 5.5 s.
     "unacked_restore_interval": 5,
@@ -90,6 +86,8 @@ def configuration() -> dict[str, Any]:
         "task_annotations": {"*": {"max_retries": 2, "default_retry_delay": 1}},
         # Tasks are chunks of work: taking one at a time is fair and loses nothing.
         "worker_prefetch_multiplier": 1,
+        # A message that can not be read is refused; Celery's own consumer ends with it.
+        "worker_consumer": "worker.consumer:Consumer",
         "task_time_limit": TASK_TIME_LIMIT,
         "task_soft_time_limit": TASK_TIME_LIMIT - 20,
         # Answers are for those who wait, and nobody waits for an hour. Without the arguments:
@@ -108,7 +106,7 @@ def configuration() -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": REDIS_OPTIONS if settings.is_redis(broker) else {},
+        "broker_transport_options": _transport_options(chosen, broker),
         "redis_socket_timeout": 30,
         "redis_socket_connect_timeout": 5,
         "redis_socket_keepalive": True,
@@ -132,6 +130,12 @@ def _broker(chosen: settings.Settings) -> str:
         return UNSET
 
 
+def _transport_options(chosen: settings.Settings, broker: str) -> dict[str, Any]:
+    if not settings.is_redis(broker):
+        return {}
+    return {**REDIS_OPTIONS, "visibility_timeout": chosen.visibility_timeout_seconds}
+
+
 def _refuse_to_connect() -> str:
     raise settings.InvalidSettings(
         "BROKER_URL was not set and no embedded servers ran when Celery's settings were read; set "
@@ -141,6 +145,8 @@ def _refuse_to_connect() -> str:
 
 # A task can be called in this process, and `celery report` run, without any broker.
 TRANSPORT_ALIASES[UNSET.removesuffix("://")] = _refuse_to_connect  # type: ignore[assignment]
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "worker.consumer:Transport"
 
 
 class Loader(AppLoader):  # type: ignore[misc]

@@ -20,6 +20,9 @@ QUIET_LOGGERS = {
 QUOTING_LOGGER = "celery.worker.consumer.consumer"
 """Says of a message that it can not read what is wrong, and then quotes the whole of it."""
 
+UNDECODABLE = "Can't decode message body"
+"""How it begins a line that goes on with the very bytes, and the sender's text of the arguments."""
+
 
 def configure(style: Literal["auto", "json", "text"], level: str) -> None:
     """Send every log line, ours and the libraries', to standard error in one format.
@@ -59,7 +62,10 @@ def configure(style: Literal["auto", "json", "text"], level: str) -> None:
 def _keep_first_line(record: logging.LogRecord) -> bool:
     """Cut a payload off. The message itself is kept in rejected_messages where it can be."""
     if record.levelno >= logging.WARNING:
-        record.msg, record.args = record.getMessage().split("\n", 1)[0], None
+        first = record.getMessage().split("\n", 1)[0]
+        if first.startswith(UNDECODABLE):
+            first = UNDECODABLE
+        record.msg, record.args = first, None
         record.exc_info = None
     return True
 

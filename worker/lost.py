@@ -1,4 +1,4 @@
-"""Messages that no task's body could refuse: nobody knows their task, or it killed its worker.
+"""Messages that no task's body could refuse: unreadable, unknown, or they killed their worker.
 
 Seen by the worker's main process alone, and kept in `rejected_messages` like any other refusal.
 """
@@ -46,7 +46,20 @@ def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", *
         pulse.hear_beat()
         log.warning("beat.unknown_task", task=name)
         return
-    execution.keep_unknown(name, _arguments(message.payload), id)
+    execution.keep_unknown(str(name), _arguments(message.payload), str(id))
+    database.dispose()
+
+
+@signals.task_rejected.connect
+def _keep_what_is_no_call(message: Any = None, exc: BaseException | None = None, **_: Any) -> None:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    execution.keep_unreadable(
+        str(headers.get("task", "")),
+        {"payload": _readable(message)},
+        str(headers.get("id", "")),
+        # Its text may quote the payload.
+        reason="the message is no call of a task" if exc is None else type(exc).__name__,
+    )
     database.dispose()
 
 
@@ -57,3 +70,11 @@ def _arguments(payload: Any) -> dict[str, Any]:
             return kwargs
         case _:
             return {"payload": payload}
+
+
+def _readable(message: Any) -> Any:
+    """Return a message's payload, as far as it can be decoded."""
+    try:
+        return message.payload
+    except Exception:  # whatever a decoder finds wrong with a stranger's bytes
+        return str(message.body)

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Task as CeleryTask
 from celery.app.amqp import AMQP as CeleryAMQP  # noqa: N811 (ours takes its name)
+from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request as CeleryRequest
 
@@ -56,8 +57,23 @@ class Request(CeleryRequest):  # type: ignore[misc]
     def __init__(self, message: Any, **options: Any) -> None:
         """Read a message; whatever text came with it, show our own."""
         super().__init__(message, **options)
+        self._check()
         self._kwargsrepr = masked(self._kwargs)
         self._request_dict["kwargsrepr"] = self._kwargsrepr
+
+    def _check(self) -> None:
+        """Refuse here what would else fail once a place in the pool is taken, and keep the place.
+
+        Raises:
+            InvalidTaskError: the arguments are no list and object, or the time limits no numbers.
+        """
+        if not isinstance(self._kwargs, dict) or not isinstance(self._args, list | tuple):
+            raise InvalidTaskError("its arguments are not a list and an object")
+        limits = self.time_limits
+        if not isinstance(limits, list | tuple) or len(limits) != 2:
+            raise InvalidTaskError("its time limits are not two")
+        if not all(limit is None or isinstance(limit, int | float) for limit in limits):
+            raise InvalidTaskError("its time limits are not numbers")
 
 
 class Task(CeleryTask):  # type: ignore[misc]

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     local_folder: Path = Field(ROOT / ".local" / "up", validation_alias="BILLING_LOCAL_FOLDER")
     """Where the embedded servers of `billing up` keep their data."""
 
+    demo_folder: Path = Field(ROOT / ".local" / "demo", validation_alias="BILLING_DEMO_FOLDER")
+    """Where `billing demo` keeps its servers' data and logs; each run begins by clearing it."""
+
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
     broker_url: SecretStr | None = Field(None, validation_alias="BROKER_URL")
     result_backend: SecretStr | None = Field(None, validation_alias="BILLING_RESULT_BACKEND")
@@ -67,6 +70,12 @@ class Settings(BaseSettings):
         SOFT_SHUTDOWN_SECONDS, ge=0, le=120, validation_alias="BILLING_SOFT_SHUTDOWN_SECONDS"
     )
     """Longer than most tasks, shorter than what the service manager waits before it kills."""
+
+    visibility_timeout_seconds: int = Field(
+        300, ge=5, le=86_400, validation_alias="BILLING_VISIBILITY_TIMEOUT_SECONDS"
+    )
+    """After this Redis gives a message that nobody acknowledged to another worker. Below 280 a task
+    that still runs may be begun a second time: harmless, and wasted work."""
 
     alive_file: Path | None = Field(None, validation_alias="BILLING_ALIVE_FILE")
     """Touched by worker and beat when they are ready and every few seconds from then on."""

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import threading
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -92,6 +93,17 @@ def attempts(db: Engine) -> list[Any]:
     with db.connect() as connection:
         return list(
             connection.execute(text("SELECT * FROM delivery_attempts ORDER BY attempted_at"))
+        )
+
+
+def query_leases(db: Engine) -> list[Any]:
+    """The shortest and the longest lease, in seconds from now."""
+    with db.connect() as connection:
+        leases = "extract(epoch FROM leased_until - now())"
+        return list(
+            connection.execute(
+                text(f"SELECT min({leases}), max({leases}) FROM deliveries WHERE state = 'sending'")
+            )
         )
 
 
@@ -602,6 +614,26 @@ def test_shutdown_begins_nothing_and_gives_back_what_was_claimed(
         deliver_webhooks()
 
         assert peer.requests == []
+
+
+@pytest.mark.parametrize("seconds", [1, 15, 30])
+def test_a_lease_leaves_time_to_wait_for_a_slot_whatever_the_deadline_of_an_attempt(
+    db: Engine, seconds: int
+) -> None:
+    config.use(replace(config.current(), send_timeout=dt.timedelta(seconds=seconds)))
+    with receiver() as peer:
+        subscribe(peer)
+        emit(count=3)
+        run = sending.Run(now())
+        run._turn()
+
+        [(least, most)] = query_leases(db)
+        while run._turn():
+            pass
+
+    assert states(db) == ["delivered"] * 3
+    # Half of it to wait in, and an attempt that begins last still ends well before it.
+    assert least >= most - 1 >= 4 * seconds - 2
 
 
 def test_a_run_that_is_stopped_gives_back_what_it_has_not_begun(

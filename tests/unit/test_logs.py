@@ -67,6 +67,23 @@ def test_a_message_that_can_not_be_read_is_not_quoted(capsys: pytest.CaptureFixt
     assert "hunter2" not in said
 
 
+def test_bytes_that_can_not_be_decoded_are_not_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("json", "INFO")
+
+    logging.getLogger(logs.QUOTING_LOGGER).critical(
+        "Can't decode message body: %r [type:%r encoding:%r headers:%s]\n\nbody: %s",
+        UnicodeDecodeError("utf-8", b"\xffhunter2", 0, 1, "invalid start byte"),
+        "application/json",
+        "utf-8",
+        {"kwargsrepr": "hunter2"},
+        "hunter2",
+    )
+
+    said = capsys.readouterr().err
+    assert "Can't decode message body" in said
+    assert "hunter2" not in said
+
+
 def test_lines_below_the_level_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("json", "WARNING")
 

@@ -24,7 +24,7 @@ def demo(
     if not console.is_terminal:
         console.width = WIDTH
     try:
-        agreed = run.run(settings.ROOT / ".local" / "demo", console, json_line=json)
+        agreed = run.run(settings.load().demo_folder, console, json_line=json)
     except KeyboardInterrupt:
         console.print("interrupted; everything it started is gone")
         raise typer.Exit(130) from None

@@ -50,6 +50,10 @@ class Subscriber:
         """Return what has arrived so far."""
         return self._ask({"report": True})
 
+    def received(self) -> set[tuple[str, str]]:
+        """Return each genuine delivery so far as its path and `webhook-id`."""
+        return {(path, message_id) for path, message_id in self._ask({"list": True})["received"]}
+
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         self._input.write(json.dumps(message) + "\n")
         self._input.flush()
@@ -79,9 +83,27 @@ def set_up(folder: Path) -> Iterator[Subscriber]:
         boot.prepare()
         stack.migrate()
         database.dispose()
-        with _subscriber() as subscriber, _workers(folder, environment):
+        with subscribing() as subscriber, _workers(folder, environment):
             yield subscriber
         database.dispose()
+
+
+@contextlib.contextmanager
+def subscribing() -> Iterator[Subscriber]:
+    """Run the subscriber's process for as long as the block does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.demo.subscriber"],
+        cwd=settings.ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Subscriber(process)
+    finally:
+        # Its standard input closes, with us too if we are killed, and it ends.
+        process.communicate(timeout=10)
 
 
 @contextlib.contextmanager
@@ -142,20 +164,3 @@ def _workers(folder: Path, environment: dict[str, str]) -> Iterator[None]:
             for program in programs:
                 supervisor.wait_until_ready(program.name)
             yield
-
-
-@contextlib.contextmanager
-def _subscriber() -> Iterator[Subscriber]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.demo.subscriber"],
-        cwd=settings.ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield Subscriber(process)
-    finally:
-        # Its standard input closes, with us too if we are killed, and it ends.
-        process.communicate(timeout=10)

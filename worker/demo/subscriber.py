@@ -9,6 +9,8 @@ input and output, one JSON object a line:
     in   {"report": true}
     out  {"requests": 10, "verified": 10, "repeated": 0, "refused": 0, "strangers": 0,
           "deliveries": 10, "topics": {…}}
+    in   {"list": true}
+    out  {"received": [["/acme", "evt_…"], …]}
 
 `strangers` counts events of one tenant that came to another's path; the operator's path gets all.
 
@@ -74,6 +76,11 @@ class Books:
             topics = dict(sorted(self._topics.items()))
             return {**counts, "deliveries": len(self._seen), "topics": topics}
 
+    def received(self) -> dict[str, Any]:
+        """Return the path and id of each delivery that was genuine."""
+        with self._lock:
+            return {"received": sorted(self._seen)}
+
     def _note(self, path: str, event: dict[str, Any]) -> None:
         self._topics[event["type"]] += 1
         if path not in {OPERATOR, f"/{event['tenant_id']}"}:
@@ -121,6 +128,8 @@ def main() -> None:
         if "secret" in message:
             books.trust(message["path"], message["secret"])
             _say({"trusted": message["path"]})
+        elif "list" in message:
+            _say(books.received())
         else:
             _say(books.report())
     server.shutdown()

@@ -1,0 +1,90 @@
+"""SIGTERM to a busy worker: it finishes what it can, gives back the rest, and leaves nothing stuck.
+
+The visibility timeout is far away in these tests: whatever comes back was given back.
+"""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.queues import Queue
+from tests.acceptance import books, story, system
+from tests.acceptance.story import TENANTS
+
+pytestmark = pytest.mark.slow
+
+MUCH_LONGER_THAN_THE_TEST = "600"
+POISON = "tests.acceptance.poison"
+MOST_SECONDS = system.SOFT_SHUTDOWN_SECONDS + 6.0
+
+
+def unacknowledged(running: system.System) -> int:
+    with contextlib.closing(running.redis()) as client:
+        held: Any = client.hlen("unacked")
+    return int(held)
+
+
+def test_a_busy_worker_loses_nothing_and_leaves_nothing_stuck(tmp_path: Path) -> None:
+    told = story.build(8, chunks=6, size=400)
+    with system.running(
+        tmp_path, BILLING_VISIBILITY_TIMEOUT_SECONDS=MUCH_LONGER_THAN_THE_TEST
+    ) as running:
+        running.start_worker("worker")
+        running.start_worker("opener")
+        running.await_ready()
+        books.open_accounts(running)
+        running.supervisor.stop("opener")
+        messages = []
+        for tenant in TENANTS:
+            for task, arguments in [*told.usage(tenant), ("billing.aggregate_usage", {})]:
+                messages.append(running.producer.send(task, arguments))
+        running.wait(lambda: running.producer.find_answer(messages[1]), within=20)
+
+        # In the middle of it: events still to be stored, and deliveries on their way.
+        seconds = running.terminate("worker")
+
+        assert seconds < MOST_SECONDS
+        assert not all(running.producer.find_answer(message) for message in messages)
+        assert unacknowledged(running) == 0
+        assert running.query("SELECT count(*) FROM deliveries WHERE state = 'sending'") == [(0,)]
+
+        running.restart("worker")
+        # Not one is sent again: each message is answered, by the old worker or by the new one.
+        running.wait(
+            lambda: all(running.producer.find_answer(message) for message in messages), within=40
+        )
+        running.ask("billing.aggregate_usage")
+        running.ask("billing.deliver_webhooks")
+        books.await_deliveries(running)
+        books.assert_usage(running, told)
+        books.assert_delivered(running)
+
+
+def test_what_does_not_end_in_time_is_given_back_and_runs_elsewhere(tmp_path: Path) -> None:
+    short, long = tmp_path / "short", tmp_path / "long"
+    with system.running(
+        tmp_path, BILLING_VISIBILITY_TIMEOUT_SECONDS=MUCH_LONGER_THAN_THE_TEST
+    ) as running:
+        running.start_worker("worker", include=POISON)
+        running.await_ready()
+        napping = [
+            running.producer.send(
+                "billing.test_nap", {"diary": str(diary), "seconds": seconds}, queue=Queue.billing
+            )
+            for diary, seconds in ((short, 1), (long, 6))
+        ]
+        running.wait(lambda: short.exists() and long.exists(), within=15)
+
+        seconds = running.terminate("worker")
+
+        assert seconds < MOST_SECONDS
+        assert running.producer.find_answer(napping[0])
+        assert not running.producer.find_answer(napping[1])
+        assert unacknowledged(running) == 0
+        running.restart("worker")
+        running.wait(lambda: running.producer.find_answer(napping[1]), within=30)
+        assert short.read_text().count("began\n") == 1
+        assert long.read_text().count("began\n") == 2
+        assert long.read_text().count("woke\n") == 1

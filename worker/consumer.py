@@ -1,0 +1,57 @@
+"""How messages reach a worker: one that can not be read costs only itself.
+
+Celery and kombu expect every message to have been written by themselves. What has another shape, by
+a mistake of a producer in another language or of somebody at the Redis prompt, raises in the middle
+of the worker's loop and ends the process; and if it had been taken already it is given back, and
+ends the next one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.transport import redis
+from redis.exceptions import RedisError
+
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What reading something of another shape than expected raises."""
+
+log = structlog.get_logger(__name__)
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]
+    """Celery's consumer, but it refuses what it can not read instead of ending the worker."""
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """Return what is called with each message."""
+        handle = super().create_task_handler(*args, **options)
+
+        def handle_or_refuse(message: Any) -> None:
+            try:
+                handle(message)
+            except UNREADABLE as error:
+                # Logs it, takes it off the queue, and sends the signal by which it is kept.
+                self.on_invalid_task(None, message, error)
+
+        return handle_or_refuse
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    """Redis' channel, but it drops what is no message at all."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except RedisError:
+            raise  # one of them is a ValueError too
+        except UNREADABLE as error:
+            # It was taken off the queue and is not ours to keep: nothing tells what it is.
+            log.error("message.no_envelope", error=type(error).__name__)
+            return True
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    """Redis with our channel."""
+
+    Channel = Channel
