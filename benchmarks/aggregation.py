@@ -1,0 +1,98 @@
+"""Roll-up: the totals of touched days counted from their events."""
+
+import datetime as dt
+
+from benchmarks import rounds
+from benchmarks.report import Measure
+from benchmarks.servers import OUTBOX, Stage
+from models import database
+from models.store import aggregate
+from tasks.aggregation import CHUNK, aggregate_usage
+
+JOB = "aggregation"
+
+TENANTS = 50
+METRICS = 4
+DAYS = 15
+EVENTS = 200_000
+
+GROUP_BY = "bare GROUP BY of the same events"
+AGAIN = "touched days counted again"
+FIRST = "first totals of days, announced"
+AIM = 0.50
+
+INTRODUCE = """
+    INSERT INTO tenants (tenant_id) SELECT 'tenant-' || n FROM generate_series(0, %(count)s - 1) n
+"""
+
+FILL = """
+    INSERT INTO usage_events (id, tenant_id, metric, idempotency_key, amount, at, received_at)
+    SELECT usage_event_id(tenant_id, metric, key), tenant_id, metric, key, amount, at, now()
+    FROM (SELECT 'tenant-' || n %% {tenants} AS tenant_id, 'metric-' || n / {tenants} %% {metrics}
+                 AS metric, 'request-' || n AS key, n %% 5000 + 1 AS amount,
+                 timestamptz '2026-01-01Z' + n * (interval '{days} days' / %(count)s) AS at
+          FROM generate_series(0, %(count)s - 1) AS n) AS made
+"""
+
+# What ingest leaves behind for messages of a thousand events, sent as they happened.
+TOUCH = """
+    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
+    SELECT tenant_id, metric, min(at), max(at)
+    FROM (SELECT *, row_number() OVER (ORDER BY at) / 1000 AS message FROM usage_events) AS event
+    GROUP BY message, tenant_id, metric, (at AT TIME ZONE 'UTC')::date
+    ORDER BY message
+"""
+
+FLOOR = """
+    SELECT tenant_id, metric, (at AT TIME ZONE 'UTC')::date, sum(amount), count(*)
+    FROM usage_events GROUP BY 1, 2, 3
+"""
+
+
+def measure(stage: Stage, scale: float) -> list[Measure]:
+    """Count days of which all events are stored; per second of events, not of days."""
+    count = rounds.scaled(EVENTS, scale)
+    stage.execute(INTRODUCE, {"count": TENANTS})
+    stage.execute(FILL.format(tenants=TENANTS, metrics=METRICS, days=DAYS), {"count": count})
+    stage.execute("VACUUM ANALYZE usage_events")
+    rates = rounds.play(
+        "events/s",
+        {
+            FIRST: lambda: _first(stage, count),
+            AGAIN: lambda: _again(stage, count),
+            GROUP_BY: lambda: rounds.rate(count, lambda: stage.rows(FLOOR)),
+        },
+    )
+    return [
+        rates.beside(AGAIN, GROUP_BY, job=JOB, aim=AIM),
+        rates.beside(FIRST, GROUP_BY, job=JOB),
+    ]
+
+
+def _first(stage: Stage, count: int) -> float:
+    stage.empty("usage_aggregates", "usage_touched_days", *OUTBOX)
+    _touch(stage)
+    return rounds.rate(count, aggregate_usage)
+
+
+def _again(stage: Stage, count: int) -> float:
+    """Late events: every total is there and wrong, and is put right."""
+    stage.empty("usage_aggregates", "usage_touched_days")
+    _touch(stage)
+    _roll_up()
+    stage.execute("UPDATE usage_aggregates SET total = total - 1, event_count = event_count - 1")
+    _touch(stage)
+    return rounds.rate(count, _roll_up)
+
+
+def _touch(stage: Stage) -> None:
+    stage.execute(TOUCH)
+    stage.execute("VACUUM ANALYZE usage_touched_days, usage_aggregates")
+
+
+def _roll_up() -> None:
+    now = dt.datetime.now(dt.UTC)
+    touched = CHUNK
+    while touched == CHUNK:
+        with database.transaction() as session:
+            touched = aggregate.roll_up(session, limit=CHUNK, now=now).touched

@@ -1,0 +1,226 @@
+"""Webhooks: from the outbox to delivered, and the share of it that the database takes."""
+
+import datetime as dt
+import threading
+from collections.abc import Sequence
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import requests
+
+from benchmarks import receiver, rounds, servers
+from benchmarks.report import Measure
+from benchmarks.rounds import Way
+from benchmarks.servers import Stage
+from models import database
+from models.store import claim, delivery, endpoint, relay
+from tasks import announce, outcomes, sending, window
+from tasks.delivery import deliver_webhooks
+from tasks.endpoints import create_endpoint
+from tasks.queues import Queue
+from tasks.tenants import set_tenant
+from webhooks import events, health, transport
+from webhooks.retry import Outcome
+
+JOB = "deliveries"
+
+ENDPOINTS = 20
+"""Of as many tenants: one endpoint gets only so much at once."""
+
+MESSAGES = 3_000
+BACKLOG = 10_000
+
+SENDER = "one worker process"
+SESSION = "bare requests.Session, one after the other"
+THREADS = f"bare requests, {window.SLOTS} threads, one process"
+SENDING_AIM = 0.60
+
+CLAIMING = "claim and complete, no HTTP"
+UPDATE = "one UPDATE … RETURNING of all"
+UPDATE_AND_INSERT = "the same, with the rows of the attempts"
+CLAIMING_AIM = 0.45
+
+TERMS = claim.Terms(
+    rows=window.SLOTS + window.AHEAD,
+    per_endpoint=sending.PER_ENDPOINT,
+    probe_after=health.OPEN_AFTER_CONSECUTIVE,
+)
+
+RETURNING = """
+    UPDATE deliveries SET state = 'delivered', attempt_count = 1, completed_at = now()
+    WHERE state = 'pending' RETURNING id, message_id, endpoint_id
+"""
+
+BOTH = f"""
+    WITH done AS ({RETURNING})
+    INSERT INTO delivery_attempts (id, attempted_at, delivery_id, endpoint_id, attempt_number,
+                                   outcome, status, latency_ms)
+    SELECT gen_random_uuid(), now(), id, endpoint_id, 1, 'delivered', 200, 1 FROM done
+"""  # noqa: S608 (a constant of this module)
+
+
+def measure(stage: Stage, scale: float) -> list[Measure]:
+    """Deliver to a receiver that answers at once; then claim and complete without sending."""
+    with receiver.running() as url:
+        _subscribe(url)
+        sent = _sending(stage, url, rounds.scaled(MESSAGES, scale))
+    kept = _claiming(stage, rounds.scaled(BACKLOG, scale))
+    return [
+        sent.beside(SENDER, SESSION, job=JOB),
+        sent.beside(SENDER, THREADS, job=JOB, aim=SENDING_AIM),
+        kept.beside(CLAIMING, UPDATE, job=JOB, aim=CLAIMING_AIM),
+        kept.beside(CLAIMING, UPDATE_AND_INSERT, job=JOB),
+    ]
+
+
+def _subscribe(url: str) -> None:
+    for number in range(ENDPOINTS):
+        set_tenant(tenant_id=f"tenant-{number}")
+        create_endpoint(
+            url=f"{url}/{number}",
+            topics=["*"],
+            tenant_id=f"tenant-{number}",
+            idempotency_key=f"endpoint-{number}",
+        )
+
+
+def _sending(stage: Stage, url: str, count: int) -> rounds.Rates:
+    with stage.worker(Queue.webhooks, concurrency=1):
+        _deliver(stage, ENDPOINTS)  # the process has its connections from here on
+        return rounds.play(
+            "deliveries/s",
+            {
+                SENDER: lambda: _deliver(stage, count),
+                SESSION: lambda: _post(stage, url, count, threads=1),
+                THREADS: lambda: _post(stage, url, count, threads=window.SLOTS),
+            },
+        )
+
+
+def _deliver(stage: Stage, count: int) -> float:
+    stage.empty(*servers.OUTBOX)
+    _announce(count)
+
+    def deliver() -> None:
+        deliver_webhooks.apply_async(ignore_result=True)
+        servers.wait_until(lambda: _all_delivered(stage, count))
+
+    return rounds.rate(count, deliver)
+
+
+def _announce(count: int) -> None:
+    now = _now()
+    announcements = [
+        announce.Announcement(_event(number), f"tenant-{number % ENDPOINTS}", number + 1)
+        for number in range(count)
+    ]
+    with database.transaction() as session:
+        announce.announce_all(session, announcements, now=now)
+
+
+def _event(number: int) -> events.Event:
+    return events.QuotaConsumed(
+        tenant_id=f"tenant-{number % ENDPOINTS}",
+        product_key="TOKENS",
+        amount=Decimal(number + 1),
+        balance=Decimal(1_000_000),
+        idempotency_key=f"call-{number}",
+    )
+
+
+def _all_delivered(stage: Stage, count: int) -> bool:
+    # The two questions that an index answers come first: counting takes part in what is measured.
+    waits = stage.value("""
+        SELECT EXISTS (SELECT FROM outbox_pending)
+            OR EXISTS (SELECT FROM deliveries WHERE state = 'sending')
+    """)
+    if waits:
+        return False
+    delivered = stage.value("SELECT count(*) FROM deliveries WHERE state = 'delivered'")
+    return bool(delivered == count)
+
+
+def _post(stage: Stage, url: str, count: int, *, threads: int) -> float:
+    stage.empty(*servers.OUTBOX)
+    _announce(count)
+    query = b"SELECT body FROM outbox_messages"
+    bodies = [bytes(row[0]) for row in stage.connection.execute(query)]
+    workers = [
+        threading.Thread(target=_post_all, args=(url, bodies[number::threads]))
+        for number in range(threads)
+    ]
+
+    def post() -> None:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+
+    return rounds.rate(count, post)
+
+
+def _post_all(url: str, bodies: Sequence[bytes]) -> None:
+    with requests.Session() as session:
+        for body in bodies:
+            headers = {"content-type": "application/json"}
+            session.post(url, data=body, headers=headers, timeout=15).raise_for_status()
+
+
+def _claiming(stage: Stage, count: int) -> rounds.Rates:
+    def way(work: Way) -> Way:
+        def prepared() -> float:
+            _queue(stage, count)
+            return work()
+
+        return prepared
+
+    return rounds.play(
+        "deliveries/s",
+        {
+            CLAIMING: way(lambda: rounds.rate(count, _claim_and_complete)),
+            UPDATE: way(lambda: rounds.rate(count, lambda: stage.rows(RETURNING))),
+            UPDATE_AND_INSERT: way(lambda: rounds.rate(count, lambda: stage.execute(BOTH))),
+        },
+    )
+
+
+def _queue(stage: Stage, count: int) -> None:
+    """Make deliveries that are due."""
+    stage.empty(*servers.OUTBOX)
+    _announce(count)
+    with database.transaction() as session:
+        relay.fan_out(session, most=count, now=_now())
+    stage.execute("VACUUM ANALYZE deliveries")
+
+
+def _claim_and_complete() -> None:
+    """Do what the sender does in its transactions, and think that every endpoint said 200."""
+    results: list[delivery.Result] = []
+    cursor: UUID | None = None
+    while True:
+        with database.transaction() as session:
+            answered = {result.endpoint_id for result in results}
+            endpoint.lock_health(session, troubled=set(), succeeded=answered)
+            delivery.record(session, results, now=_now())
+            taken = claim.claim(
+                session,
+                terms=TERMS,
+                cursor=cursor,
+                token=uuid4(),
+                until=_now() + sending.LEASE,
+                now=_now(),
+            )
+        if not taken.rows and not results:
+            return
+        cursor = taken.cursor
+        results = [_delivered(one) for one in taken.rows]
+
+
+def _delivered(claimed: claim.Claimed) -> delivery.Result:
+    attempt = transport.Attempt(Outcome.DELIVERED, 200, 1, "", None, None)
+    now = _now()
+    return outcomes.of_attempt(claimed, attempt, began=now, now=now, random=0.5).result
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)

@@ -1,0 +1,73 @@
+"""The far end of webhooks: answers 200 to everything, as fast as one process of Python can.
+
+Run as a process: it says its port on standard output and ends when its standard input closes.
+"""
+
+import asyncio
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from worker import settings
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+class Answering(asyncio.Protocol):
+    """One connection, over which requests come one after the other."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember whom to answer."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that is whole."""
+        self._held += data
+        while (end := _end_of_request(self._held)) is not None:
+            self._held = self._held[end:]
+            self._transport.write(ANSWER)
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """Run the receiver in a process of its own and yield its URL."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.receiver"],
+        cwd=settings.ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+
+async def serve() -> None:
+    """Answer until standard input closes."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Answering, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+def _end_of_request(held: bytes) -> int | None:
+    head, found, body = held.partition(b"\r\n\r\n")
+    if not found:
+        return None
+    length = _LENGTH.search(head)
+    expected = int(length[1]) if length else 0
+    return len(head) + 4 + expected if len(body) >= expected else None
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

@@ -1,0 +1,57 @@
+"""The benchmarks run, on sizes that say nothing of speed, and measure what they promise."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MEASURES = {
+    "ingest: 1 a message": 3,
+    "ingest: 100 a message": 3,
+    "ingest: 1,000 a message": 3,
+    "ingest: in process, 1,000 a call": 3,
+    "ingest: in process, 5,000 a call": 3,
+    "deliveries: one worker process": 2,
+    "deliveries: claim and complete, no HTTP": 2,
+    "aggregation: touched days counted again": 1,
+    "aggregation: first totals of days, announced": 1,
+    "invoices: billing run, chunks of 500 tenants": 1,
+    "credit: consume_quota, one hot tenant": 1,
+    "credit: expire_batches, chunks of 2,000": 1,
+}
+"""Each with how many floors."""
+
+
+@pytest.mark.slow
+def test_every_way_is_measured_beside_its_floors(checkout: Path, tmp_path: Path) -> None:
+    written = tmp_path / "figures.json"
+
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--scale", "0.02", "--json", str(written)],
+        cwd=checkout,
+        check=True,
+        timeout=240,
+    )
+
+    figures = json.loads(written.read_text())
+    measures = figures["measures"]
+    names = [measure["name"] for measure in measures]
+    assert {name: names.count(name) for name in names} == MEASURES
+    assert all(measure["ratio"] > 0 and measure["rounds"] > 0 for measure in measures)
+    assert all(measure["rate"] > 0 and measure["floor_rate"] > 0 for measure in measures)
+
+
+@pytest.mark.slow
+def test_an_unknown_name_is_told(checkout: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "ingestion"],
+        cwd=checkout,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert answer.returncode == 2
+    assert "no benchmark is named ingestion" in answer.stderr
