@@ -40,6 +40,8 @@ UPDATE = "one UPDATE … RETURNING of all"
 UPDATE_AND_INSERT = "the same, with the rows of the attempts"
 CLAIMING_AIM = 0.45
 
+LEASE = dt.timedelta(seconds=60)
+
 TERMS = claim.Terms(
     rows=window.SLOTS + window.AHEAD,
     per_endpoint=sending.PER_ENDPOINT,
@@ -207,7 +209,7 @@ def _claim_and_complete() -> None:
                 terms=TERMS,
                 cursor=cursor,
                 token=uuid4(),
-                until=_now() + sending.LEASE,
+                until=_now() + LEASE,
                 now=_now(),
             )
         if not taken.rows and not results:

@@ -37,7 +37,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         return handle_or_refuse
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """Redis' channel, but it drops what is no message at all."""
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -47,11 +47,11 @@ class Channel(redis.Channel):  # type: ignore[misc]
             raise  # one of them is a ValueError too
         except UNREADABLE as error:
             # It was taken off the queue and is not ours to keep: nothing tells what it is.
-            log.error("message.no_envelope", error=type(error).__name__)
+            log.error("message.no_envelope", error=type(error).__name__)  # noqa: TRY400 (it quotes)
             return True
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Redis with our channel."""
 
     Channel = Channel

@@ -76,5 +76,5 @@ def _readable(message: Any) -> Any:
     """Return a message's payload, as far as it can be decoded."""
     try:
         return message.payload
-    except Exception:  # whatever a decoder finds wrong with a stranger's bytes
+    except Exception:  # noqa: BLE001 (whatever a decoder finds wrong with a stranger's bytes)
         return str(message.body)
