@@ -55,7 +55,13 @@ class Request(CeleryRequest):  # type: ignore[misc]
     """Where messages are received."""
 
     def __init__(self, message: Any, **options: Any) -> None:
-        """Read a message; whatever text came with it, show our own."""
+        """Read a message; whatever text came with it, show our own.
+
+        The pool gets what was read here, not the text once more: Celery would send it both, and a
+        chunk of a thousand events would be parsed twice.
+        """
+        if not options.get("decoded"):
+            options |= {"body": message.payload, "decoded": True}
         super().__init__(message, **options)
         self._check()
         self._kwargsrepr = masked(self._kwargs)
