@@ -109,7 +109,10 @@ def _sums(tenant_id: str, keys: set[int]) -> dict[Day, Decimal]:
 def _stored(tenant_id: str) -> dict[Day, Decimal]:
     with database.transaction() as session:
         found = session.execute(
-            text("SELECT metric, period_start, total FROM usage_aggregates WHERE tenant_id = :id"),
+            text("""
+                SELECT metric, period_start, total FROM usage_aggregates
+                WHERE tenant_id = :id AND granularity = 'day'
+            """),
             {"id": tenant_id},
         )
         return {(row.metric, row.period_start): row.total for row in found}
