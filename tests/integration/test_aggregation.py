@@ -1,7 +1,6 @@
 """Daily totals: by the tenant's own days, never stale, announced once when they change."""
 
 import datetime as dt
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -20,6 +19,7 @@ from tasks import aggregation, contract
 from tasks.aggregation import aggregate_daily, aggregate_usage, roll_up_in
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
+from tests.integration.waiting import until_somebody_waits
 
 AS_OF = dt.datetime(2026, 5, 2, 12, tzinfo=dt.UTC)
 DAYS = "FROM usage_aggregates WHERE granularity = 'day'"
@@ -293,7 +293,7 @@ def test_two_roll_ups_of_one_day_end_with_the_newer_total(db: Engine) -> None:
         assert aggregate.roll_up(first, limit=10, now=AS_OF).days == 1
         use("b", "2026-05-01T11:00:00Z", amount=2)
         second = pool.submit(aggregate_usage, as_of=AS_OF)
-        _until_somebody_waits()
+        until_somebody_waits()
         first.commit()
         second.result()
 
@@ -314,7 +314,7 @@ def test_an_invoice_waits_for_a_roll_up_of_its_tenant_under_way(db: Engine) -> N
     with ThreadPoolExecutor(1) as pool, database.Session(db) as first:
         aggregate.roll_up(first, limit=10, now=AS_OF)
         totals = pool.submit(invoice)
-        _until_somebody_waits()
+        until_somebody_waits()
         first.commit()
 
         assert totals.result() == [1]
@@ -325,24 +325,10 @@ def test_a_change_of_zone_waits_for_a_roll_up_with_the_old_one(db: Engine) -> No
     with ThreadPoolExecutor(1) as pool, database.Session(db) as first:
         aggregate.roll_up(first, limit=10, now=AS_OF)
         change = pool.submit(set_tenant, tenant_id="acme", timezone="Asia/Tokyo")
-        _until_somebody_waits()
+        until_somebody_waits()
         first.commit()
         change.result()
 
     aggregate_usage(as_of=AS_OF)
 
     assert daily_totals() == {dt.datetime(2026, 4, 30, 15, tzinfo=dt.UTC): Decimal(1)}
-
-
-def _until_somebody_waits() -> None:
-    """Return once a transaction of this database waits for a lock."""
-    waiting = """
-        SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'
-    """
-    pause = threading.Event()
-    for _ in range(500):
-        if rows(waiting):
-            return
-        pause.wait(0.01)
-    raise AssertionError("nobody waits for a lock")
