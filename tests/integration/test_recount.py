@@ -91,7 +91,7 @@ def test_a_total_that_is_not_what_its_events_come_to_is_reported_and_mended(
     before = query("SELECT * FROM usage_aggregates")
 
     with caplog.at_level(logging.ERROR):
-        answer = recount_usage(as_of=AS_OF)
+        answer: Any = recount_usage(as_of=AS_OF)
 
     assert answer["drifts"] == [
         {
