@@ -145,9 +145,11 @@ def _count(
 ) -> tuple[int, list[Changed]]:
     """Count the local days that spans meet; return how many, and those new or changed."""
     found = session.execute(PERIODS, spans).one()
-    periods = {**found._asdict(), "now": now}
-    session.execute(PREPARE, periods)
-    session.execute(LOCK, periods)
+    session.execute(PREPARE, {**found._asdict(), "now": now})
+    locked = session.execute(LOCK, found._asdict()).one()
+    if locked.places is None:
+        return found.days, []
+    periods = {**locked._asdict(), "now": now}
     # Later statements than the lock: they see all that was committed before the lock was ours.
     kinds = session.execute(KINDS, periods).all()
     changed = []
@@ -253,14 +255,8 @@ GIVEN = """
         AS span(tenant_id, metric, granularity, starts_at, ends_at)
 """
 
-HELD = f"""
-    {GIVEN}
-    JOIN usage_aggregates AS held
-      ON held.tenant_id = span.tenant_id AND held.metric = span.metric
-     AND held.granularity = span.granularity AND held.period_start = span.starts_at
-"""
-
-# Totals that are missing are made in the order in which all are locked.
+# Totals that are missing are made in the order in which all are locked. OFFSET 0 keeps each look a
+# step down an index: joined instead, it was seen to read all totals of a tenant for each day.
 PREPARE = text(f"""
     INSERT INTO usage_aggregates
         (tenant_id, metric, granularity, period_start, period_end, version, updated_at)
@@ -272,20 +268,47 @@ PREPARE = text(f"""
         SELECT FROM usage_aggregates AS held
         WHERE held.tenant_id = span.tenant_id AND held.metric = span.metric
           AND held.granularity = span.granularity AND held.period_start = span.starts_at
+        OFFSET 0
     ) AND EXISTS (
         SELECT FROM usage_events AS event
         WHERE event.tenant_id = span.tenant_id AND event.metric = span.metric
           AND event.at >= span.starts_at AND event.at < span.ends_at
+        OFFSET 0
     )
     ORDER BY span.tenant_id, span.metric, span.granularity, span.starts_at
     ON CONFLICT (tenant_id, metric, granularity, period_start) DO NOTHING
 """)  # noqa: S608 (a constant of this module)
 
+# Locked one by one in the order of their key. Nobody can change a row of ours now, so where it lies
+# says from here on which it is. Fresh is one that was never counted.
 LOCK = text(f"""
-    SELECT FROM {HELD}
-    ORDER BY held.tenant_id, held.metric, held.granularity, held.period_start
-    FOR UPDATE OF held
-""")
+    SELECT array_agg(held.place)::text AS places, array_agg(span.tenant_id)::text AS tenant_ids,
+           array_agg(span.metric)::text AS metrics,
+           array_agg(span.granularity)::text AS granularities,
+           array_agg(span.starts_at)::text AS starts, array_agg(span.ends_at)::text AS ends,
+           array_agg(held.total)::text AS totals, array_agg(held.event_count)::text AS counts,
+           array_agg(held.version = tenants.usage_version)::text AS fresh
+    FROM (
+        SELECT * FROM {GIVEN} ORDER BY tenant_id, metric, granularity, starts_at
+    ) AS span
+    CROSS JOIN LATERAL (
+        SELECT held.ctid AS place, held.total, held.event_count, held.version
+        FROM usage_aggregates AS held
+        WHERE held.tenant_id = span.tenant_id AND held.metric = span.metric
+          AND held.granularity = span.granularity AND held.period_start = span.starts_at
+        FOR UPDATE
+    ) AS held
+    JOIN tenants ON tenants.tenant_id = span.tenant_id
+""")  # noqa: S608 (a constant of this module)
+
+LOCKED = """
+    unnest(CAST(:places AS tid[]), CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
+           CAST(:granularities AS text[]), CAST(:starts AS timestamptz[]),
+           CAST(:ends AS timestamptz[]), CAST(:totals AS numeric[]), CAST(:counts AS bigint[]),
+           CAST(:fresh AS boolean[]))
+        AS span(place, tenant_id, metric, granularity, starts_at, ends_at, before, count_before,
+                is_fresh)
+"""
 
 # A metric without a meter is summed, and so is nearly every one that has a meter.
 IS_PLAIN = """
@@ -303,30 +326,25 @@ def _store(condition: str, sums: str) -> str:
     """Write the totals that differ. News are a first total and another total of a day."""
     return f"""
         WITH summed AS MATERIALIZED (
-            SELECT held.tenant_id, held.metric, held.granularity, held.period_start,
-                   held.total AS before, held.event_count AS count_before,
-                   tenants.usage_version, coalesce(meter.definition, 0) AS definition, sums.*
-            FROM {HELD}
-            JOIN tenants ON tenants.tenant_id = held.tenant_id
-            LEFT JOIN meters AS meter ON meter.metric = held.metric
+            SELECT span.place, span.before, span.is_fresh, sums.*,
+                   coalesce(meter.definition, 0) AS definition,
+                   (span.before, span.count_before) IS DISTINCT FROM (sums.total, sums.event_count)
+                   AS differs
+            FROM {LOCKED}
+            LEFT JOIN meters AS meter ON meter.metric = span.metric
             {sums}
             WHERE {condition}
-              AND (held.total, held.event_count, held.meter_definition)
-                  IS DISTINCT FROM (sums.total, sums.event_count, coalesce(meter.definition, 0))
         )
         UPDATE usage_aggregates AS held
         SET total = summed.total, event_count = summed.event_count, updated_at = :now,
             meter_definition = summed.definition,
-            version = held.version + CASE
-                WHEN (summed.before, summed.count_before) = (summed.total, summed.event_count)
-                THEN 0 ELSE 1 END
+            version = held.version + CASE WHEN summed.differs THEN 1 ELSE 0 END
         FROM summed
-        WHERE held.tenant_id = summed.tenant_id AND held.metric = summed.metric
-          AND held.granularity = summed.granularity AND held.period_start = summed.period_start
+        WHERE held.ctid = summed.place
+          AND (summed.differs OR held.meter_definition <> summed.definition)
         RETURNING held.tenant_id, held.metric, held.period_start, held.total, held.version,
                   held.granularity = 'day' AND (
-                      held.total <> summed.before
-                      OR (held.version = summed.usage_version + 1 AND summed.count_before = 0)
+                      held.total <> summed.before OR (summed.is_fresh AND summed.differs)
                   ) AS is_news
     """  # noqa: S608 (constants of this module)
 
