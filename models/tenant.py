@@ -10,7 +10,11 @@ from models.base import Base, metadata_column, text_key
 
 
 class Tenant(Base):
-    """A billed party. Created by its first usage event if nobody has introduced it before."""
+    """A billed party. Created by its first usage event if nobody has introduced it before.
+
+    `usage_version` is where the versions of new totals begin: above those of the totals that were
+    dropped when the time zone changed.
+    """
 
     __tablename__ = "tenants"
     __table_args__ = (
@@ -23,6 +27,7 @@ class Tenant(Base):
     timezone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
     currency: Mapped[str] = mapped_column(server_default=text("'USD'"))
     details: Mapped[dict[str, Any]] = metadata_column()
+    usage_version: Mapped[int] = mapped_column(server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

@@ -1,4 +1,4 @@
-"""What was used, which days that touched, and the totals."""
+"""What was used, which days that touched, how it is counted, and the totals."""
 
 import datetime as dt
 from decimal import Decimal
@@ -6,10 +6,20 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, metadata_column, one_of, text_key
+from models.rules.meter import Aggregation, RoundingMode
 
 LONGEST_METRIC = 64
 LONGEST_IDEMPOTENCY_KEY = 128
@@ -84,4 +94,67 @@ class UsageAggregate(Base):
     total: Mapped[Decimal] = mapped_column(server_default=text("0"))
     event_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("0"))
+    meter_definition: Mapped[int] = mapped_column(server_default=text("0"))
+    updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class UsageVoid(Base):
+    """An event that does not count any more, and why. The event stays. Append-only.
+
+    No foreign key to the event, for the reason in docs/decisions/0003-usage-event-key.md: the
+    statement that voids one reads it. `tenant_id`, `metric` and `at` are the event's.
+    """
+
+    __tablename__ = "usage_voids"
+    __table_args__ = (
+        CheckConstraint("length(reason) BETWEEN 1 AND 500", name="reason"),
+        # Whether a day has any voided event at all: nearly none has, and is counted without looking
+        # at each event.
+        Index("ix_usage_voids_tenant_id_metric_at", "tenant_id", "metric", "at"),
+    )
+
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    metric: Mapped[str]
+    at: Mapped[dt.datetime]
+    reason: Mapped[str]
+    actor: Mapped[str | None]
+    voided_at: Mapped[dt.datetime]
+
+
+class Meter(Base):
+    """How a metric is counted. A metric without a meter is summed.
+
+    `version` counts all changes; `definition` those of what is counted, and a total says by which
+    it was counted. While `recount_after` is set, the open days of the tenants after it are still
+    to be counted anew.
+    """
+
+    __tablename__ = "meters"
+    __table_args__ = (
+        text_key("metric", longest=LONGEST_METRIC),
+        one_of("aggregation", Aggregation),
+        one_of("rounding_mode", RoundingMode),
+        CheckConstraint("aggregation <> 'count' OR value_field IS NULL", name="value_field"),
+        CheckConstraint("jsonb_typeof(filters) = 'object'", name="filters"),
+        CheckConstraint(
+            "(rounding_decimals IS NULL) = (rounding_mode IS NULL) "
+            "AND coalesce(rounding_decimals BETWEEN 0 AND 12, true)",
+            name="rounding_decimals",
+        ),
+    )
+
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    aggregation: Mapped[str]
+    unit: Mapped[str | None]
+    value_field: Mapped[str | None]
+    filters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    rounding_decimals: Mapped[int | None] = mapped_column(SmallInteger)
+    rounding_mode: Mapped[str | None]
+    allow_corrections: Mapped[bool] = mapped_column(server_default=text("false"))
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    definition: Mapped[int] = mapped_column(server_default=text("0"))
+    recount_after: Mapped[str | None]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

@@ -1,4 +1,4 @@
-"""Roll-up: absolute daily totals of what was used, told to subscribers when they change."""
+"""Roll-up: absolute totals of what was used, told to subscribers when those of a day change."""
 
 import datetime as dt
 import time
@@ -9,13 +9,16 @@ from zoneinfo import ZoneInfo
 from models import database
 from models.rules import decimals, period
 from models.rules.refusal import Refusal
-from models.store import aggregate, tenant
+from models.store import aggregate, meter, tenant
 from tasks import announce, contract, fields
 from tasks.queues import Queue
 from webhooks import events
 
 CHUNK = 5_000
 """Rows of the log of touched days that one transaction takes."""
+
+TENANTS_CHUNK = 500
+"""Tenants whose days one transaction looks at when a meter has changed."""
 
 TIME_BUDGET = 60.0
 """Seconds after which a run begins no further chunk: below Celery's limits; beat rings again."""
@@ -47,18 +50,21 @@ class NotADay(Refusal):
 def aggregate_usage(
     *, tenant_id: fields.TenantId | None = None, as_of: fields.Instant = contract.NOW
 ) -> RollUpAnswer:
-    """Bring the daily totals of every touched day up to date and announce those that changed.
+    """Bring the totals of every touched day and its month up to date; announce days that changed.
 
-    Runs every few seconds, by beat. Twice, or twice at once, is harmless: totals are counted from
-    the events, one run leaves out the days another one is counting, and a total that is the same is
-    neither written nor announced. If it dies half way the chunk it was in is undone, its days are
-    still in the log, and the next run counts them.
+    Days that a change of a meter left open are touched first. Runs every few seconds, by beat.
+    Twice, or twice at once, is harmless: totals are counted from the events, one run leaves out the
+    days another one is counting, and a total that is the same is neither written nor announced. If
+    it dies half way the chunk it was in is undone, its days are still in the log, and the next run
+    counts them.
 
     Args:
         tenant_id: only this tenant's days; without it everyone's.
         as_of: what to call now.
     """
     deadline = time.monotonic() + TIME_BUDGET
+    while _touch_open() and time.monotonic() < deadline:
+        pass
     days = changed = 0
     while True:
         with database.transaction() as session:
@@ -125,6 +131,11 @@ def roll_up_in(
         changed += len(chunk.changed)
         if chunk.touched < CHUNK:
             return {"days": days, "changed": changed}
+
+
+def _touch_open() -> bool:
+    with database.transaction() as session:
+        return meter.touch_open(session, limit=TENANTS_CHUNK)
 
 
 def _roll_up_chunk(

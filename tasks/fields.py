@@ -178,6 +178,9 @@ def _is_storable(value: Any) -> bool:
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """Something people read, such as a tenant's name."""
 
+Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
+"""Why somebody did something, for people to read later: 1 to 500 characters."""
+
 Metadata = Annotated[dict[str, Any], AfterValidator(storable_metadata)]
 """A producer's own JSON object, at most 16 KiB."""
 

@@ -15,7 +15,7 @@ from typing import Final
 from models import database
 from models.rules import billing, period
 from models.rules.billing import Days, Subscription
-from models.store import drafting, invoice, metering, plan, subscription
+from models.store import drafting, invoice, meter, metering, plan, subscription
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from tasks import aggregation
@@ -240,10 +240,13 @@ def _usage(
         return []
     tenant_ids = {charge.subscription.tenant_id for charge in metered}
     last = max(charge.period.end for charge in metered)
+    # By one definition of each meter, from the days to the quantity.
+    meter.hold(session)
+    meter.touch_open_of(session, tenant_ids)
     # As a rule the beat has counted a closed period long before: then this is one short query.
     for tenant_id in metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last):
         aggregation.roll_up_in(session, now=now, tenant_id=tenant_id)
-    return metering.totals(session, [_window(charge) for charge in metered])
+    return metering.quantities(session, [_window(charge) for charge in metered])
 
 
 def _window(charge: billing.Charge) -> metering.Window:

@@ -1,6 +1,7 @@
 """Usage: facts that something was used, stored once each."""
 
 import datetime as dt
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
@@ -9,7 +10,7 @@ from pydantic import Field, SkipValidation
 
 from models import database
 from models.rules.refusal import Refusal
-from models.store import inbox, usage
+from models.store import inbox, meter, usage
 from tasks import config, contract, fields, usage_event
 from tasks.queues import Queue
 
@@ -81,7 +82,8 @@ def record_usage(
     Args:
         tenant_id: who used it, 1 to 64 characters; created with defaults if unknown.
         metric: what was used, 1 to 64 characters.
-        amount: how much: 0 or more, less than 10^18, at most 12 decimals.
+        amount: how much: less than 10^18, at most 12 decimals; 0 or more, unless the metric's
+            meter allows corrections.
         at: when it happened, 1970 or later and at most an hour (a setting) ahead of our clock; UTC
             if it names no zone; when it arrived, if absent.
         idempotency_key: 1 to 128 characters, unique for the tenant and metric.
@@ -111,7 +113,7 @@ def record_usage(
 def _record_one(
     session: database.Session, event: dict[str, Any], *, now: dt.datetime
 ) -> UsageAnswer:
-    checked = usage_event.check([event], latest=_latest(now))
+    checked = _check(session, [event], now)
     if checked.faults:
         raise _invalid(checked.faults[0].errors)
     recorded = usage.record(session, checked.events, now=now)
@@ -125,7 +127,7 @@ def _record_one(
 def _record_chunk(
     session: database.Session, events: Sequence[Any], *, now: dt.datetime
 ) -> UsageAnswer:
-    checked = usage_event.check(events, latest=_latest(now))
+    checked = _check(session, events, now)
     recorded = usage.record(session, checked.events, now=now)
     bad = [*_rejected(events, checked), *_conflicting(events, checked, recorded)]
     kept = inbox.keep_rejections(session, [rejection for _, _, rejection in bad], now=now)
@@ -149,8 +151,14 @@ def _record_chunk(
     return _answer(checked, recorded, sorted(refused, key=lambda each: each["index"]))
 
 
-def _latest(now: dt.datetime) -> dt.datetime:
-    return now + config.current().furthest_future
+def _check(
+    session: database.Session, events: Sequence[Any], now: dt.datetime
+) -> usage_event.Checked:
+    return usage_event.check(
+        events,
+        latest=now + config.current().furthest_future,
+        meters=functools.partial(meter.of_metrics, session),
+    )
 
 
 def _rejected(events: Sequence[Any], checked: usage_event.Checked) -> Iterator[Bad]:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final, NotRequired, TypeAlias, cast
@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from models.rules import decimals
+from models.rules.meter import UNMETERED, Terms
 from tasks import execution, fields
 
 TOO_MUCH: Final = 10**18
@@ -30,6 +31,9 @@ LONGEST_REASON: Final = 300
 """Characters of what is said of one fault: a fault may quote what was sent."""
 
 NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+METADATA_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,40})?")
+TOO_LITTLE: Final = "must be 0 or more: the metric's meter allows no corrections"
+NO_VALUE: Final = "must be a number below 10^18: the metric's meter counts it"
 PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,12})?")
 
 
@@ -55,13 +59,34 @@ class Checked:
     faults: Sequence[Fault]
 
 
-def check(events: Sequence[Any], *, latest: dt.datetime) -> Checked:
+def no_meters(_: Collection[str]) -> Mapping[str, Terms]:
+    """The meters of a program that has none."""
+    return {}
+
+
+def check(
+    events: Sequence[Any],
+    *,
+    latest: dt.datetime,
+    meters: Callable[[Collection[str]], Mapping[str, Terms]] = no_meters,
+) -> Checked:
     """Tell good events from bad ones; one that is bad costs only itself.
 
     Args:
         events: anything, also what is no event at all.
         latest: the last instant an event may have happened.
+        meters: finds the meters of metrics. Asked at most once, and only if an event's amount is
+            negative or its metadata may hold its value.
     """
+    checked = _check_fields(events, latest)
+    asking = [place for place, event in enumerate(checked.events) if _asks_its_meter(event)]
+    if not asking:
+        return checked
+    terms = meters({checked.events[place]["metric"] for place in asking})
+    return _without(checked, {place: _misfit(checked.events[place], terms) for place in asking})
+
+
+def _check_fields(events: Sequence[Any], latest: dt.datetime) -> Checked:
     try:
         # Nearly always all are good: one call for the chunk.
         good = _CHUNK.validate_python(events, context=latest)
@@ -79,6 +104,46 @@ def _check_each(events: Sequence[Any], latest: dt.datetime) -> Checked:
         except pydantic.ValidationError as error:
             faults.append(Fault(place, [_short(fault) for fault in execution.describe(error)]))
     return Checked(good, places, faults)
+
+
+def _asks_its_meter(event: "UsageEvent") -> bool:
+    amount = event["amount"]
+    return bool(event.get("metadata")) or (type(amount) is str and amount[0] == "-")
+
+
+def _misfit(event: "UsageEvent", meters: Mapping[str, Terms]) -> dict[str, Any] | None:
+    """What keeps the meter of an event from counting it, if anything does."""
+    terms = meters.get(event["metric"], UNMETERED)
+    if str(event["amount"]).startswith("-") and not terms.allow_corrections:
+        return {"field": "amount", "reason": TOO_LITTLE}
+    field = terms.definition.value_field
+    metadata = event.get("metadata") or {}
+    if field is None or not terms.definition.needs_number or field not in metadata:
+        return None
+    value = _plain_text(metadata[field])
+    if not METADATA_NUMBER.fullmatch(value):
+        return {"field": f"metadata.{field}", "reason": NO_VALUE}
+    if value.startswith("-") and not terms.allow_corrections:
+        return {"field": f"metadata.{field}", "reason": TOO_LITTLE}
+    return None
+
+
+def _plain_text(value: Any) -> str:
+    """A value as the database reads it; what is no number stays none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return ""
+    return value if isinstance(value, str) else decimals.plain(Decimal(str(value)))
+
+
+def _without(checked: Checked, misfits: Mapping[int, dict[str, Any] | None]) -> Checked:
+    bad = {place: error for place, error in misfits.items() if error is not None}
+    kept = [place for place in range(len(checked.events)) if place not in bad]
+    faults = [Fault(checked.places[place], [error]) for place, error in bad.items()]
+    return Checked(
+        [checked.events[place] for place in kept],
+        [checked.places[place] for place in kept],
+        sorted([*checked.faults, *faults], key=lambda fault: fault.index),
+    )
 
 
 def _short(fault: dict[str, Any]) -> dict[str, Any]:
@@ -100,9 +165,8 @@ def _amount(value: Any) -> int | str:
     if type(value) is str and PLAIN_NUMBER.fullmatch(value):
         return value
     number = _number(value)
-    if number < 0:
-        raise PydanticCustomError("amount", "must be 0 or more")
-    if number >= TOO_MUCH:
+    # Whether it may be negative is for the metric's meter to say.
+    if abs(number) >= TOO_MUCH:
         raise PydanticCustomError("amount", "must be less than 10^18")
     text = decimals.plain(number)
     if len(text.partition(".")[2]) > MOST_DECIMALS:
@@ -174,9 +238,10 @@ Amount: TypeAlias = Annotated[
     PlainValidator(_amount),
     WithJsonSchema(
         {
-            "description": "0 or more, less than 10^18, at most 12 decimals. Best sent as text.",
+            "description": "0 or more, or less if the meter allows corrections; less than 10^18, "
+            "at most 12 decimals. Best sent as text.",
             "anyOf": [
-                {"type": "number", "minimum": 0, "exclusiveMaximum": TOO_MUCH},
+                {"type": "number", "exclusiveMinimum": -TOO_MUCH, "exclusiveMaximum": TOO_MUCH},
                 {"type": "string", "pattern": f"^{NUMBER.pattern}$"},
             ],
         }

@@ -24,11 +24,14 @@ TASK_MODULES = (
     "tasks.endpoints",
     "tasks.invoice_runs",
     "tasks.invoices",
+    "tasks.meters",
     "tasks.plans",
+    "tasks.recount",
     "tasks.subscriptions",
     "tasks.tenants",
     "tasks.upkeep",
     "tasks.usage",
+    "tasks.usage_voids",
 )
 """Named one by one: autodiscovery of a package called `tasks` finds nothing, silently."""
 

@@ -15,6 +15,9 @@ def _entry(task: str, schedule: Any, *, expires: float) -> dict[str, Any]:
 
 TIMETABLE: dict[str, dict[str, Any]] = {
     "roll up touched days": _entry("billing.aggregate_usage", 10.0, expires=60),
+    "count usage again": _entry(
+        "billing.recount_usage", crontab(hour="3", minute="40"), expires=3000
+    ),
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
     "invoice closed periods": _entry(

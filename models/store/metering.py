@@ -1,59 +1,48 @@
-"""What was used in the days that are billed."""
+"""What was used over a stretch of time: the quantity that is billed, read, or shown."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import orjson
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
+from models.rules.meter import PLAIN, UNMETERED, Aggregation, Terms
 from models.rules.period import Period
+from models.store import counting, meter
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A metric of a tenant over a run of whole local days."""
+    """A metric of a tenant over any stretch of time."""
 
     tenant_id: str
     metric: str
     period: Period
 
 
-def totals(session: Session, windows: Sequence[Window]) -> list[Decimal]:
-    """Return the sum of the daily aggregates of each window, in the same order; 0 for none."""
+def quantities(session: Session, windows: Sequence[Window]) -> list[Decimal]:
+    """Return what each window comes to by the meter of its metric, in the same order; 0 for none.
+
+    Rounding is applied to the window's whole, once. A window of whole local days comes from the
+    totals of days where these tell it, as of the last roll-up; any other one, and different values,
+    which no days can be added up to, from the events. Meters stay as they are until the
+    transaction ends: call `meter.hold` before it locks anything else.
+    """
     if not windows:
         return []
-    wanted = [
-        {
-            "position": position,
-            "tenant_id": window.tenant_id,
-            "metric": window.metric,
-            "starts_at": window.period.start,
-            "ends_at": window.period.end,
-        }
-        for position, window in enumerate(windows)
+    meter.hold(session)
+    terms = meter.of_metrics(session, {window.metric for window in windows})
+    exact = _from_days(session, windows, terms)
+    uncounted = [place for place in range(len(windows)) if place not in exact]
+    exact |= _from_events(session, windows, uncounted, terms)
+    return [
+        terms.get(window.metric, UNMETERED).quantity(exact[place])
+        for place, window in enumerate(windows)
     ]
-    rows = session.execute(
-        sql("""
-            SELECT coalesce(used.total, 0)
-            FROM jsonb_to_recordset(CAST(:windows AS jsonb)) AS wanted(
-                position integer, tenant_id text, metric text, starts_at timestamptz,
-                ends_at timestamptz)
-            -- LATERAL: each window is one short range of the primary key, whatever the planner
-            -- believes of their number.
-            LEFT JOIN LATERAL (
-                SELECT sum(total) AS total FROM usage_aggregates
-                WHERE tenant_id = wanted.tenant_id AND metric = wanted.metric
-                  AND granularity = 'day'
-                  AND period_start >= wanted.starts_at AND period_start < wanted.ends_at
-            ) AS used ON true
-            ORDER BY position
-        """),
-        {"windows": orjson.dumps(wanted).decode()},
-    )
-    return list(rows.scalars())
 
 
 def tenants_to_roll_up(
@@ -69,3 +58,96 @@ def tenants_to_roll_up(
         {"tenant_ids": list(tenant_ids), "before": before},
     )
     return list(rows.scalars())
+
+
+def _from_days(
+    session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
+) -> dict[int, Decimal]:
+    """The totals of windows, by place, that begin and end with days and that days tell."""
+    exact: dict[int, Decimal] = {}
+    for aggregation, statement in FROM_DAYS.items():
+        places = [
+            place
+            for place, window in enumerate(windows)
+            if terms.get(window.metric, UNMETERED).definition.aggregation is aggregation
+        ]
+        if places:
+            rows = session.execute(statement, {"windows": _json(windows, places)})
+            exact |= {row.place: row.total for row in rows}
+    return exact
+
+
+def _from_events(
+    session: Session,
+    windows: Sequence[Window],
+    places: Sequence[int],
+    terms: Mapping[str, Terms],
+) -> dict[int, Decimal]:
+    exact: dict[int, Decimal] = {}
+    kinds: dict[Aggregation | None, list[int]] = {}
+    for place in places:
+        definition = terms.get(windows[place].metric, UNMETERED).definition
+        kind = None if definition == PLAIN else definition.aggregation
+        kinds.setdefault(kind, []).append(place)
+    for kind, chosen in kinds.items():
+        rows = session.execute(FROM_EVENTS[kind], {"windows": _json(windows, chosen)})
+        exact |= {row.place: row.total for row in rows}
+    return exact
+
+
+def _json(windows: Sequence[Window], places: Sequence[int]) -> str:
+    wanted: list[dict[str, Any]] = [
+        {
+            "place": place,
+            "tenant_id": windows[place].tenant_id,
+            "metric": windows[place].metric,
+            "starts_at": windows[place].period.start,
+            "ends_at": windows[place].period.end,
+        }
+        for place in places
+    ]
+    return orjson.dumps(wanted).decode()
+
+
+WANTED = """
+    jsonb_to_recordset(CAST(:windows AS jsonb)) AS span(
+        place integer, tenant_id text, metric text, starts_at timestamptz, ends_at timestamptz)
+"""
+
+# LATERAL: each window is one short range of the primary key, whatever the planner believes of
+# their number. A day that only laps over a window's start or end says nothing of the part inside.
+FROM_DAYS = {
+    aggregation: sql(f"""
+        SELECT span.place, used.total
+        FROM {WANTED}
+        CROSS JOIN LATERAL (
+            SELECT {total} AS total, max(day.period_end) AS ends_at
+            FROM usage_aggregates AS day
+            WHERE day.tenant_id = span.tenant_id AND day.metric = span.metric
+              AND day.granularity = 'day'
+              AND day.period_start >= span.starts_at AND day.period_start < span.ends_at
+        ) AS used
+        LEFT JOIN LATERAL (
+            SELECT day.period_end AS ends_at
+            FROM usage_aggregates AS day
+            WHERE day.tenant_id = span.tenant_id AND day.metric = span.metric
+              AND day.granularity = 'day' AND day.period_start < span.starts_at
+            ORDER BY day.period_start DESC LIMIT 1
+        ) AS before ON true
+        WHERE (used.ends_at > span.ends_at) IS NOT TRUE
+          AND (before.ends_at > span.starts_at) IS NOT TRUE
+    """)  # noqa: S608 (a constant of this module)
+    for aggregation, total in counting.DAY_TOTALS.items()
+}
+
+FROM_EVENTS = {
+    None: sql(f"SELECT span.place, sums.total FROM {WANTED} {counting.PLAIN_SUMS}")  # noqa: S608
+} | {
+    aggregation: sql(f"""
+        SELECT span.place, sums.total
+        FROM {WANTED}
+        JOIN meters AS meter ON meter.metric = span.metric
+        {counting.sums(aggregation)}
+    """)  # noqa: S608 (a constant of this module)
+    for aggregation in Aggregation
+}

@@ -1,7 +1,6 @@
 """Daily totals: by the tenant's own days, never stale, announced once when they change."""
 
 import datetime as dt
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -20,8 +19,10 @@ from tasks import aggregation, contract
 from tasks.aggregation import aggregate_daily, aggregate_usage, roll_up_in
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
+from tests.integration.waiting import until_somebody_waits
 
 AS_OF = dt.datetime(2026, 5, 2, 12, tzinfo=dt.UTC)
+DAYS = "FROM usage_aggregates WHERE granularity = 'day'"
 MICROSECOND = dt.timedelta(microseconds=1)
 
 
@@ -42,7 +43,7 @@ def count_day(day_start: Any, tenant_id: str = "acme") -> Any:
 
 
 def daily_totals() -> dict[dt.datetime, Decimal]:
-    found = rows("SELECT period_start, total FROM usage_aggregates ORDER BY 1")
+    found = rows(f"SELECT period_start, total {DAYS} ORDER BY 1")
     return {row.period_start: row.total for row in found}
 
 
@@ -88,7 +89,7 @@ def test_a_day_that_is_touched_but_counts_the_same_is_not_announced(db: Engine) 
     use("nothing", "2026-05-01T11:00:00Z", amount=0)
 
     assert aggregate_usage(as_of=AS_OF) == {"days": 1, "changed": 0}
-    assert rows("SELECT total, event_count FROM usage_aggregates") == [(1, 2)]
+    assert rows(f"SELECT total, event_count {DAYS}") == [(1, 2)]
     assert len(announced()) == 1
 
 
@@ -138,7 +139,7 @@ def test_an_event_belongs_to_the_local_day_whose_instants_hold_it(
 
     aggregate_usage(as_of=AS_OF)
 
-    found = rows("SELECT period_start, period_end, total FROM usage_aggregates ORDER BY 1")
+    found = rows(f"SELECT period_start, period_end, total {DAYS} ORDER BY 1")
     assert [row.total for row in found] == [1, 1110, 10_000]
     assert [row.period_end for row in found[:2]] == [row.period_start for row in found[1:]]
     assert found[1].period_start == bounds.start
@@ -292,11 +293,11 @@ def test_two_roll_ups_of_one_day_end_with_the_newer_total(db: Engine) -> None:
         assert aggregate.roll_up(first, limit=10, now=AS_OF).days == 1
         use("b", "2026-05-01T11:00:00Z", amount=2)
         second = pool.submit(aggregate_usage, as_of=AS_OF)
-        _until_somebody_waits()
+        until_somebody_waits()
         first.commit()
         second.result()
 
-    assert rows("SELECT total, version FROM usage_aggregates") == [(3, 2)]
+    assert rows(f"SELECT total, version {DAYS}") == [(3, 2)]
 
 
 def test_an_invoice_waits_for_a_roll_up_of_its_tenant_under_way(db: Engine) -> None:
@@ -313,7 +314,7 @@ def test_an_invoice_waits_for_a_roll_up_of_its_tenant_under_way(db: Engine) -> N
     with ThreadPoolExecutor(1) as pool, database.Session(db) as first:
         aggregate.roll_up(first, limit=10, now=AS_OF)
         totals = pool.submit(invoice)
-        _until_somebody_waits()
+        until_somebody_waits()
         first.commit()
 
         assert totals.result() == [1]
@@ -324,24 +325,10 @@ def test_a_change_of_zone_waits_for_a_roll_up_with_the_old_one(db: Engine) -> No
     with ThreadPoolExecutor(1) as pool, database.Session(db) as first:
         aggregate.roll_up(first, limit=10, now=AS_OF)
         change = pool.submit(set_tenant, tenant_id="acme", timezone="Asia/Tokyo")
-        _until_somebody_waits()
+        until_somebody_waits()
         first.commit()
         change.result()
 
     aggregate_usage(as_of=AS_OF)
 
     assert daily_totals() == {dt.datetime(2026, 4, 30, 15, tzinfo=dt.UTC): Decimal(1)}
-
-
-def _until_somebody_waits() -> None:
-    """Return once a transaction of this database waits for a lock."""
-    waiting = """
-        SELECT FROM pg_stat_activity
-        WHERE datname = current_database() AND wait_event_type = 'Lock'
-    """
-    pause = threading.Event()
-    for _ in range(500):
-        if rows(waiting):
-            return
-        pause.wait(0.01)
-    raise AssertionError("nobody waits for a lock")

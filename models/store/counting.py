@@ -1,0 +1,94 @@
+"""What the events of a period come to, in SQL: pieces that roll-up, re-count and reading share.
+
+A statement names its events' period `span (tenant_id, metric, starts_at, ends_at)` and the meter
+`meter`, a row that may be all NULL. Without value field and filters, which is nearly always, an
+event's row is all that is read.
+"""
+
+from typing import Final
+
+from models.rules.meter import Aggregation
+
+# A number in metadata: JSON writes it without exponent. What is no number counts nothing; ingest
+# refuses it where the meter is known.
+_NUMBER: Final = r"'^[+-]?[0-9]{1,18}(\.[0-9]{1,40})?$'"
+
+# CASE, not AND: the cast must not be tried on anything else.
+_NUMERIC_FIELD: Final = f"""
+    CASE WHEN meter.value_field IS NULL THEN event.amount
+         WHEN (event.metadata ->> meter.value_field) ~ {_NUMBER}
+         THEN (event.metadata ->> meter.value_field)::numeric END
+"""
+
+_TEXT_FIELD: Final = """
+    CASE WHEN meter.value_field IS NULL THEN trim_scale(event.amount)::text
+         ELSE event.metadata ->> meter.value_field END
+"""
+
+_TOTALS: Final = {
+    Aggregation.sum: "coalesce(sum(value), 0)",
+    Aggregation.count: "count(*)::numeric",
+    Aggregation.max: "coalesce(max(value), 0)",
+    Aggregation.unique_count: "count(DISTINCT value)::numeric",
+    Aggregation.latest: """
+        coalesce((array_agg(value ORDER BY at DESC, received_at DESC, id DESC))[1], 0)
+    """,
+}
+
+DAY_TOTALS: Final = {
+    Aggregation.sum: "coalesce(sum(day.total), 0)",
+    Aggregation.count: "coalesce(sum(day.total), 0)",
+    Aggregation.max: "coalesce(max(day.total) FILTER (WHERE day.event_count > 0), 0)",
+    Aggregation.latest: """
+        coalesce((array_agg(day.total ORDER BY day.period_start DESC)
+                  FILTER (WHERE day.event_count > 0))[1], 0)
+    """,
+}
+"""What the totals of days come to, where they tell: different values can not be added up."""
+
+# The voids of a period are looked for once; only where there are some, once an event.
+_NOT_VOIDED: Final = """
+    AND (NOT voids.some OR NOT EXISTS (SELECT FROM usage_voids WHERE event_id = event.id))
+"""
+
+_IN_SPAN: Final = """
+    tenant_id = span.tenant_id AND metric = span.metric
+    AND at >= span.starts_at AND at < span.ends_at
+"""
+
+_HAS_VOIDS: Final = f"""
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM usage_voids WHERE {_IN_SPAN}) AS some) AS voids
+"""  # noqa: S608 (constants of this module)
+
+# LATERAL: each period is one range of the index, whatever the planner believes about the rest.
+PLAIN_SUMS: Final = f"""
+    {_HAS_VOIDS}
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(amount), 0) AS total, count(*) AS event_count
+        FROM usage_events AS event
+        WHERE {_IN_SPAN} {_NOT_VOIDED}
+    ) AS sums
+"""  # noqa: S608 (constants of this module)
+"""Joins to each `span` its `sums (total, event_count)`: of a metric that is plainly summed."""
+
+
+def sums(aggregation: Aggregation) -> str:
+    """Return the join of each `span` to its `sums (total, event_count)`, as the `meter` says."""
+    value = _TEXT_FIELD if aggregation is Aggregation.unique_count else _NUMERIC_FIELD
+    return f"""
+        {_HAS_VOIDS}
+        CROSS JOIN LATERAL (
+            SELECT {_TOTALS[aggregation]} AS total, count(*) AS event_count
+            FROM (
+                SELECT {value} AS value, at, received_at, id
+                FROM usage_events AS event
+                WHERE {_IN_SPAN} {_NOT_VOIDED}
+                  AND (meter.filters = '{{}}' OR NOT EXISTS (
+                      SELECT FROM jsonb_each(meter.filters) AS filter(field, texts)
+                      WHERE jsonb_exists(filter.texts, event.metadata ->> filter.field)
+                            IS NOT TRUE
+                  ))
+            ) AS event
+            WHERE value IS NOT NULL
+        ) AS sums
+    """  # noqa: S608 (constants of this module)

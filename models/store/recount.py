@@ -1,0 +1,171 @@
+"""The check of the totals: the events counted again, and compared, without writing anything."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from models.rules.meter import Aggregation
+from models.store import counting
+from models.store.aggregate import IS_PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A day whose total is not what its events come to; `stored` is None where there is none."""
+
+    tenant_id: str
+    metric: str
+    day_start: dt.datetime
+    day_end: dt.datetime
+    stored: Decimal | None
+    counted: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One chunk: the last tenant that was looked at (None: there was none), days, and drifts."""
+
+    last_tenant_id: str | None
+    days: int
+    drifts: tuple[Drift, ...]
+
+
+def check(session: Session, *, after: str, limit: int, days: int, now: dt.datetime) -> Checked:
+    """Count the last `days` whole local days of the next tenants from their events.
+
+    Left out is what is known to be behind: days that were touched and not yet rolled up, and days
+    that another definition of their meter counted. All is read as of one instant, so ingest and
+    roll-ups may go on.
+
+    Args:
+        after: the tenant after whom to begin.
+        limit: how many tenants.
+        days: how many local days, the last of them yesterday.
+    """
+    session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    chosen = {"after": after, "limit": limit, "days": days, "now": now}
+    found = session.execute(DAYS, chosen).one()
+    if found.last_tenant_id is None:
+        return Checked(None, 0, ())
+    given = found._asdict()
+    drifts = [_drift(row) for row in session.execute(COMPARE_PLAIN, given)]
+    for aggregation in session.scalars(METERED, given).all():
+        drifts += [_drift(row) for row in session.execute(COMPARE[Aggregation(aggregation)], given)]
+    return Checked(found.last_tenant_id, found.days, tuple(drifts))
+
+
+def touch(session: Session, drifts: Sequence[Drift]) -> None:
+    """Log the days as touched, so that the roll-up counts them anew."""
+    session.execute(
+        TOUCH,
+        {
+            "tenant_ids": [drift.tenant_id for drift in drifts],
+            "metrics": [drift.metric for drift in drifts],
+            "starts": [drift.day_start for drift in drifts],
+            "ends": [drift.day_end for drift in drifts],
+        },
+    )
+
+
+def _drift(row: Row[Any]) -> Drift:
+    return Drift(row.tenant_id, row.metric, row.starts_at, row.ends_at, row.stored, row.counted)
+
+
+# A tenant's metrics are found in the index of its events, one step a metric, and not in the totals
+# that are to be checked.
+DAYS = text("""
+    WITH RECURSIVE tenant AS MATERIALIZED (
+        SELECT tenant_id, timezone FROM tenants WHERE tenant_id > :after
+        ORDER BY tenant_id LIMIT :limit
+    ),
+    pair AS (
+        SELECT tenant.tenant_id, first.metric
+        FROM tenant CROSS JOIN LATERAL (
+            SELECT metric FROM usage_events AS event WHERE event.tenant_id = tenant.tenant_id
+            ORDER BY metric LIMIT 1
+        ) AS first
+        UNION ALL
+        SELECT pair.tenant_id, following.metric
+        FROM pair CROSS JOIN LATERAL (
+            SELECT metric FROM usage_events AS event
+            WHERE event.tenant_id = pair.tenant_id AND event.metric > pair.metric
+            ORDER BY metric LIMIT 1
+        ) AS following
+    ),
+    day AS (
+        SELECT tenant_id, local_midnight(date, timezone) AS starts_at,
+               local_midnight(date + 1, timezone) AS ends_at
+        FROM (
+            SELECT tenant.*, (CAST(:now AS timestamptz) AT TIME ZONE timezone)::date - ago AS date
+            FROM tenant, generate_series(1, :days) AS ago
+        ) AS dates
+    ),
+    checked AS (
+        SELECT pair.tenant_id, pair.metric, day.starts_at, day.ends_at
+        FROM pair JOIN day USING (tenant_id)
+        WHERE day.starts_at < day.ends_at AND NOT EXISTS (
+            SELECT FROM usage_touched_days AS touched
+            WHERE touched.tenant_id = pair.tenant_id AND touched.metric = pair.metric
+              AND touched.first_at < day.ends_at AND touched.last_at >= day.starts_at
+        )
+    )
+    SELECT (SELECT max(tenant_id) FROM tenant) AS last_tenant_id, count(*) AS days,
+           array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
+           array_agg(starts_at)::text AS starts, array_agg(ends_at)::text AS ends
+    FROM checked
+""")
+
+GIVEN = """
+    unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
+           CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+        AS span(tenant_id, metric, starts_at, ends_at)
+"""
+
+METERED = text(f"""
+    SELECT DISTINCT meter.aggregation
+    FROM meters AS meter
+    WHERE meter.metric = ANY(CAST(:metrics AS text[])) AND NOT {IS_PLAIN}
+""")  # noqa: S608 (a constant of this module)
+
+
+def _compare(condition: str, sums: str) -> str:
+    return f"""
+        SELECT span.tenant_id, span.metric, span.starts_at, span.ends_at,
+               held.total AS stored, sums.total AS counted
+        FROM {GIVEN}
+        LEFT JOIN meters AS meter ON meter.metric = span.metric
+        LEFT JOIN usage_aggregates AS held
+          ON held.tenant_id = span.tenant_id AND held.metric = span.metric
+         AND held.granularity = 'day' AND held.period_start = span.starts_at
+        {sums}
+        WHERE {condition}
+          AND coalesce(held.meter_definition, meter.definition, 0) = coalesce(meter.definition, 0)
+          AND (coalesce(held.total, 0), coalesce(held.event_count, 0))
+              <> (sums.total, sums.event_count)
+        ORDER BY span.tenant_id, span.metric, span.starts_at
+    """  # noqa: S608 (constants of this module)
+
+
+COMPARE_PLAIN = text(_compare(IS_PLAIN, counting.PLAIN_SUMS))
+
+COMPARE = {
+    aggregation: text(
+        _compare(
+            f"meter.aggregation = '{aggregation}' AND NOT {IS_PLAIN}", counting.sums(aggregation)
+        )
+    )
+    for aggregation in Aggregation
+}
+
+TOUCH = text("""
+    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
+    SELECT tenant_id, metric, starts_at, ends_at - interval '1 microsecond'
+    FROM unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
+                CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+         AS drifted(tenant_id, metric, starts_at, ends_at)
+""")

@@ -1,0 +1,119 @@
+"""The nightly check: are the totals what the events come to?"""
+
+import datetime as dt
+import time
+from collections.abc import Callable
+from typing import TypedDict
+
+import structlog
+
+from models import database
+from models.rules import decimals
+from models.store import recount
+from models.store.recount import Drift
+from tasks import contract, fields
+from tasks.queues import Queue
+
+DAYS = 3
+"""Local days of each tenant that are counted again: yesterday and those before it."""
+
+CHUNK = 200
+"""Tenants that one transaction looks at."""
+
+TIME_BUDGET = 100.0
+"""Seconds after which a run begins no further chunk: below Celery's limits."""
+
+MOST_LISTED = 100
+"""Drifts that an answer lists; each is logged."""
+
+log = structlog.get_logger(__name__)
+
+
+class DriftAnswer(TypedDict):
+    """A day whose total was not what its events come to; `stored` is None where there was none."""
+
+    tenant_id: str
+    metric: str
+    day_start: dt.datetime
+    stored: str | None
+    counted: str
+
+
+class RecountAnswer(TypedDict):
+    """How many days were counted, how many had drifted, and the first of these.
+
+    `next_after` is None if every tenant was looked at, or else where a further run goes on.
+    """
+
+    days: int
+    drifted: int
+    drifts: list[DriftAnswer]
+    next_after: str | None
+
+
+def _not_counted(drifted: int) -> None:
+    """Nobody asked."""
+
+
+_counter: Callable[[int], None] = _not_counted
+
+
+def on_drift(counter: Callable[[int], None]) -> None:
+    """Let `counter` be told how many days had drifted, once a chunk that has any: for a metric."""
+    global _counter  # noqa: PLW0603 (the process has one)
+    _counter = counter
+
+
+@contract.job("billing.recount_usage", queue=Queue.usage)
+def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> RecountAnswer:
+    """Count the last three days of every tenant again and compare with their totals.
+
+    Runs every night, by beat. Nothing should ever be found: a day that differs is logged as an
+    error, is listed in the answer, and is counted anew by the next roll-up, which tells subscribers
+    its total. Days that wait for a roll-up are left out. It writes nothing but the days to count,
+    so twice is harmless, and if it dies half way the next night looks again.
+
+    Args:
+        after: the tenant after whom to begin: `next_after` of a run whose time was up.
+        as_of: what to call now; the days are those that are over by then, in each tenant's zone.
+    """
+    deadline = time.monotonic() + TIME_BUDGET
+    days, drifts, last = 0, list[Drift](), after
+    while time.monotonic() < deadline:
+        with database.transaction() as session:
+            chunk = recount.check(session, after=last, limit=CHUNK, days=DAYS, now=as_of)
+        if chunk.last_tenant_id is None:
+            return _answer(days, drifts, None)
+        days, last = days + chunk.days, chunk.last_tenant_id
+        drifts += chunk.drifts
+        if chunk.drifts:
+            _report(chunk.drifts)
+    log.warning("usage.recount_unfinished", next_after=last)
+    return _answer(days, drifts, last)
+
+
+def _report(drifts: tuple[Drift, ...]) -> None:
+    for drift in drifts:
+        log.error("usage.drift", **_drift(drift))
+    _counter(len(drifts))
+    with database.transaction() as session:
+        recount.touch(session, drifts)
+
+
+def _answer(days: int, drifts: list[Drift], next_after: str | None) -> RecountAnswer:
+    return {
+        "days": days,
+        "drifted": len(drifts),
+        "drifts": [_drift(drift) for drift in drifts[:MOST_LISTED]],
+        "next_after": next_after,
+    }
+
+
+def _drift(drift: Drift) -> DriftAnswer:
+    return {
+        "tenant_id": drift.tenant_id,
+        "metric": drift.metric,
+        "day_start": drift.day_start,
+        "stored": None if drift.stored is None else decimals.plain(drift.stored),
+        "counted": decimals.plain(drift.counted),
+    }

@@ -1,0 +1,135 @@
+"""The nightly check finds nothing, unless somebody has been at the totals."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from models import database
+from tasks import recount
+from tasks.aggregation import aggregate_usage
+from tasks.meters import set_meter
+from tasks.recount import recount_usage
+from tasks.tenants import set_tenant
+from tasks.usage import record_usage
+from tasks.usage_voids import void_usage
+from tests.integration.billing_world import instant, query
+
+AS_OF = instant("2026-05-04T12:00:00")
+SOUND = {"drifted": 0, "drifts": [], "next_after": None}
+
+
+def use(key: str, at: str, amount: Any = 1, *, tenant_id: str = "acme", **more: Any) -> None:
+    event = {"tenant_id": tenant_id, "metric": "api", "amount": amount, "idempotency_key": key}
+    answer = record_usage(**{**event, "at": at, **more}, as_of=AS_OF)
+    assert answer["verdicts"] == ["accepted"]
+
+
+def tamper(statement: str) -> None:
+    with database.transaction() as session:
+        session.execute(text(statement))
+
+
+@pytest.fixture
+def counted() -> Iterator[list[int]]:
+    heard: list[int] = []
+    recount.on_drift(heard.append)
+    yield heard
+    recount.on_drift(lambda _: None)
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "count", "max", "unique_count", "latest"])
+def test_totals_agree_with_the_events_by_every_meter_and_zone(db: Engine, aggregation: Any) -> None:
+    set_meter(metric="api", aggregation=aggregation)
+    for tenant_id, zone in (("ada", "Asia/Tokyo"), ("bob", "America/St_Johns"), ("cy", "UTC")):
+        set_tenant(tenant_id=tenant_id, timezone=zone)
+        for hour in range(0, 84, 5):
+            at = f"2026-05-0{1 + hour // 24}T{hour % 24:02}:30:00Z"
+            use(f"k{hour}", at, hour % 7, tenant_id=tenant_id)
+    void_usage(tenant_id="ada", metric="api", idempotency_key="k50", reason="mistake")
+    aggregate_usage(as_of=AS_OF)
+
+    assert recount_usage(as_of=AS_OF) == SOUND | {"days": 9}
+
+
+def test_a_day_that_waits_for_its_roll_up_is_left_out(db: Engine) -> None:
+    use("a", "2026-05-02")
+    aggregate_usage(as_of=AS_OF)
+    use("b", "2026-05-02")
+
+    assert recount_usage(as_of=AS_OF) == SOUND | {"days": 2}
+
+
+def test_a_day_that_an_older_meter_counted_is_left_out(db: Engine) -> None:
+    use("a", "2026-05-02", 5)
+    aggregate_usage(as_of=AS_OF)
+    set_meter(metric="api", aggregation="count")
+
+    assert recount_usage(as_of=AS_OF)["drifted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "stored"),
+    [
+        ("UPDATE usage_aggregates SET total = 6", "6"),
+        ("UPDATE usage_aggregates SET event_count = 2", "5"),
+        ("DELETE FROM usage_aggregates", None),
+    ],
+)
+def test_a_total_that_is_not_what_its_events_come_to_is_reported_and_mended(
+    db: Engine,
+    counted: list[int],
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+    stored: str | None,
+) -> None:
+    use("a", "2026-05-02", 5)
+    aggregate_usage(as_of=AS_OF)
+    tamper(change)
+    before = query("SELECT * FROM usage_aggregates")
+
+    with caplog.at_level(logging.ERROR):
+        answer: Any = recount_usage(as_of=AS_OF)
+
+    assert answer["drifts"] == [
+        {
+            "tenant_id": "acme",
+            "metric": "api",
+            "day_start": "2026-05-02T00:00:00Z",
+            "stored": stored,
+            "counted": "5",
+        }
+    ]
+    assert "usage.drift" in caplog.text
+    assert counted == [1]
+    assert query("SELECT * FROM usage_aggregates") == before
+    aggregate_usage(as_of=AS_OF)
+    assert recount_usage(as_of=AS_OF)["drifted"] == 0
+    assert query("SELECT total, event_count FROM usage_aggregates WHERE granularity = 'day'") == [
+        (5, 1)
+    ]
+
+
+def test_only_days_that_are_over_and_recent_are_counted(db: Engine) -> None:
+    for day in ("2026-04-30", "2026-05-04"):
+        use(day, day)
+    aggregate_usage(as_of=AS_OF)
+    tamper("UPDATE usage_aggregates SET total = 100")
+
+    assert recount_usage(as_of=AS_OF) == SOUND | {"days": 3}
+
+
+def test_a_run_goes_on_where_the_one_before_ran_out_of_time(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "CHUNK", 2)
+    for tenant_id in ("ada", "bob", "cy"):
+        use("a", "2026-05-02", tenant_id=tenant_id)
+    aggregate_usage(as_of=AS_OF)
+
+    assert recount_usage(after="bob", as_of=AS_OF) == SOUND | {"days": 3}
+    assert recount_usage(as_of=AS_OF) == SOUND | {"days": 9}
+    monkeypatch.setattr(recount, "TIME_BUDGET", -1.0)
+    assert recount_usage(after="ada", as_of=AS_OF) == SOUND | {"days": 0, "next_after": "ada"}
