@@ -25,10 +25,12 @@ TASK_MODULES = (
     "tasks.invoice_runs",
     "tasks.invoices",
     "tasks.plans",
+    "tasks.rejected",
     "tasks.subscriptions",
     "tasks.tenants",
     "tasks.upkeep",
     "tasks.usage",
+    "tasks.usage_list",
 )
 """Named one by one: autodiscovery of a package called `tasks` finds nothing, silently."""
 
