@@ -130,7 +130,8 @@ def _print(found: _Month) -> None:
         console.width = WIDTH_ELSEWHERE
     title = f"{found.tenant_id}, {found.dates[0]:%B %Y}, {found.timezone}"
     if found.metrics:
-        console.print(_table(found, title))
+        console.print(escape(title))
+        console.print(_table(found))
         console.print(_sparklines(found, ASCII if console.options.ascii_only else BLOCKS))
     else:
         console.print(f"{escape(title)}: nothing was used")
@@ -141,9 +142,9 @@ def _print(found: _Month) -> None:
         console.print("some usage has arrived that is not in these totals yet")
 
 
-def _table(found: _Month, title: str) -> Table:
+def _table(found: _Month) -> Table:
     shown = found.metrics[:MOST_COLUMNS]
-    table = Table("day", title=escape(title), title_justify="left", show_footer=True)
+    table = Table("day", show_footer=True)
     table.columns[0].footer = "month"
     for metric in shown:
         table.add_column(escape(metric.name), _number(metric.total), justify="right")
@@ -164,7 +165,7 @@ def _sparklines(found: _Month, levels: str) -> Table:
             escape(metric.name),
             f"{sparkline(metric.days, levels=levels)}",
             f"most {_number(most)} on {date:%a %d}",
-            f"{metric.event_count:,} events",
+            f"{metric.event_count:,} event{'' if metric.event_count == 1 else 's'}",
         )
     return grid
 

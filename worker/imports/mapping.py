@@ -87,6 +87,8 @@ class Mapper:
         """
         header = table.header
         self._columns = columns
+        self._are_whole = columns.are_whole
+        self._amount_columns = columns.amounts
         self._is_csv = header is not None
         self._cells: list[tuple[str, int]] = []
         if header is not None:
@@ -105,7 +107,7 @@ class Mapper:
             UnusableRow: a number in it can not be read as it is written.
         """
         values = self._csv(row) if self._is_csv else self._json(row)
-        if self._columns.are_whole:
+        if self._are_whole:
             return [self._whole(row, values)]
         return self._mapped(row, values)
 
@@ -115,7 +117,7 @@ class Mapper:
     def _json(self, row: rows.Row) -> dict[str, Any]:
         """The object, with amounts as they are written: a float would bill something else."""
         values: dict[str, Any] = row.values
-        inexact = [name for name in self._columns.amounts if type(values.get(name)) is float]
+        inexact = [name for name in self._amount_columns if type(values.get(name)) is float]
         if not inexact:
             return values
         try:
@@ -146,17 +148,16 @@ class Mapper:
             shared["at"] = "" if at is None else at
         if columns.metadata:
             shared["metadata"] = {name: values[name] for name in columns.metadata if name in values}
-        return [
-            {"metric": metric, "amount": amount, **shared}
-            for metric, amount in self._amounts(values)
-            if not (columns.skip_empty and amount in (None, ""))
-        ]
-
-    def _amounts(self, values: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-        columns = self._columns
         if columns.metric is not None:
-            return [(values.get(columns.metric), values.get(str(columns.amount)))]
-        return [(metric, values.get(column)) for metric, column in columns.metrics]
+            metrics: Sequence[tuple[Any, str]] = [(values.get(columns.metric), str(columns.amount))]
+        else:
+            metrics = columns.metrics
+        events = [
+            {"metric": metric, "amount": values.get(column), **shared} for metric, column in metrics
+        ]
+        if columns.skip_empty:
+            return [event for event in events if event["amount"] not in (None, "")]
+        return events
 
     def _derived_key(self, row: rows.Row) -> str:
         """A key that the same row on the same line has again, and no other row."""

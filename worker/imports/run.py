@@ -106,8 +106,8 @@ def check(files: Iterable[str], options: Options) -> None:
         UnusableFile: one can not be read, or lacks a column.
     """
     for name in files:
-        if text.size(name) is None:
-            continue  # a pipe can be read once only
+        if text.is_read_once(name):
+            continue
         with text.opened(name, encoding=options.encoding) as lines:
             mapping.Mapper(name, rows.read(lines, delimiter=options.delimiter), options.columns)
 

@@ -119,6 +119,11 @@ def size(name: str) -> int | None:
     return Path(name).stat().st_size if Path(name).is_file() else None
 
 
+def is_read_once(name: str) -> bool:
+    """Tell whether what has been read of a file is gone: a pipe, a terminal."""
+    return name == STDIN or Path(name).is_fifo() or Path(name).is_char_device()
+
+
 def encoding(name: str) -> str:
     """Return an encoding of text by one of its names; of UTF-8 the one that skips its mark.
 
