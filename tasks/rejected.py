@@ -64,8 +64,9 @@ def replay_rejected(
 
     Runs when an operator sends it. It carries the task out and closes the message in one
     transaction, so twice is harmless: the second time it is closed already. A message that is
-    refused again stays open, whole, with the new reason if it was sent as it came. If it dies half
-    way nothing has happened.
+    refused again stays open, whole, with the new reason if it was sent as it came; of many events
+    those that are refused again are open messages of their own. If it dies half way nothing has
+    happened.
 
     A usage event without `at` keeps the instant it first came.
 
@@ -83,16 +84,18 @@ def replay_rejected(
     if row.state == RejectedState.replayed:
         return _answer(row, "replayed")
     _require_open(row, "replay")
+    note = "as it came" if payload is None else "mended"
     try:
         with database.savepoint(session):
+            # Closed first: what its task keeps of it anew is another open message, not this one.
+            _resolve(session, row, RejectedState.replayed, actor=actor, note=note, now=as_of)
             answer = _send_again(session, row, payload, now=as_of)
     except Refusal as refusal:
         errors = _errors(refusal)
         if payload is None:
             rejected.refuse_again(session, row, code=refusal.code, errors=errors, now=as_of)
         return _answer(row, "open", code=refusal.code, errors=errors)
-    note = "as it came" if payload is None else "mended"
-    _resolve(session, row, RejectedState.replayed, actor=actor, note=note, now=as_of)
+    log.info("rejected.replayed", rejected_message_id=row.id, actor=actor or BY_MESSAGE)
     return _answer(row, "replayed", answer=answer)
 
 
@@ -124,6 +127,7 @@ def discard_rejected(
     if row.state != RejectedState.discarded:
         _require_open(row, "discard")
         _resolve(session, row, RejectedState.discarded, actor=actor, note=reason, now=as_of)
+        log.info("rejected.discarded", rejected_message_id=row.id, actor=actor or BY_MESSAGE)
     return {"rejected_message_id": row.id, "state": "discarded"}
 
 
@@ -171,10 +175,8 @@ def _resolve(
     now: dt.datetime,
 ) -> None:
     by = actor or BY_MESSAGE
-    moved = rejected.resolve(session, row, state, actor=by, note=note, now=now)
-    if not moved:
+    if not rejected.resolve(session, row, state, actor=by, note=note, now=now):
         raise AssertionError("a message that is locked and open stays open")
-    log.info("rejected.resolved", rejected_message_id=row.id, state=state.value, actor=by)
 
 
 def _errors(refusal: Refusal) -> list[dict[str, Any]]:

@@ -86,7 +86,9 @@ def dated(message: dict[str, Any], at: dt.datetime) -> dict[str, Any]:
 
 
 def _dated(event: dict[str, Any], at: dt.datetime) -> dict[str, Any]:
-    return event if event.get("at") is not None else event | {"at": at.isoformat()}
+    # A CloudEvent has another word for it.
+    name = "time" if "specversion" in event else "at"
+    return event if event.get(name) is not None else event | {name: at.isoformat()}
 
 
 def _check_each(events: Sequence[Any], latest: dt.datetime) -> Checked:

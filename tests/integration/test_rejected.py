@@ -93,6 +93,16 @@ def test_a_whole_message_of_usage_is_dated_event_by_event(db: Engine) -> None:
     ]
 
 
+def test_what_a_replay_keeps_anew_is_an_open_message(db: Engine) -> None:
+    found = keep("billing.record_usage", {"events": [{"specversion": "1.0"}]})
+
+    answer = replay_rejected(rejected_message_id=found, as_of=LATER)
+
+    (anew,) = answer["answer"]["refused"]
+    assert anew["rejected_message_id"] != found
+    assert row(anew["rejected_message_id"]).state == "open"
+
+
 def test_an_event_ahead_of_the_clock_can_be_replayed_when_its_time_has_come(db: Engine) -> None:
     (found,) = refuse(event(amount=1, at=(CAME + dt.timedelta(days=2)).isoformat()))
 

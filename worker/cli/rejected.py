@@ -162,7 +162,7 @@ def _each(
     ends: Counter[str] = Counter()
     for found in ids or _all(conditions):
         answer = _answer(found, act)
-        ends[answer["state"]] += 1
+        ends["refused in part" if _refused_in_part(answer) else answer["state"]] += 1
         typer.echo(json.dumps(answer) if as_json else _line(answer))
     closed = ends[RejectedState.replayed] + ends[RejectedState.discarded]
     if not as_json:
@@ -183,6 +183,12 @@ def _answer(found: int, act: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
             "code": refusal.code,
             "errors": errors,
         }
+
+
+def _refused_in_part(answer: dict[str, Any]) -> bool:
+    """Whether of many events some were refused again, which are open messages of their own."""
+    of_task = answer.get("answer")
+    return isinstance(of_task, dict) and bool(of_task.get("refused"))
 
 
 def _line(answer: dict[str, Any]) -> str:

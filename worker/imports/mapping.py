@@ -128,6 +128,8 @@ class Mapper:
 
     def _whole(self, row: rows.Row, values: dict[str, Any]) -> Event:
         event = _with_metadata(values) if self._is_csv else values
+        if "specversion" in event:
+            return event  # a CloudEvent names all of it in its own way
         if self._columns.tenant_id is not None and not event.get("tenant_id"):
             event = event | {"tenant_id": self._columns.tenant_id}
         if "idempotency_key" not in event:
