@@ -113,6 +113,13 @@ def transaction() -> Iterator[Session]:
         action()
 
 
+@contextmanager
+def savepoint(session: Session) -> Iterator[None]:
+    """Undo what the block did if it raises, and nothing else of the transaction."""
+    with session.begin_nested():
+        yield
+
+
 def in_transaction() -> bool:
     """Tell whether the caller is inside `transaction()`: nothing may wait for a network there."""
     return _open_session.get() is not None

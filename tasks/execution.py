@@ -80,6 +80,19 @@ def execute(spec: Spec, kwargs: dict[str, Any], message_id: str | None) -> Any:
         raise
 
 
+def carry_out(session: database.Session, spec: Spec, kwargs: dict[str, Any]) -> Any:
+    """Carry out a command within the caller's transaction; return its answer as plain JSON values.
+
+    What the task reveals to its caller alone, such as a secret, is not in the answer.
+
+    Raises:
+        InvalidMessage: the arguments do not fit.
+        Refusal: the task refused them, with a code.
+    """
+    answer = _run_in(session, spec, _validate(spec, kwargs))
+    return pydantic_core.to_jsonable_python(answer)
+
+
 def keep_lost(name: str, kwargs: dict[str, Any], error: BaseException, message_id: str) -> None:
     """Keep a command whose process died or ran out of time too often to try again."""
     spec = REGISTRY.get(name)
@@ -156,11 +169,14 @@ def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
     if spec.kind == "job":
         return spec.body(**arguments)
     with database.transaction() as session:
-        if spec.once == "item" or arguments.get("idempotency_key") is None:
-            answer = spec.body(session, **arguments)
-        else:
-            answer = _run_once(spec, session, arguments)
+        answer = _run_in(session, spec, arguments)
         return answer if spec.reveal is None else spec.reveal(session, answer)
+
+
+def _run_in(session: database.Session, spec: Spec, arguments: dict[str, Any]) -> Any:
+    if spec.once == "item" or arguments.get("idempotency_key") is None:
+        return spec.body(session, **arguments)
+    return _run_once(spec, session, arguments)
 
 
 def _run_once(spec: Spec, session: database.Session, arguments: dict[str, Any]) -> Any:

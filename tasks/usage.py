@@ -34,6 +34,25 @@ class Refused(TypedDict):
     rejected_message_id: int
 
 
+class Doubt(TypedDict):
+    """An event that would not be stored."""
+
+    index: int
+    verdict: Literal["conflict", "rejected"]
+    field: str | None
+    reason: str
+
+
+class Preview(TypedDict):
+    """What would become of the events of a message."""
+
+    accepted: int
+    duplicate: int
+    conflict: int
+    rejected: int
+    refused: list[Doubt]
+
+
 Bad: TypeAlias = tuple[int, Literal["conflict", "rejected"], inbox.Rejection]
 """The place of an event that was not stored, why not, and what is kept of it."""
 
@@ -108,6 +127,35 @@ def record_usage(
     if lone:
         raise _invalid([{"field": "events", "reason": f"must not be sent beside {min(lone)}"}])
     return _record_chunk(session, events, now=as_of)
+
+
+def preview(session: database.Session, events: Sequence[Any], *, now: dt.datetime) -> Preview:
+    """Tell what `record_usage` would answer to these events, and store nothing.
+
+    They are held against what is stored, not against one another.
+
+    Args:
+        events: anything, also what is no event at all.
+        now: when they would arrive.
+    """
+    checked = usage_event.check(events, latest=_latest(now))
+    expected = usage.expect(session, checked.events)
+    bad = [*_rejected(events, checked), *_conflicting(events, checked, expected)]
+    return {
+        "accepted": expected.accepted,
+        "duplicate": len(expected.duplicates),
+        "conflict": len(expected.conflicts),
+        "rejected": len(checked.faults),
+        "refused": [
+            Doubt(
+                index=index,
+                verdict=verdict,
+                field=rejection.errors[0]["field"],
+                reason=rejection.errors[0]["reason"],
+            )
+            for index, verdict, rejection in sorted(bad, key=lambda each: each[0])
+        ],
+    }
 
 
 def _record_one(

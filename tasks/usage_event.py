@@ -95,6 +95,27 @@ def _check_fields(events: Sequence[Any], latest: dt.datetime) -> Checked:
     return Checked(good, range(len(good)), ())
 
 
+def dated(message: dict[str, Any], at: dt.datetime) -> dict[str, Any]:
+    """Return a message of usage, one event or `events`, as if it were sent at another time.
+
+    An event that names no instant happened when it first came, which is `at`, and not whenever
+    somebody sends it again.
+    """
+    if "as_of" in message:
+        return message
+    events = message.get("events")
+    if not isinstance(events, list):
+        return _dated(message, at)
+    each = [_dated(event, at) if isinstance(event, dict) else event for event in events]
+    return message | {"events": each}
+
+
+def _dated(event: dict[str, Any], at: dt.datetime) -> dict[str, Any]:
+    # A CloudEvent has another word for it.
+    name = "time" if "specversion" in event else "at"
+    return event if event.get(name) is not None else event | {name: at.isoformat()}
+
+
 def _check_each(events: Sequence[Any], latest: dt.datetime) -> Checked:
     good, places, faults = [], [], []
     for place, event in enumerate(events):

@@ -27,11 +27,13 @@ TASK_MODULES = (
     "tasks.meters",
     "tasks.plans",
     "tasks.recount",
+    "tasks.rejected",
     "tasks.subscriptions",
     "tasks.tenants",
     "tasks.upkeep",
     "tasks.usage",
     "tasks.usage_voids",
+    "tasks.usage_list",
 )
 """Named one by one: autodiscovery of a package called `tasks` finds nothing, silently."""
 

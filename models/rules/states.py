@@ -283,8 +283,8 @@ REJECTED: Final = Machine(
     meaning={
         RejectedState.open: "Refused with a reason and kept whole; an operator mends and replays "
         "it, or discards it.",
-        RejectedState.replayed: "Sent again, mended or not; should that be refused too, it is a "
-        "new rejected message.",
+        RejectedState.replayed: "Sent again, mended or not, and taken; a replay that is refused "
+        "leaves it open.",
         RejectedState.discarded: "An operator decided that it is not wanted; nothing follows.",
     },
 )

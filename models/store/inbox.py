@@ -1,4 +1,4 @@
-"""Answers already given, and messages that could not be taken."""
+"""Answers already given, and keeping messages that could not be taken."""
 
 import datetime as dt
 import hashlib
@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import orm, select, update
+from sqlalchemy import select, update
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session
 
 from models.inbox import IdempotencyKey, RejectedMessage
 from models.rules.refusal import Refusal
-from models.rules.states import RejectedState
 
 DEEPEST = 300
 """Levels of nesting that are kept. Metadata we accept has at most 254, and Python's JSON reader
@@ -120,50 +119,6 @@ def keep_rejections(
     )
     ids: dict[bytes, int] = {row.payload_hash: row.id for row in kept}
     return [ids[_payload_hash(rejection)] for rejection in rejections]
-
-
-class UnknownRejectedMessage(Refusal):
-    """No rejected message has that id."""
-
-    code: ClassVar[str] = "rejected_message.unknown"
-
-
-def list_rejected(
-    session: Session,
-    *,
-    state: RejectedState | None = RejectedState.open,
-    task: str | None = None,
-    limit: int = 50,
-) -> list[RejectedMessage]:
-    """Return rejected messages, newest first, without their payloads.
-
-    Args:
-        state: None for every state.
-        task: the task's name; None for all.
-        limit: how many at most, 1 or more.
-    """
-    query = select(RejectedMessage).options(orm.defer(RejectedMessage.payload, raiseload=True))
-    if state is not None:
-        query = query.where(RejectedMessage.state == state)
-    if task is not None:
-        query = query.where(RejectedMessage.task == task)
-    return list(session.scalars(query.order_by(RejectedMessage.id.desc()).limit(limit)))
-
-
-def get_rejected(session: Session, rejected_message_id: int) -> RejectedMessage:
-    """Return one rejected message with its payload.
-
-    Raises:
-        UnknownRejectedMessage: there is none with that id.
-    """
-    found = session.get(RejectedMessage, rejected_message_id)
-    if found is None:
-        raise UnknownRejectedMessage(
-            f"no rejected message has the id {rejected_message_id}; `billing rejected list` "
-            "shows those there are",
-            field="rejected_message_id",
-        )
-    return found
 
 
 def hash_request(request: Any) -> bytes:

@@ -58,6 +58,15 @@ def record(session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.dat
     return _compare(session, events, known)
 
 
+def expect(session: Session, events: Sequence[Mapping[str, Any]]) -> Recorded:
+    """Tell what `record` would find of events that have distinct keys, and store nothing."""
+    if not events:
+        return Recorded(0, (), ())
+    found = session.execute(EXPECT, {"events": _json(events)}).all()
+    known = [(index, row.differing) for index, row in enumerate(found) if row.is_known]
+    return _recorded(len(events), known)
+
+
 def _compare(
     session: Session, events: Sequence[Mapping[str, Any]], known: Sequence[int]
 ) -> Recorded:
@@ -68,11 +77,14 @@ def _compare(
     """
     sent = _json([events[index] for index in known])
     differing = session.execute(COMPARE, {"events": sent}).scalars().all()
-    pairs = list(zip(known, differing, strict=True))
+    return _recorded(len(events), list(zip(known, differing, strict=True)))
+
+
+def _recorded(sent: int, known: Sequence[tuple[int, str | None]]) -> Recorded:
     return Recorded(
-        accepted=len(events) - len(known),
-        duplicates=tuple(index for index, field in pairs if field is None),
-        conflicts=tuple(Conflict(index, field) for index, field in pairs if field is not None),
+        accepted=sent - len(known),
+        duplicates=tuple(index for index, field in known if field is None),
+        conflicts=tuple(Conflict(index, field) for index, field in known if field is not None),
     )
 
 
@@ -121,15 +133,28 @@ INSERT = text(f"""
 
 # The same content is the same number, whatever its zeros, the same metadata and the same instant;
 # an event sent without one means "when it arrived".
-COMPARE = text(f"""
-    SELECT CASE
+DIFFERING = """
+    CASE
         WHEN stored.amount <> sent.amount THEN 'amount'
         WHEN stored.at <> coalesce(sent.at, stored.received_at) THEN 'at'
-        WHEN stored.metadata <> coalesce(sent.metadata, '{{}}') THEN 'metadata'
-    END
+        WHEN stored.metadata <> coalesce(sent.metadata, '{}') THEN 'metadata'
+    END AS differing
+"""
+
+COMPARE = text(f"""
+    SELECT {DIFFERING}
     FROM (
         SELECT usage_event_id(tenant_id, metric, idempotency_key) AS id, event.* FROM {SENT}
     ) AS sent
     JOIN usage_events AS stored ON stored.id = sent.id
+    ORDER BY sent.place
+""")  # noqa: S608 (a constant of this module)
+
+EXPECT = text(f"""
+    SELECT stored.id IS NOT NULL AS is_known, {DIFFERING}
+    FROM (
+        SELECT usage_event_id(tenant_id, metric, idempotency_key) AS id, event.* FROM {SENT}
+    ) AS sent
+    LEFT JOIN usage_events AS stored ON stored.id = sent.id
     ORDER BY sent.place
 """)  # noqa: S608 (a constant of this module)

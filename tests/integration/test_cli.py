@@ -121,6 +121,9 @@ def test_wrong_words_are_refused_by_name(billing: Run, words: Command, complaint
         ("migrate",),
         ("call", "billing.set_tenant"),
         ("rejected", "list"),
+        ("rejected", "replay", "1"),
+        ("usage", "show", "acme"),
+        ("usage", "import", "-"),
     ],
     ids=" ".join,
 )

@@ -1,53 +1,72 @@
-"""Messages that could not be taken, and why."""
+"""Messages that could not be taken: why, and what an operator can do about them."""
 
+import dataclasses
+import getpass
 import json
 import sys
-from typing import Annotated
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from models import database
+from models.rules.refusal import Refusal
 from models.rules.states import RejectedState
-from models.store import inbox
+from models.store import rejected
+from tasks import config
+from tasks.rejected import discard_rejected, replay_rejected
 from worker import boot
+from worker.cli import payloads, rejected_view
+from worker.cli.instants import instant
 
-WIDTH_ELSEWHERE = 240
+WIDTH_ELSEWHERE: Final = 240
+
+PAGE: Final = 1_000
+"""Ids that --all reads at a time."""
 
 app = typer.Typer(help="Messages that could not be taken.", no_args_is_help=True)
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="ID…", show_default=False)]
+All = Annotated[bool, typer.Option("--all", help="All that are open and fit the conditions.")]
+Task = Annotated[str | None, typer.Option(help="Of one task, such as billing.record_usage.")]
+Tenant = Annotated[str | None, typer.Option(help="Of one tenant.")]
+Code = Annotated[str | None, typer.Option(help="Of one cause, such as message.invalid.")]
+Since = Annotated[
+    str | None,
+    typer.Option(help="That came at this instant or later, first or again.", metavar="INSTANT"),
+]
+Actor = Annotated[str | None, typer.Option(help="Who decides. [default: the user of the system]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
 @app.command("list")
 def print_list(
+    *,
     state: Annotated[RejectedState, typer.Option(help="Which ones.")] = RejectedState.open,
-    task: Annotated[str | None, typer.Option(help="Of one task.")] = None,
+    task: Task = None,
+    tenant: Tenant = None,
+    code: Code = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=10_000)] = 50,
+    as_json: AsJson = False,
 ) -> None:
     """List them, newest first."""
+    wanted = _filter(state, task, tenant, code, since)
     boot.prepare()
     with database.transaction() as session:
-        found = inbox.list_rejected(session, state=state, task=task, limit=limit)
-    table = Table("id")
-    for heading in ("task", "tenant", "code"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("reason", "seen", "last seen"):
-        table.add_column(heading)
-    for row in found:
-        reasons = "; ".join(f"{fault['field']}: {fault['reason']}" for fault in row.errors)
-        table.add_row(
-            str(row.id),
-            row.task,
-            row.tenant_id or "",
-            row.code,
-            reasons,
-            str(row.seen_count),
-            f"{row.last_seen_at:%Y-%m-%d %H:%M:%SZ}",
+        found = rejected.list_newest(session, wanted, limit=limit)
+    if as_json:
+        typer.echo(
+            json.dumps([rejected_view.shown(row) for row in found], indent=2, ensure_ascii=False)
         )
+        return
     # A file or a pipe is as wide as it needs to be.
     width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
     console = Console(markup=False, highlight=False, width=width)
-    console.print(table if found else f"no {state} rejected messages")
+    console.print(rejected_view.table(found) if found else f"no {state} rejected messages")
 
 
 @app.command()
@@ -55,18 +74,175 @@ def show(rejected_message_id: Annotated[int, typer.Argument(metavar="ID")]) -> N
     """Print one as JSON, with the payload as it came."""
     boot.prepare()
     with database.transaction() as session:
-        row = inbox.get_rejected(session, rejected_message_id)
-    shown = {
-        "id": row.id,
-        "task": row.task,
-        "tenant_id": row.tenant_id,
-        "code": row.code,
-        "errors": row.errors,
-        "state": row.state,
-        "message_id": row.message_id,
-        "seen_count": row.seen_count,
-        "received_at": row.received_at.isoformat(),
-        "last_seen_at": row.last_seen_at.isoformat(),
-        "payload": row.payload,
-    }
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+        row = rejected.get(session, rejected_message_id)
+    typer.echo(
+        json.dumps(
+            rejected_view.shown(row) | {"payload": row.payload}, indent=2, ensure_ascii=False
+        )
+    )
+
+
+@app.command()
+def replay(
+    ids: Ids = None,
+    *,
+    everything: All = False,
+    task: Task = None,
+    tenant: Tenant = None,
+    code: Code = None,
+    since: Since = None,
+    payload: Annotated[
+        Path | None,
+        typer.Option(
+            help="Send this JSON object instead of what came; - is standard input. One ID only.",
+            metavar="FILE",
+        ),
+    ] = None,
+    edit: Annotated[
+        bool, typer.Option("--edit", help="Mend each in $EDITOR before it is sent.")
+    ] = False,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send them again, as they came or mended. Exit status 1 if one is refused again.
+
+    One that is refused again stays open. Usage without an instant keeps the one at which it first
+    came.
+    """
+    chosen = ids or []
+    conditions = _filter(RejectedState.open, task, tenant, code, since)
+    _require_choice(chosen, everything, conditions)
+    if payload is not None and (edit or len(chosen) != 1):
+        raise typer.BadParameter("give it with one ID, and without --edit", param_hint="--payload")
+    mended = None if payload is None else payloads.read(payload)
+    who = actor or _user()
+    _prepare()
+
+    def send(found: int) -> dict[str, Any]:
+        sent = _edited(found) if edit else mended
+        return dict(replay_rejected(rejected_message_id=found, payload=sent, actor=who))
+
+    _each(chosen, conditions, send, as_json=as_json)
+
+
+@app.command()
+def discard(
+    *,
+    reason: Annotated[str, typer.Option(help="Why nobody wants them; it is kept.")],
+    ids: Ids = None,
+    everything: All = False,
+    task: Task = None,
+    tenant: Tenant = None,
+    code: Code = None,
+    since: Since = None,
+    actor: Actor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Close them without sending them. They are kept, with who decided and why."""
+    chosen = ids or []
+    conditions = _filter(RejectedState.open, task, tenant, code, since)
+    _require_choice(chosen, everything, conditions)
+    who = actor or _user()
+    _prepare()
+
+    def close(found: int) -> dict[str, Any]:
+        return dict(discard_rejected(rejected_message_id=found, reason=reason, actor=who))
+
+    _each(chosen, conditions, close, as_json=as_json)
+
+
+def _each(
+    ids: Sequence[int],
+    conditions: rejected.Filter,
+    act: Callable[[int], dict[str, Any]],
+    *,
+    as_json: bool,
+) -> None:
+    """Do it to each in a transaction of its own, and end with status 1 if one is not closed."""
+    ends: Counter[str] = Counter()
+    for found in ids or _all(conditions):
+        answer = _answer(found, act)
+        ends["refused in part" if _refused_in_part(answer) else answer["state"]] += 1
+        typer.echo(json.dumps(answer) if as_json else _line(answer))
+    closed = ends[RejectedState.replayed] + ends[RejectedState.discarded]
+    if not as_json:
+        said = ", ".join(f"{count:,} {state}" for state, count in ends.items())
+        typer.echo(said or "no open rejected message fits")
+    if closed < ends.total():
+        raise typer.Exit(1)
+
+
+def _answer(found: int, act: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return act(found)
+    except Refusal as refusal:
+        errors = [{"field": refusal.field, "reason": refusal.message}]
+        return {
+            "rejected_message_id": found,
+            "state": "refused",
+            "code": refusal.code,
+            "errors": errors,
+        }
+
+
+def _refused_in_part(answer: dict[str, Any]) -> bool:
+    """Whether of many events some were refused again, which are open messages of their own."""
+    of_task = answer.get("answer")
+    return isinstance(of_task, dict) and bool(of_task.get("refused"))
+
+
+def _line(answer: dict[str, Any]) -> str:
+    reasons = rejected_view.reasons(answer.get("errors") or [])
+    return f"{answer['rejected_message_id']} {answer['state']}" + (reasons and f": {reasons}")
+
+
+def _all(conditions: rejected.Filter) -> Iterator[int]:
+    """The ids of all that fit when it begins: what is refused anew meanwhile is another day's."""
+    with database.transaction() as session:
+        until = rejected.newest_id(session)
+    after = 0
+    while True:
+        with database.transaction() as session:
+            page = rejected.list_ids(session, conditions, after=after, until=until, limit=PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1]
+
+
+def _prepare() -> None:
+    boot.prepare()
+    # No broker is needed to replay: the sender finds what is due by its timetable, in seconds.
+    config.use(dataclasses.replace(config.current(), kick=False))
+
+
+def _filter(
+    state: RejectedState, task: str | None, tenant: str | None, code: str | None, since: str | None
+) -> rejected.Filter:
+    return rejected.Filter(
+        state=state,
+        task=task,
+        tenant_id=tenant,
+        code=code,
+        since=instant(since, option="--since"),
+    )
+
+
+def _require_choice(ids: Sequence[int], everything: bool, conditions: rejected.Filter) -> None:
+    if bool(ids) == everything:
+        raise typer.BadParameter("give either IDs or --all")
+    if ids and conditions != rejected.Filter():
+        raise typer.BadParameter("--task, --tenant, --code and --since go with --all")
+
+
+def _edited(found: int) -> dict[str, Any]:
+    with database.transaction() as session:
+        payload = rejected.get(session, found).payload
+    return payloads.edited(payload, f"rejected message {found}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name, as in some containers
+        return "operator"

@@ -1,0 +1,213 @@
+"""`billing usage show`."""
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from models import database
+from models.rules import decimals, period
+from models.store import tenant as store_tenant
+from models.usage import Granularity
+from tasks.usage_list import UsageEntry, UsageList, list_usage
+from worker import boot
+from worker.cli.sparkline import ASCII, BLOCKS, sparkline
+
+MOST_COLUMNS: Final = 8
+"""Metrics side by side in a table; the others are named below it."""
+
+WIDTH_ELSEWHERE: Final = 240
+"""Characters of a line where there is no terminal to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """One metric in one month: its total, and that of each day; None where nothing was used."""
+
+    name: str
+    total: Decimal
+    event_count: int
+    days: Sequence[Decimal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Month:
+    tenant_id: str
+    timezone: str
+    dates: Sequence[dt.date]
+    metrics: Sequence[_Metric]
+    is_behind: bool
+
+
+def show(
+    tenant: Annotated[str, typer.Argument(help="Whose usage.", metavar="TENANT")],
+    metric: Annotated[str | None, typer.Option(help="Of this metric only.")] = None,
+    month: Annotated[
+        str | None, typer.Option(help="Which month. [default: this one]", metavar="YYYY-MM")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Show a month's usage, day by day in the tenant's own time zone."""
+    first = _first_day(month)
+    boot.prepare()
+    try:
+        found = _read(tenant, metric, first)
+    finally:
+        database.dispose()
+    if as_json:
+        typer.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _read(tenant_id: str, metric: str | None, first: dt.date | None) -> _Month:
+    if first is None:
+        with database.transaction() as session:
+            zone = period.zone(store_tenant.get(session, tenant_id).timezone)
+        first = period.local_day(dt.datetime.now(dt.UTC), zone).replace(day=1)
+    after = period.add_months(first, 1)
+    dates = [first + dt.timedelta(days=day) for day in range((after - first).days)]
+    days = _pages(tenant_id, metric, Granularity.day, first, after)
+    months = _pages(tenant_id, metric, Granularity.month, first, after)
+    whole = {entry["metric"]: entry for page in months for entry in page["usage"]}
+    by_metric: dict[str, dict[dt.date, UsageEntry]] = {}
+    for page in days:
+        zone = period.zone(page["timezone"])
+        for entry in page["usage"]:
+            day = period.local_day(_instant(entry["period_start"]), zone)
+            by_metric.setdefault(entry["metric"], {})[day] = entry
+    return _Month(
+        tenant_id=tenant_id,
+        timezone=days[-1]["timezone"],
+        dates=dates,
+        metrics=[
+            _metric(name, [found.get(date) for date in dates], whole.get(name))
+            for name, found in sorted(by_metric.items())
+        ],
+        is_behind=days[-1]["is_behind"],
+    )
+
+
+def _pages(
+    tenant_id: str, metric: str | None, granularity: Granularity, first: dt.date, after: dt.date
+) -> list[UsageList]:
+    pages: list[UsageList] = []
+    cursor = None
+    while not pages or cursor is not None:
+        pages.append(
+            list_usage(
+                tenant_id=tenant_id,
+                metric=metric,
+                granularity=granularity,
+                date_from=first,
+                date_to=after,
+                cursor=cursor,
+            )
+        )
+        cursor = pages[-1]["next_cursor"]
+    return pages
+
+
+def _metric(name: str, days: Sequence[UsageEntry | None], month: UsageEntry | None) -> _Metric:
+    totals = [None if day is None else Decimal(day["total"]) for day in days]
+    counts = sum(day["event_count"] for day in days if day is not None)
+    # The month's own total where there is one: highest or distinct values do not add up from days.
+    summed = sum((total for total in totals if total is not None), Decimal(0))
+    total = summed if month is None else Decimal(month["total"])
+    return _Metric(name, total, counts, totals)
+
+
+def _print(found: _Month) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_ELSEWHERE
+    title = f"{found.tenant_id}, {found.dates[0]:%B %Y}, {found.timezone}"
+    if found.metrics:
+        console.print(escape(title))
+        console.print(_table(found))
+        console.print(_sparklines(found, ASCII if console.options.ascii_only else BLOCKS))
+    else:
+        console.print(f"{escape(title)}: nothing was used")
+    left_out = [metric.name for metric in found.metrics[MOST_COLUMNS:]]
+    if left_out:
+        console.print(f"not in the table, see them with --metric: {escape(', '.join(left_out))}")
+    if found.is_behind:
+        console.print("some usage has arrived that is not in these totals yet")
+
+
+def _table(found: _Month) -> Table:
+    shown = found.metrics[:MOST_COLUMNS]
+    table = Table("day", show_footer=True)
+    table.columns[0].footer = "month"
+    for metric in shown:
+        table.add_column(escape(metric.name), _number(metric.total), justify="right")
+    for place, date in enumerate(found.dates):
+        cells = (_number(metric.days[place]) for metric in shown)
+        table.add_row(f"{date:%a %d}", *cells)
+    return table
+
+
+def _sparklines(found: _Month, levels: str) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for metric in found.metrics:
+        used = [
+            (total, date) for total, date in zip(metric.days, found.dates, strict=True) if total
+        ]
+        most, date = max(used, default=(Decimal(0), found.dates[0]))
+        grid.add_row(
+            escape(metric.name),
+            f"{sparkline(metric.days, levels=levels)}",
+            f"most {_number(most)} on {date:%a %d}",
+            f"{metric.event_count:,} event{'' if metric.event_count == 1 else 's'}",
+        )
+    return grid
+
+
+def _number(value: Decimal | None) -> str:
+    return "" if value is None else f"{Decimal(decimals.plain(value)):,f}"
+
+
+def _as_json(found: _Month) -> dict[str, Any]:
+    return {
+        "tenant_id": found.tenant_id,
+        "timezone": found.timezone,
+        "month": f"{found.dates[0]:%Y-%m}",
+        "is_behind": found.is_behind,
+        "metrics": [
+            {
+                "metric": metric.name,
+                "total": decimals.plain(metric.total),
+                "event_count": metric.event_count,
+                "sparkline": sparkline(metric.days),
+                "days": {
+                    date.isoformat(): decimals.plain(total)
+                    for date, total in zip(found.dates, metric.days, strict=True)
+                    if total is not None
+                },
+            }
+            for metric in found.metrics
+        ],
+    }
+
+
+def _first_day(month: str | None) -> dt.date | None:
+    if month is None:
+        return None
+    try:
+        return dt.datetime.strptime(month, "%Y-%m").replace(tzinfo=dt.UTC).date()
+    except ValueError:
+        raise typer.BadParameter(
+            f"{month!r} must be a month, such as 2026-01", param_hint="--month"
+        ) from None
+
+
+def _instant(value: Any) -> dt.datetime:
+    """An instant of an answer: in an answer's JSON it is text."""
+    return value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
