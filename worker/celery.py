@@ -25,6 +25,7 @@ TASK_MODULES = (
     "tasks.invoice_runs",
     "tasks.invoices",
     "tasks.plans",
+    "tasks.stream",
     "tasks.subscriptions",
     "tasks.tenants",
     "tasks.upkeep",

@@ -15,6 +15,7 @@ def _entry(task: str, schedule: Any, *, expires: float) -> dict[str, Any]:
 
 TIMETABLE: dict[str, dict[str, Any]] = {
     "roll up touched days": _entry("billing.aggregate_usage", 10.0, expires=60),
+    "drain the usage stream": _entry("billing.drain_usage_stream", 1.0, expires=5),
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
     "invoice closed periods": _entry(
