@@ -8,7 +8,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from sqlalchemy import URL, Engine, create_engine, make_url, orm
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+)
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -143,6 +149,11 @@ def is_unreachable(error: BaseException) -> bool:
         return True
     # psycopg has no SQLSTATE for a connection that could not be made at all.
     return isinstance(error, OperationalError) and _sqlstate(error) is None
+
+
+def is_refused_value(error: BaseException) -> bool:
+    """Tell whether PostgreSQL refused what it was given, and would refuse it again."""
+    return isinstance(error, DataError | IntegrityError)
 
 
 def reason(error: BaseException) -> str:

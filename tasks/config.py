@@ -18,6 +18,7 @@ class Config:
         keyring: master keys that seal endpoint secrets; without one no endpoint can be created and
             deliveries wait.
         send_timeout: deadline of one webhook attempt, 1 to 30 s.
+        stream_url: the Redis whose stream of usage events is drained; None for none.
         kick: whether a commit that wrote events rings the sender at once, or leaves it to beat.
     """
 
@@ -26,6 +27,8 @@ class Config:
     address_policy: Policy = field(default_factory=Policy)
     keyring: Keyring | None = None
     send_timeout: dt.timedelta = dt.timedelta(seconds=15)
+    # It may hold a password.
+    stream_url: str | None = field(default=None, repr=False)
     kick: bool = True
 
 

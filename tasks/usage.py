@@ -2,7 +2,7 @@
 
 import datetime as dt
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import structlog
@@ -11,7 +11,7 @@ from pydantic import Field, SkipValidation
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox, meter, usage
-from tasks import config, contract, fields, usage_event
+from tasks import cloud_event, config, contract, fields, usage_event
 from tasks.queues import Queue
 
 NAME = "billing.record_usage"
@@ -85,7 +85,10 @@ def record_usage(
     at: SkipValidation[usage_event.At] = None,
     idempotency_key: SkipValidation[fields.IdempotencyKey | None] = None,
     metadata: SkipValidation[usage_event.Metadata] = None,
-    events: Annotated[list[SkipValidation[usage_event.UsageEvent]], Field(max_length=LARGEST_CHUNK)]
+    events: Annotated[
+        list[SkipValidation[usage_event.UsageEvent | cloud_event.CloudEvent]],
+        Field(max_length=LARGEST_CHUNK),
+    ]
     | None = None,
     as_of: fields.Instant = contract.NOW,
 ) -> UsageAnswer:
@@ -107,7 +110,9 @@ def record_usage(
             if it names no zone; when it arrived, if absent.
         idempotency_key: 1 to 128 characters, unique for the tenant and metric.
         metadata: the producer's own object, at most 16 KiB as JSON.
-        events: up to 10,000 of them, each an object with these fields.
+        events: up to 10,000 of them, each an object with these fields, or a CloudEvent 1.0:
+            subject is the tenant_id, type (or data.metric) the metric, source and id the
+            idempotency_key, time the at, data.amount (or 1) the amount, other data the metadata.
         as_of: when the message arrived.
 
     Raises:
@@ -126,7 +131,7 @@ def record_usage(
         return _record_one(session, lone, now=as_of)
     if lone:
         raise _invalid([{"field": "events", "reason": f"must not be sent beside {min(lone)}"}])
-    return _record_chunk(session, events, now=as_of)
+    return record_chunk(session, events, now=as_of)
 
 
 def preview(session: database.Session, events: Sequence[Any], *, now: dt.datetime) -> Preview:
@@ -138,7 +143,7 @@ def preview(session: database.Session, events: Sequence[Any], *, now: dt.datetim
         events: anything, also what is no event at all.
         now: when they would arrive.
     """
-    checked = usage_event.check(events, latest=_latest(now))
+    checked = _check(session, events, now)
     expected = usage.expect(session, checked.events)
     bad = [*_rejected(events, checked), *_conflicting(events, checked, expected)]
     return {
@@ -172,9 +177,15 @@ def _record_one(
     return _answer(checked, recorded, [])
 
 
-def _record_chunk(
+def record_chunk(
     session: database.Session, events: Sequence[Any], *, now: dt.datetime
 ) -> UsageAnswer:
+    """Store the good events of a chunk, keep the bad ones, and say what became of each.
+
+    Args:
+        events: anything, in either shape; at most LARGEST_CHUNK.
+        now: when they arrived.
+    """
     checked = _check(session, events, now)
     recorded = usage.record(session, checked.events, now=now)
     bad = [*_rejected(events, checked), *_conflicting(events, checked, recorded)]
@@ -202,11 +213,12 @@ def _record_chunk(
 def _check(
     session: database.Session, events: Sequence[Any], now: dt.datetime
 ) -> usage_event.Checked:
-    return usage_event.check(
-        events,
+    check = functools.partial(
+        usage_event.check,
         latest=now + config.current().furthest_future,
         meters=functools.partial(meter.of_metrics, session),
     )
+    return cloud_event.check(events, check=check)
 
 
 def _rejected(events: Sequence[Any], checked: usage_event.Checked) -> Iterator[Bad]:
@@ -223,22 +235,28 @@ def _conflicting(
 ) -> Iterator[Bad]:
     for conflict in recorded.conflicts:
         index = checked.places[conflict.index]
-        error = {"field": conflict.field, "reason": _reason(events[index], conflict)}
+        error = {
+            "field": cloud_event.field_name(events[index], conflict.field),
+            "reason": _reason(checked.events[conflict.index], conflict),
+        }
         yield index, "conflict", _rejection(events[index], UsageConflict.code, [error])
 
 
 def _rejection(event: Any, code: str, errors: list[dict[str, Any]]) -> inbox.Rejection:
-    tenant_id = event.get("tenant_id") if isinstance(event, dict) else None
+    tenant_id = None
+    if isinstance(event, dict):
+        tenant_id = event.get("subject" if cloud_event.is_one(event) else "tenant_id")
     return inbox.Rejection(
         task=NAME,
         tenant_id=tenant_id if isinstance(tenant_id, str) else None,
-        payload=event,
+        # What can be sent again as it is kept, once it is mended.
+        payload={"events": [event]} if cloud_event.is_one(event) else event,
         code=code,
         errors=errors,
     )
 
 
-def _reason(event: dict[str, Any], conflict: usage.Conflict) -> str:
+def _reason(event: Mapping[str, Any], conflict: usage.Conflict) -> str:
     return (
         f"idempotency_key {event['idempotency_key']!r} of metric {event['metric']!r} was used "
         f"before with another {conflict.field}; send the first event unchanged, or use a new key"

@@ -28,6 +28,7 @@ TASK_MODULES = (
     "tasks.plans",
     "tasks.recount",
     "tasks.rejected",
+    "tasks.stream",
     "tasks.subscriptions",
     "tasks.tenants",
     "tasks.upkeep",

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from models import database, migrations
 from models.store import health
+from tasks import config, stream
 from tasks.queues import Queue
 from worker import boot, settings
 
@@ -58,7 +59,7 @@ def examine(app: Celery, *, now: Callable[[], dt.datetime]) -> Iterator[Finding]
         return
     yield _master_keys(chosen)
     yield from _database(chosen, now)
-    yield from _broker(chosen, app)
+    yield from _broker(chosen, app, now)
 
 
 def of_backlog(waiting: health.Backlog, now: dt.datetime) -> Iterator[Finding]:
@@ -144,7 +145,9 @@ def _queue(
     return Finding(subject, Verdict.warn, detail, remedy)
 
 
-def _broker(chosen: settings.Settings, app: Celery) -> Iterator[Finding]:
+def _broker(
+    chosen: settings.Settings, app: Celery, now: Callable[[], dt.datetime]
+) -> Iterator[Finding]:
     try:
         url = chosen.broker()
         with app.connection_for_read(connect_timeout=ANSWER_SECONDS) as connection:
@@ -152,6 +155,7 @@ def _broker(chosen: settings.Settings, app: Celery) -> Iterator[Finding]:
             yield Finding("broker", Verdict.ok, connection.as_uri())
             if settings.is_redis(url):
                 yield from _redis(connection.default_channel.client)
+        yield _stream(chosen, now)
         yield from _workers(app)
     except settings.InvalidSettings as error:
         yield Finding("broker", Verdict.fail, str(error), "set BROKER_URL or run `billing up`")
@@ -174,6 +178,20 @@ def _redis(client: Any) -> Iterator[Finding]:
         verdict = Verdict.ok if found == value else Verdict.warn
         remedy = "" if found == value else f"set it to {value!r}, {why}"
         yield Finding(name, verdict, str(found), remedy)
+
+
+def _stream(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Finding:
+    config.use(chosen.task_config())
+    try:
+        found = stream.backlog()
+    except RedisError as error:
+        # A text of Redis names host and port, never the password.
+        remedy = "start that Redis, or correct BILLING_USAGE_STREAM_URL"
+        return Finding("usage stream", Verdict.fail, f"can not be read: {error}", remedy)
+    if found is None:
+        return Finding("usage stream", Verdict.ok, "off")
+    remedy = "check the workers of the queue usage, and beat"
+    return _queue("usage stream", found.waiting, found.oldest, now(), remedy)
 
 
 def _workers(app: Celery) -> Iterator[Finding]:

@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SOFT_SHUTDOWN_SECONDS = 20
 """What a worker gets to finish its tasks after SIGTERM, unless the environment says otherwise."""
 
+OFF = "off"
+"""Says that a part is not wanted."""
+
 MASTER_KEYS_FILE = "master_keys"
 """In the folder of the embedded servers: development keys, made once, readable by us alone."""
 
@@ -46,6 +49,10 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
     broker_url: SecretStr | None = Field(None, validation_alias="BROKER_URL")
     result_backend: SecretStr | None = Field(None, validation_alias="BILLING_RESULT_BACKEND")
+
+    usage_stream_url: SecretStr | None = Field(None, validation_alias="BILLING_USAGE_STREAM_URL")
+    """The Redis onto whose stream producers put single events; the broker, if that is a Redis;
+    "off" for none."""
 
     master_keys: SecretStr | None = Field(None, validation_alias="BILLING_MASTER_KEYS")
     """`key_id:base64` of 32 bytes, several separated by commas; the first seals, all open."""
@@ -121,11 +128,33 @@ class Settings(BaseSettings):
         broker = self.broker()
         return broker if is_redis(broker) else None
 
+    def stream(self) -> str | None:
+        """Return the Redis whose stream of usage events is drained: the broker, if it is one.
+
+        Raises:
+            InvalidSettings: what is set is neither "off" nor the URL of a Redis.
+        """
+        if self.usage_stream_url is not None:
+            given = self.usage_stream_url.get_secret_value()
+            if given == OFF:
+                return None
+            if not is_redis(given):
+                raise InvalidSettings(
+                    f'BILLING_USAGE_STREAM_URL is not "{OFF}" and does not begin with redis:// or '
+                    "rediss://"
+                )
+            return given
+        try:
+            broker = self.broker()
+        except InvalidSettings:
+            return None  # who needs the broker says so; tasks can be called without one
+        return broker if is_redis(broker) else None
+
     def task_config(self) -> Config:
         """Return what the tasks obey.
 
         Raises:
-            InvalidSettings: the master keys or the private hosts can not be read.
+            InvalidSettings: the master keys, the private hosts or the stream can not be read.
         """
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
@@ -133,6 +162,7 @@ class Settings(BaseSettings):
             address_policy=self._address_policy(),
             keyring=self.keyring(),
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),
+            stream_url=self.stream(),
         )
 
     def keyring(self) -> Keyring | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import Engine
 from typer.main import get_command
 
@@ -204,6 +205,22 @@ def test_doctor_looks_into_the_database(
     for subject in ("database", "clock", "schema", "touched days", "outbox", "deliveries due"):
         assert findings[subject]["verdict"] == "ok", findings[subject]
     assert findings["schema"]["detail"] == f"revision {migrations.head()}"
+
+
+@pytest.mark.parametrize(("identifier", "verdict"), [("*", "ok"), ("1-1", "warn")])
+def test_doctor_tells_how_much_waits_on_the_usage_stream(
+    billing: Run, monkeypatch: pytest.MonkeyPatch, broker_url: str, identifier: str, verdict: str
+) -> None:
+    monkeypatch.setenv("BROKER_URL", broker_url)
+    with Redis.from_url(broker_url) as redis:
+        redis.delete("billing:usage")
+        redis.xadd("billing:usage", {"event": "{}"}, id=identifier)
+
+        found = {one["subject"]: one for one in json.loads(billing("doctor", "--json").out)}
+
+        redis.delete("billing:usage")
+    assert found["usage stream"]["verdict"] == verdict
+    assert found["usage stream"]["detail"].startswith("1 waiting")
 
 
 def test_doctor_sees_a_newer_schema(

@@ -284,3 +284,26 @@ def test_of_eight_senders_who_disagree_one_wins_and_the_others_are_told(db: Engi
 
     assert all(Counter(column) == {"accepted": 1, "conflict": 7} for column in columns)
     assert rows("SELECT count(*) FROM rejected_messages") == [(7 * 20,)]
+
+
+def test_cloud_events_are_stored_beside_our_own_and_refused_in_their_own_words(db: Engine) -> None:
+    cloud = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/gateway",
+        "type": "api",
+        "subject": "acme",
+        "data": {"amount": "3"},
+    }
+    bad = {**cloud, "id": "2", "time": "soon"}
+
+    answer = send(event(), cloud, cloud, bad, {**cloud, "data": {"amount": "4"}})
+
+    assert answer["verdicts"] == ["accepted", "accepted", "duplicate", "rejected", "conflict"]
+    assert [(each["field"], each["index"]) for each in answer["refused"]] == [
+        ("time", 3),
+        ("data.amount", 4),
+    ]
+    assert rows(
+        "SELECT tenant_id, payload FROM rejected_messages WHERE code = 'message.invalid'"
+    ) == [("acme", {"events": [bad]})]

@@ -1,0 +1,58 @@
+"""Which Redis the usage stream is drained from."""
+
+from pathlib import Path
+
+import pytest
+
+from worker import settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An environment in which nothing is configured and no embedded servers run."""
+    for name in ("BROKER_URL", "BILLING_USAGE_STREAM_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BILLING_LOCAL_FOLDER", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("broker", "given", "drained"),
+    [
+        ("redis://broker:6379/0", None, "redis://broker:6379/0"),
+        ("rediss://broker:6379/0", None, "rediss://broker:6379/0"),
+        ("redis://broker:6379/0", "redis://other:6379/1", "redis://other:6379/1"),
+        ("redis://broker:6379/0", "off", None),
+        ("amqp://broker//", None, None),
+        ("amqp://broker//", "redis://other:6379/1", "redis://other:6379/1"),
+        (None, None, None),
+    ],
+)
+def test_the_stream_is_on_the_broker_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, broker: str | None, given: str | None, drained: str | None
+) -> None:
+    if broker is not None:
+        monkeypatch.setenv("BROKER_URL", broker)
+    if given is not None:
+        monkeypatch.setenv("BILLING_USAGE_STREAM_URL", given)
+
+    assert settings.load().task_config().stream_url == drained
+
+
+def test_a_stream_that_is_no_redis_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BILLING_USAGE_STREAM_URL", "amqp://user:hunter2@broker//")
+
+    with pytest.raises(settings.InvalidSettings) as refused:
+        settings.load().task_config()
+
+    assert "BILLING_USAGE_STREAM_URL" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_where_the_stream_is_does_not_show_when_the_configuration_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BILLING_USAGE_STREAM_URL", "redis://:hunter2@broker:6379/0")
+
+    assert "hunter2" not in repr(settings.load().task_config())
