@@ -34,7 +34,8 @@ def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> N
             "tenant_ids": [message.tenant_id for message in messages],
             "schema_versions": [message.schema_version for message in messages],
             "sequences": [message.sequence for message in messages],
-            "bodies": [message.body for message in messages],
+            # As text, which a body is: bytes in an array would be written in hexadecimal.
+            "bodies": [message.body.decode() for message in messages],
             "truncated": [message.truncated for message in messages],
             "now": now,
         },
@@ -46,11 +47,13 @@ _ADD = text("""
 WITH message AS (
     INSERT INTO outbox_messages
         (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
-    SELECT given.*, CAST(:now AS timestamptz)
+    SELECT id, type, tenant_id, schema_version, sequence, convert_to(body, 'UTF8'), truncated,
+           CAST(:now AS timestamptz)
     FROM unnest(
         CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:tenant_ids AS text[]),
         CAST(:schema_versions AS smallint[]), CAST(:sequences AS bigint[]),
-        CAST(:bodies AS bytea[]), CAST(:truncated AS boolean[])) AS given
+        CAST(:bodies AS text[]), CAST(:truncated AS boolean[]))
+        AS given(id, type, tenant_id, schema_version, sequence, body, truncated)
     RETURNING id
 )
 INSERT INTO outbox_pending (message_id) SELECT id FROM message

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from models.rules.meter import Aggregation
 from models.store import counting
-from models.store.aggregate import IS_PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ GIVEN = """
 METERED = text(f"""
     SELECT DISTINCT meter.aggregation
     FROM meters AS meter
-    WHERE meter.metric = ANY(CAST(:metrics AS text[])) AND NOT {IS_PLAIN}
+    WHERE meter.metric = ANY(CAST(:metrics AS text[])) AND NOT {counting.IS_PLAIN}
 """)  # noqa: S608 (a constant of this module)
 
 
@@ -151,12 +150,13 @@ def _compare(condition: str, sums: str) -> str:
     """  # noqa: S608 (constants of this module)
 
 
-COMPARE_PLAIN = text(_compare(IS_PLAIN, counting.PLAIN_SUMS))
+COMPARE_PLAIN = text(_compare(counting.IS_PLAIN, counting.PLAIN_SUMS))
 
 COMPARE = {
     aggregation: text(
         _compare(
-            f"meter.aggregation = '{aggregation}' AND NOT {IS_PLAIN}", counting.sums(aggregation)
+            f"meter.aggregation = '{aggregation}' AND NOT {counting.IS_PLAIN}",
+            counting.sums(aggregation),
         )
     )
     for aggregation in Aggregation
