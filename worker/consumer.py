@@ -37,21 +37,21 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         return handle_or_refuse
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class Channel(redis.Channel):
     """Redis' channel, but it drops what is no message at all."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
         except RedisError:
             raise  # one of them is a ValueError too
         except UNREADABLE as error:
             # It was taken off the queue and is not ours to keep: nothing tells what it is.
-            log.error("message.no_envelope", error=type(error).__name__)
+            log.error("message.no_envelope", error=type(error).__name__)  # noqa: TRY400 (it would quote)
             return True
 
 
-class Transport(redis.Transport):  # type: ignore[misc]
+class Transport(redis.Transport):
     """Redis with our channel."""
 
     Channel = Channel

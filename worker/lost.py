@@ -8,10 +8,11 @@ from typing import Any
 import structlog
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
+from kombu.exceptions import KombuError
 
 from models import database
 from tasks import execution
-from worker import pulse, task_log
+from worker import consumer, pulse, task_log
 
 log = structlog.get_logger(__name__)
 
@@ -75,5 +76,5 @@ def _readable(message: Any) -> Any:
     """Return a message's payload, as far as it can be decoded."""
     try:
         return message.payload
-    except Exception:  # whatever a decoder finds wrong with a stranger's bytes
+    except (KombuError, *consumer.UNREADABLE):
         return str(message.body)

@@ -224,9 +224,7 @@ def test_a_message_whose_worker_was_killed_runs_again_elsewhere(
 
     os.kill(running.pid("worker"), signal.SIGKILL)
     visible_again = str(system.VISIBILITY_TIMEOUT_SECONDS)
-    running.start_worker(
-        "other", include=POISON, BILLING_VISIBILITY_TIMEOUT_SECONDS=visible_again
-    )
+    running.start_worker("other", include=POISON, BILLING_VISIBILITY_TIMEOUT_SECONDS=visible_again)
 
     # It was the dead worker's: Redis gives it out again after the visibility timeout.
     answer(running, message, within=30)

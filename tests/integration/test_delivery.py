@@ -99,10 +99,13 @@ def attempts(db: Engine) -> list[Any]:
 def query_leases(db: Engine) -> list[Any]:
     """The shortest and the longest lease, in seconds from now."""
     with db.connect() as connection:
-        leases = "extract(epoch FROM leased_until - now())"
         return list(
             connection.execute(
-                text(f"SELECT min({leases}), max({leases}) FROM deliveries WHERE state = 'sending'")
+                text("""
+                    SELECT extract(epoch FROM min(leased_until) - now()),
+                           extract(epoch FROM max(leased_until) - now())
+                    FROM deliveries WHERE state = 'sending'
+                """)
             )
         )
 
