@@ -16,7 +16,7 @@ from tests.acceptance.story import TENANTS, Story
 pytestmark = pytest.mark.slow
 
 SEED = 11
-KILLS = 18
+KILLS = 14
 EVERY = (0.2, 0.9)
 """Seconds between two kills."""
 
@@ -79,7 +79,7 @@ def calls(told: Story) -> list[Call]:
 
 
 def test_no_figure_is_wrong_after_kills_at_random(tmp_path: Path) -> None:
-    told = story.build(SEED, chunks=40, size=150)
+    told = story.build(SEED, chunks=24, size=100)
     with system.running(tmp_path) as running:
         for name, queues in WORKERS.items():
             running.start_worker(name, queues=queues)
