@@ -81,8 +81,8 @@ class Story:
             "idempotency_key": "subscribe",
         }
 
-    def credit(self, tenant: Tenant) -> list[Call]:
-        """Return grants, one that is over already when beat next looks, and spendings."""
+    def grants(self, tenant: Tenant) -> list[Call]:
+        """Return grants of credit; one is over already when beat next looks."""
         granted_at = tenant.midnight(self.month)
         whose = {"tenant_id": tenant.tenant_id, "product_key": PRODUCT}
         over = {
@@ -93,13 +93,14 @@ class Story:
             {**whose, "amount": str(GRANTED), "idempotency_key": "grant"},
             {**whose, "amount": "5", "idempotency_key": "short-lived", **over},
         ]
-        spendings = [
-            {**whose, "amount": str(SPENT), "idempotency_key": f"call-{number}"}
-            for number in range(SPENDINGS)
-        ]
+        return [("billing.add_credits", grant) for grant in grants]
+
+    def spendings(self, tenant: Tenant) -> list[Call]:
+        """Return what spends credit; send it when the grants have been answered."""
+        whose = {"tenant_id": tenant.tenant_id, "product_key": PRODUCT, "amount": str(SPENT)}
         return [
-            *(("billing.add_credits", grant) for grant in grants),
-            *(("billing.consume_quota", spending) for spending in spendings),
+            ("billing.consume_quota", {**whose, "idempotency_key": f"call-{number}"})
+            for number in range(SPENDINGS)
         ]
 
     def total(self, tenant: Tenant, metric: str) -> Decimal:

@@ -69,9 +69,8 @@ def calls(told: Story) -> list[Call]:
     chance = random.Random(SEED)
     found: list[Call] = []
     for number, tenant in enumerate(TENANTS):
-        part = [*told.usage(tenant), *told.credit(tenant)[2:]]
+        part = [*told.usage(tenant), *told.spendings(tenant)]
         chance.shuffle(part)
-        found += told.credit(tenant)[:2]
         found += part
         if number:
             found.insert(len(found) - len(part) // 2, told.subscribe(TENANTS[number - 1]))
@@ -88,6 +87,8 @@ def test_no_figure_is_wrong_after_kills_at_random(tmp_path: Path) -> None:
         books.open_accounts(running)
         killer = Killer(running)
 
+        grants = [grant for tenant in TENANTS for grant in told.grants(tenant)]
+        running.producer.send_all(grants, at_once=4, meanwhile=killer)
         running.producer.send_all(calls(told), at_once=6, pause=0.04, meanwhile=killer)
         running.producer.send_all([told.subscribe(TENANTS[-1])], meanwhile=killer)
         running.wait(
