@@ -144,10 +144,9 @@ def _refuse_to_connect() -> None:
 
 
 # A task can be called in this process, and `celery report` run, without any broker.
-_transports: dict[str, Any] = TRANSPORT_ALIASES
-_transports[UNSET.removesuffix("://")] = _refuse_to_connect
-# Redis through our own channel, which drops what is no message and goes on.
-_transports["redis"] = _transports["rediss"] = "worker.consumer:Transport"
+TRANSPORT_ALIASES[UNSET.removesuffix("://")] = _refuse_to_connect  # type: ignore[assignment]
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "worker.consumer:Transport"
 
 
 class Loader(AppLoader):  # type: ignore[misc]

@@ -47,7 +47,7 @@ class Channel(redis.Channel):
             raise  # one of them is a ValueError too
         except UNREADABLE as error:
             # It was taken off the queue and is not ours to keep: nothing tells what it is.
-            log.error("message.no_envelope", error=type(error).__name__)  # noqa: TRY400 (it would quote)
+            log.error("message.no_envelope", error=type(error).__name__)  # noqa: TRY400 (it quotes)
             return True
 
 

@@ -8,11 +8,10 @@ from typing import Any
 import structlog
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
-from kombu.exceptions import KombuError
 
 from models import database
 from tasks import execution
-from worker import consumer, pulse, task_log
+from worker import pulse, task_log
 
 log = structlog.get_logger(__name__)
 
@@ -76,5 +75,5 @@ def _readable(message: Any) -> Any:
     """Return a message's payload, as far as it can be decoded."""
     try:
         return message.payload
-    except (KombuError, *consumer.UNREADABLE):
+    except Exception:  # noqa: BLE001 (whatever a decoder finds wrong with a stranger's bytes)
         return str(message.body)

@@ -102,9 +102,9 @@ def query_leases(db: Engine) -> list[Any]:
         return list(
             connection.execute(
                 text("""
-                    SELECT extract(epoch FROM min(leased_until) - now()),
-                           extract(epoch FROM max(leased_until) - now())
-                    FROM deliveries WHERE state = 'sending'
+                    SELECT min(lease), max(lease)
+                    FROM (SELECT extract(epoch FROM leased_until - now()) AS lease
+                          FROM deliveries WHERE state = 'sending') AS leases
                 """)
             )
         )
