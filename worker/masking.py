@@ -67,6 +67,10 @@ class Request(CeleryRequest):  # type: ignore[misc]
         self._kwargsrepr = masked(self._kwargs)
         self._request_dict["kwargsrepr"] = self._kwargsrepr
 
+    def __repr__(self) -> str:
+        """Name the task and the message: the consumer logs it when the broker goes away."""
+        return f"<Request: {self.name}[{self.id}]>"
+
     def _check(self) -> None:
         """Refuse here what would else fail once a place in the pool is taken, and keep the place.
 

@@ -23,7 +23,7 @@ Call = tuple[str, dict[str, Any]]
 RESEND_SECONDS = 2.5
 """Without an answer for so long, a call is sent again."""
 
-GIVE_UP_SECONDS = 100.0
+GIVE_UP_SECONDS = 200.0
 POLL_SECONDS = 0.02
 LOST = frozenset({"WorkerLostError", "TimeLimitExceeded"})
 """Failures that say nothing about the call: its worker died each time."""

@@ -19,6 +19,9 @@ OPERATOR = "/operator"
 PLAN, PRODUCT = "pro", "CALLS"
 GRANTED, SPENT, SPENDINGS = 1000, 7, 12
 METRICS = ("input_tokens", "output_tokens")
+DAYS = (0.0, 0.3, 0.6, 1.0)
+"""When usage happens, as parts of the month."""
+
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0}
 PRICES: dict[str, dict[str, str]] = {
     "base": {"USD": "49", "EUR": "45.5", "JPY": "7000"},
@@ -78,8 +81,8 @@ class Story:
             "idempotency_key": "subscribe",
         }
 
-    def credit(self, tenant: Tenant) -> list[Call]:
-        """Return grants, one that is over already when beat next looks, and spendings."""
+    def grants(self, tenant: Tenant) -> list[Call]:
+        """Return grants of credit; one is over already when beat next looks."""
         granted_at = tenant.midnight(self.month)
         whose = {"tenant_id": tenant.tenant_id, "product_key": PRODUCT}
         over = {
@@ -90,13 +93,14 @@ class Story:
             {**whose, "amount": str(GRANTED), "idempotency_key": "grant"},
             {**whose, "amount": "5", "idempotency_key": "short-lived", **over},
         ]
-        spendings = [
-            {**whose, "amount": str(SPENT), "idempotency_key": f"call-{number}"}
-            for number in range(SPENDINGS)
-        ]
+        return [("billing.add_credits", grant) for grant in grants]
+
+    def spendings(self, tenant: Tenant) -> list[Call]:
+        """Return what spends credit; send it when the grants have been answered."""
+        whose = {"tenant_id": tenant.tenant_id, "product_key": PRODUCT, "amount": str(SPENT)}
         return [
-            *(("billing.add_credits", grant) for grant in grants),
-            *(("billing.consume_quota", spending) for spending in spendings),
+            ("billing.consume_quota", {**whose, "idempotency_key": f"call-{number}"})
+            for number in range(SPENDINGS)
         ]
 
     def total(self, tenant: Tenant, metric: str) -> Decimal:
@@ -170,10 +174,9 @@ def _prices() -> Iterator[dict[str, Any]]:
 
 def _event(story: Story, chance: random.Random, tenant: Tenant, number: int) -> dict[str, Any]:
     start, end = tenant.midnight(story.month), tenant.midnight(story.after)
-    # The first and the last instant of the month are in it.
-    at = start + chance.choice([0.0, 1.0, chance.random()]) * (
-        end - start - dt.timedelta(microseconds=1)
-    )
+    # A few days, so that each is counted again and again; the month's first and last instants too.
+    last = end - start - dt.timedelta(microseconds=1)
+    at = start + min(last, chance.choice(DAYS) * last + chance.random() * dt.timedelta(hours=3))
     metric = chance.choice(METRICS)
     amount = Decimal(chance.randrange(1, 10**6)).scaleb(-chance.randrange(4))
     key = f"call-{number}"

@@ -20,7 +20,8 @@ def test_two_beats_at_once_double_nothing(tmp_path: Path) -> None:
         books.open_accounts(running)
 
         for tenant in TENANTS:
-            running.producer.send_all([*told.usage(tenant), *told.credit(tenant)])
+            running.producer.send_all(told.grants(tenant))
+            running.producer.send_all([*told.usage(tenant), *told.spendings(tenant)])
             running.producer.send_all([told.subscribe(tenant)])
         running.wait(lambda: books.is_closed(running), within=books.CLOSE_SECONDS)
         books.await_deliveries(running)

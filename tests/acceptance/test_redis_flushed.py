@@ -35,7 +35,8 @@ def play(running: system.System, told: Story, disturb: Disturbance) -> None:
     running.await_ready()
     books.open_accounts(running)
     for tenant in TENANTS:
-        calls = [*told.usage(tenant), *told.credit(tenant)]
+        calls = [*told.usage(tenant), *told.spendings(tenant)]
+        running.producer.send_all(told.grants(tenant), meanwhile=disturb)
         running.producer.send_all(calls, pause=0.05, meanwhile=disturb)
         running.producer.send_all([told.subscribe(tenant)], meanwhile=disturb)
     running.wait(

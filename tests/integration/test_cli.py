@@ -145,6 +145,7 @@ def test_without_servers_one_line_says_what_to_do(billing: Run, words: Command) 
         ("BILLING_LOG", "hunter2"),
         ("BILLING_DATABASE_POOL_SIZE", "0"),
         ("BILLING_INVOICE_GRACE_HOURS", "soon"),
+        ("BILLING_VISIBILITY_TIMEOUT_SECONDS", "1"),
     ],
 )
 def test_a_setting_that_can_not_be_used_is_named_and_not_shown(

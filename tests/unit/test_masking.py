@@ -1,14 +1,16 @@
 """Flower and the logs see a task's arguments and answers, but no secret."""
 
+from types import SimpleNamespace
 from typing import Any, TypedDict
 
 import pytest
 from celery import Celery
+from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 
 from tasks import contract
 from tasks.queues import Queue
-from worker import masking
+from worker import app, masking
 
 
 def test_arguments_are_shown() -> None:
@@ -68,3 +70,45 @@ def test_an_answer_that_may_hold_a_secret_is_not_shown(
 
     text = saferepr({"secret": "hunter2"}, task.resultrepr_maxsize)
     assert ("hunter2" not in text) is is_hidden
+
+
+def request(payload: Any, **headers: Any) -> masking.Request:
+    """A message of billing.set_tenant as a worker sees it."""
+    message = SimpleNamespace(
+        headers={"task": "billing.set_tenant", "id": "m-1", **headers},
+        body=b"",
+        payload=payload,
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_info={},
+        properties={},
+    )
+    return masking.Request(message, app=app, hostname="test")
+
+
+def test_a_request_in_a_log_names_itself_and_shows_no_argument() -> None:
+    said = repr(request([[], {"name": "hunter2"}, {}]))
+
+    assert said == "<Request: billing.set_tenant[m-1]>"
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers"),
+    [
+        ([[], ["tenant_id"], {}], {}),
+        ([{}, {}, {}], {}),
+        ([[], {}, {}], {"timelimit": "soon"}),
+        ([[], {}, {}], {"timelimit": ["soon", None]}),
+        ([[], {}, {}], {"timelimit": [1, 2, 3]}),
+    ],
+)
+def test_a_request_of_another_shape_is_refused_before_it_takes_a_place(
+    payload: Any, headers: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidTaskError):
+        request(payload, **headers)
+
+
+@pytest.mark.parametrize("limits", [None, [None, None], [10, 5.5]])
+def test_time_limits_that_are_numbers_or_none_are_taken(limits: Any) -> None:
+    assert request([[], {}, {}], timelimit=limits).time_limits in (limits, (None, None))

@@ -1,0 +1,304 @@
+"""Each task run twice, and eight times at once, leaves the state of one run.
+
+A broker delivers at least once and beat rings twice: every task of the register must stand in the
+table below, with arguments that make it do something.
+"""
+
+import datetime as dt
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, select, text
+
+from models.base import Base
+from models.rules.refusal import Refusal
+from tasks import contract
+from tests.conftest import EMPTY_TABLES
+from tests.receiver import Receiver, receiver
+from worker import app
+
+AT_ONCE = 8
+OPENED = "2026-01-01T00:00:00+00:00"
+CLOSED = "2026-02-01T00:00:00+00:00"
+LATER = "2026-02-03T00:00:00+00:00"
+
+MADE_UP = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|evt_[0-9a-f]{32}"
+)
+"""Ids with a random part."""
+
+CLOCK = frozenset(
+    {"created_at", "updated_at", "due_at", "attempted_at", "completed_at", "latency_ms"}
+)
+"""When a row was written and a delivery sent, and how long it took, by the real clock."""
+
+NUMBERED = frozenset({"id", "delivery_id"})
+"""Ids that a database counts; an attempt that was undone leaves a gap."""
+
+SEALED = frozenset({"sealed", "request_hash"})
+"""Made of what is random: a secret, the id of another row."""
+
+
+@dataclass(slots=True)
+class World:
+    """What the tasks work on, and the ids that only it knows."""
+
+    peer: Receiver
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def do(self, name: str, /, **arguments: Any) -> Any:
+        """Run a task in this process."""
+        return app.tasks[f"billing.{name}"](**arguments)
+
+
+Arguments = Callable[[World], dict[str, Any]]
+
+
+def _event(number: int, **changed: Any) -> dict[str, Any]:
+    return {
+        "tenant_id": "acme",
+        "metric": "calls",
+        "amount": str(number),
+        "at": f"2026-01-{number:02d}T12:00:00+00:00",
+        "idempotency_key": f"event-{number}",
+        **changed,
+    }
+
+
+CHUNK = [*(_event(number) for number in range(10, 20)), _event(10), _event(11, amount="-1")]
+CREDIT = {"tenant_id": "acme", "product_key": "CALLS"}
+PRICE = {"price_key": "calls", "kind": "usage", "metric": "calls", "currency": "USD"}
+
+ARGUMENTS: dict[str, Arguments] = {
+    "billing.add_credits": lambda _: {**CREDIT, "amount": "7", "idempotency_key": "more"},
+    "billing.aggregate_daily": lambda _: {
+        "tenant_id": "acme",
+        "metric": "calls",
+        "day_start": "2026-01-05",
+    },
+    "billing.aggregate_usage": lambda _: {},
+    "billing.audit": lambda _: {},
+    "billing.consume_quota": lambda _: {**CREDIT, "amount": "30", "idempotency_key": "spend"},
+    "billing.create_endpoint": lambda world: {
+        "url": world.peer.url,
+        "topics": ["*"],
+        "tenant_id": "acme",
+        "idempotency_key": "another",
+    },
+    "billing.delete_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
+    "billing.deliver_webhooks": lambda _: {},
+    "billing.disable_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
+    "billing.enable_endpoint": lambda world: {"endpoint_id": world.ids["disabled"]},
+    "billing.end_subscription": lambda world: {
+        "subscription_id": world.ids["subscription"],
+        "ended_at": "2026-03-15T00:00:00+00:00",
+        "idempotency_key": "end",
+    },
+    "billing.expire_batches": lambda _: {},
+    "billing.finalize_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.finalize_invoices": lambda _: {},
+    "billing.generate_invoices": lambda _: {},
+    "billing.generate_monthly_invoice": lambda _: {
+        "tenant_id": "acme",
+        "period_start": "2026-01-01",
+        "period_end": "2026-02-01",
+    },
+    "billing.get_balance": lambda _: CREDIT,
+    "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.list_endpoints": lambda _: {},
+    "billing.prepare_partitions": lambda _: {},
+    "billing.record_usage": lambda _: {"events": CHUNK},
+    "billing.set_plan": lambda _: {
+        "plan_key": "pro",
+        "name": "Professional",
+        "prices": [{**PRICE, "unit_amount": "0.02"}],
+    },
+    "billing.set_product": lambda _: {"product_key": "MORE", "name": "More", "type": "quantity"},
+    "billing.set_subscription": lambda _: {
+        "tenant_id": "newcomer",
+        "plan_key": "pro",
+        "idempotency_key": "join",
+    },
+    "billing.set_tenant": lambda _: {
+        "tenant_id": "acme",
+        "name": "Acme",
+        "metadata": {"plan": "gold"},
+    },
+}
+
+CHANGES_NOTHING = frozenset(
+    {"billing.audit", "billing.get_balance", "billing.get_invoice", "billing.list_endpoints"}
+)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """The far end of the webhooks."""
+    with receiver() as peer:
+        yield World(peer)
+
+
+@pytest.fixture(params=sorted(contract.REGISTRY))
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of a task of the register, each in turn."""
+    given: str = request.param
+    return given
+
+
+def test_every_task_stands_in_the_table() -> None:
+    assert ARGUMENTS.keys() == contract.REGISTRY.keys()
+
+
+def test_a_second_run_changes_nothing(db: Engine, world: World, name: str) -> None:
+    arguments = furnish(world, name)
+    furnished = contents(db)
+
+    first = run(name, arguments)
+    once = contents(db)
+    again = run(name, arguments)
+
+    assert (once == furnished) == (name in CHANGES_NOTHING)
+    assert_same(contents(db), once, but_for=SEEN_AGAIN.get(name, frozenset()))
+    if "idempotency_key" in arguments:
+        assert again == first
+
+
+@pytest.mark.slow
+def test_eight_at_once_leave_the_state_of_one(db: Engine, world: World, name: str) -> None:
+    run(name, furnish(world, name))
+    one = {table: masked(rows) for table, rows in contents(db).items()}
+    with db.begin() as connection:
+        connection.execute(text(EMPTY_TABLES))
+
+    arguments = furnish(world, name)
+    gate = threading.Barrier(AT_ONCE)
+
+    def call(_: int) -> Any:
+        gate.wait()
+        return run(name, arguments)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        answers = list(threads.map(call, range(AT_ONCE)))
+
+    eight = {table: masked(rows) for table, rows in contents(db).items()}
+    assert_same(eight, one, but_for=SEEN_AGAIN.get(name, frozenset()))
+    if "idempotency_key" in arguments:
+        assert all(answer == answers[0] for answer in answers)
+
+
+SEEN_AGAIN = {"billing.record_usage": frozenset({"seen_count", "last_seen_at"})}
+"""A bad event that comes again is counted where it is kept: that is what these columns are for."""
+
+
+def furnish(world: World, name: str) -> dict[str, Any]:
+    """Make a world in which the task has something to do; return the task's arguments."""
+    do, opened = world.do, {"as_of": OPENED}
+    do("set_product", product_key="CALLS", name="Calls", type="quantity", **opened)
+    do(
+        "set_plan",
+        plan_key="pro",
+        name="Pro",
+        prices=[{**PRICE, "unit_amount": "0.013"}],
+        **opened,
+    )
+    do("set_tenant", tenant_id="acme", **opened)
+    for key, disabled in (("endpoint", False), ("disabled", True)):
+        made = do(
+            "create_endpoint",
+            url=world.peer.url,
+            topics=["*"],
+            tenant_id="acme",
+            idempotency_key=key,
+            **opened,
+        )
+        world.ids[key] = made["endpoint_id"]
+        if disabled:
+            do("disable_endpoint", endpoint_id=made["endpoint_id"], **opened)
+    subscription = do(
+        "set_subscription", tenant_id="acme", plan_key="pro", idempotency_key="s", **opened
+    )
+    world.ids["subscription"] = subscription["subscription_id"]
+    for key, over in (("short", CLOSED), ("long", None)):
+        do("add_credits", **CREDIT, amount="20", idempotency_key=key, expires_at=over, **opened)
+    do("record_usage", events=[_event(number) for number in range(1, 9)], as_of=CLOSED)
+    if name in {"billing.finalize_invoice", "billing.finalize_invoices", "billing.get_invoice"}:
+        made = do(
+            "generate_monthly_invoice",
+            **ARGUMENTS["billing.generate_monthly_invoice"](world),
+            as_of=CLOSED,
+        )
+        world.ids["invoice"] = made["invoice_id"]
+    return {**ARGUMENTS[name](world), **_as_of(name)}
+
+
+def _as_of(name: str) -> dict[str, str]:
+    if "as_of" not in contract.REGISTRY[name].model.model_fields:
+        return {}
+    if name == "billing.consume_quota":
+        return {"as_of": "2026-01-20T00:00:00+00:00"}
+    if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
+        return {"as_of": dt.datetime.now(dt.UTC).isoformat()}
+    return {"as_of": LATER}
+
+
+def run(name: str, arguments: dict[str, Any]) -> Any:
+    """Run a task; a refusal is an answer as well."""
+    try:
+        return app.tasks[name](**arguments)
+    except Refusal as refusal:
+        return refusal.code
+
+
+Rows = list[dict[str, Any]]
+
+
+def contents(db: Engine) -> dict[str, Rows]:
+    """Every row of every table, and the partitions there are."""
+    found: dict[str, Rows] = {}
+    with db.connect() as connection:
+        for table in Base.metadata.sorted_tables:
+            rows = connection.execute(select(table)).mappings()
+            found[table.name] = sorted((dict(row) for row in rows), key=str)
+        partitions = connection.execute(
+            text("SELECT inhrelid::regclass::text AS name FROM pg_inherits ORDER BY 1")
+        ).mappings()
+        found["partitions"] = [dict(row) for row in partitions]
+    return found
+
+
+def masked(rows: Rows) -> Rows:
+    """Rows without what differs from one world to the next."""
+    unequal = CLOCK | NUMBERED | SEALED
+    return sorted(
+        ({key: _masked(value) for key, value in row.items() if key not in unequal} for row in rows),
+        key=str,
+    )
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return "*"
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    elif isinstance(value, dict | list):
+        value = json.dumps(value, sort_keys=True, default=str)
+    return MADE_UP.sub("*", value) if isinstance(value, str) else value
+
+
+def assert_same(
+    found: dict[str, Rows], wanted: dict[str, Rows], *, but_for: frozenset[str]
+) -> None:
+    """Table by table, so that a difference is short."""
+    for table, rows in wanted.items():
+        assert _without(found[table], but_for) == _without(rows, but_for), table
+
+
+def _without(rows: Rows, columns: frozenset[str]) -> Rows:
+    return [{key: row[key] for key in row.keys() - columns} for row in rows]
