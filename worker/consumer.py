@@ -42,7 +42,7 @@ class Channel(redis.Channel):
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+            return super()._brpop_read(**options)
         except RedisError:
             raise  # one of them is a ValueError too
         except UNREADABLE as error:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from celery import Celery
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -150,13 +151,13 @@ def _broker(
 ) -> Iterator[Finding]:
     try:
         url = chosen.broker()
-        with app.connection_for_read(connect_timeout=ANSWER_SECONDS) as connection:
+        with app.connection_for_read(url, connect_timeout=ANSWER_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
             yield Finding("broker", Verdict.ok, connection.as_uri())
             if settings.is_redis(url):
                 yield from _redis(connection.default_channel.client)
-        yield _stream(chosen, now)
-        yield from _workers(app)
+            yield _stream(chosen, now)
+            yield from _workers(app, connection)
     except settings.InvalidSettings as error:
         yield Finding("broker", Verdict.fail, str(error), "set BROKER_URL or run `billing up`")
     except (OperationalError, RedisError, OSError) as error:
@@ -194,8 +195,8 @@ def _stream(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Findin
     return _queue("usage stream", found.waiting, found.oldest, now(), remedy)
 
 
-def _workers(app: Celery) -> Iterator[Finding]:
-    asked = app.control.inspect(timeout=ANSWER_SECONDS)
+def _workers(app: Celery, connection: Connection) -> Iterator[Finding]:
+    asked = app.control.inspect(timeout=ANSWER_SECONDS, connection=connection)
     answers: dict[str, list[dict[str, Any]]] = asked.active_queues() or {}
     for queue in Queue:
         count = sum(any(entry["name"] == queue for entry in found) for found in answers.values())
@@ -205,13 +206,18 @@ def _workers(app: Celery) -> Iterator[Finding]:
         else:
             remedy = f"run `billing worker --queues {queue}`"
             yield Finding(f"workers of {queue}", Verdict.fail, detail, remedy)
-    yield _beat(app, any_worker=bool(answers))
+    yield _beat(app, connection, any_worker=bool(answers))
 
 
-def _beat(app: Celery, *, any_worker: bool) -> Finding:
+def _beat(app: Celery, connection: Connection, *, any_worker: bool) -> Finding:
     if not any_worker:
         return Finding("beat", Verdict.warn, "no worker to ask whether it rings")
-    answers = app.control.broadcast("beat_heard", reply=True, timeout=ANSWER_SECONDS) or []
+    answers = (
+        app.control.broadcast(
+            "beat_heard", reply=True, timeout=ANSWER_SECONDS, connection=connection
+        )
+        or []
+    )
     told = [answer for reply in answers for answer in reply.values()]
     ages = [age for answer in told if (age := answer.get("seconds_ago")) is not None]
     if ages and min(ages) <= BEAT_SILENCE_SECONDS:

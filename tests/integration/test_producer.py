@@ -222,7 +222,7 @@ def test_refused_events_are_told_with_their_reason_and_logged_without_payload(
         ("rejected", "amount"),
     ]
     assert told[0].event["amount"] == "2"
-    assert told[1].reason == "must be 0 or more"
+    assert told[1].reason == "must be 0 or more: the metric's meter allows no corrections"
     assert all(each.rejected_message_id for each in told)
     assert (producer.statistics.accepted, producer.statistics.refused) == (1, 2)
     assert "usage_producer.refused" in caplog.text
