@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ WIDTH = 130
 def main() -> None:
     """Run what the command line asks for."""
     asked = _arguments()
+    load = os.getloadavg()[0]
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -39,7 +41,7 @@ def main() -> None:
             for measure in _run(name, stage, asked.scale, console)
         ]
     report.show(console, measures)
-    report.write(asked.json, measures, scale=asked.scale, now=dt.datetime.now(dt.UTC))
+    report.write(asked.json, measures, scale=asked.scale, load=load, now=dt.datetime.now(dt.UTC))
 
 
 def _run(name: str, stage: Stage, scale: float, console: Console) -> Sequence[Measure]:
