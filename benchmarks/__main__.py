@@ -2,18 +2,20 @@
 
 import argparse
 import datetime as dt
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import aggregation, credit, deliveries, ingest, invoices, report, servers
+from benchmarks import aggregation, credit, deliveries, ingest, invoices, report, servers, stream
 from benchmarks.report import Measure
 from benchmarks.servers import Stage
 
 BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "ingest": ingest.measure,
+    "stream": stream.measure,
     "deliveries": deliveries.measure,
     "aggregation": aggregation.measure,
     "invoices": invoices.measure,
@@ -29,6 +31,7 @@ WIDTH = 130
 def main() -> None:
     """Run what the command line asks for."""
     asked = _arguments()
+    load = os.getloadavg()[0]
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
@@ -39,7 +42,7 @@ def main() -> None:
             for measure in _run(name, stage, asked.scale, console)
         ]
     report.show(console, measures)
-    report.write(asked.json, measures, scale=asked.scale, now=dt.datetime.now(dt.UTC))
+    report.write(asked.json, measures, scale=asked.scale, load=load, now=dt.datetime.now(dt.UTC))
 
 
 def _run(name: str, stage: Stage, scale: float, console: Console) -> Sequence[Measure]:

@@ -27,8 +27,8 @@ JOB = "deliveries"
 ENDPOINTS = 20
 """Of as many tenants: one endpoint gets only so much at once."""
 
-MESSAGES = 3_000
-BACKLOG = 10_000
+MESSAGES = 2_000
+BACKLOG = 5_000
 
 SENDER = "one worker process"
 SESSION = "bare requests.Session, one after the other"

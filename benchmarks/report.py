@@ -60,13 +60,20 @@ def show(console: Console, measures: Sequence[Measure]) -> None:
     console.print(table)
 
 
-def write(path: Path, measures: Sequence[Measure], *, scale: float, now: dt.datetime) -> None:
-    """Write everything as one JSON object, over what is there."""
+def write(
+    path: Path, measures: Sequence[Measure], *, scale: float, load: float, now: dt.datetime
+) -> None:
+    """Write everything as one JSON object, over what is there.
+
+    Args:
+        load: the machine's load average before the run: was it quiet?
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "at": now.isoformat(timespec="seconds"),
         "scale": scale,
         "cpus": os.cpu_count(),
+        "load_before": round(load, 1),
         "python": platform.python_version(),
         "measures": [dataclasses.asdict(measure) for measure in measures],
     }
