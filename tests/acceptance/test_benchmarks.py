@@ -13,6 +13,9 @@ MEASURES = {
     "ingest: 1,000 a message": 3,
     "ingest: in process, 1,000 a call": 3,
     "ingest: in process, 5,000 a call": 3,
+    "stream: one XADD a call": 1,
+    "stream: 500 XADD an exchange": 1,
+    "stream: drain alone, in process": 1,
     "deliveries: one worker process": 2,
     "deliveries: claim and complete, no HTTP": 2,
     "aggregation: touched days counted again": 1,
@@ -32,7 +35,7 @@ def test_every_way_is_measured_beside_its_floors(checkout: Path, tmp_path: Path)
         [sys.executable, "-m", "benchmarks", "--scale", "0.02", "--json", str(written)],
         cwd=checkout,
         check=True,
-        timeout=240,
+        timeout=280,
     )
 
     figures = json.loads(written.read_text())
