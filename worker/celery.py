@@ -103,7 +103,9 @@ def configuration() -> dict[str, Any]:
         # Flower. 35 % of a no-op task's cost; ours are chunks, where it does not show.
         "worker_send_task_events": True,
         "task_send_sent_event": True,
-        "task_track_started": True,
+        # Not that a task has begun: Celery writes it before the body, and when the write fails it
+        # acknowledges the message of a task that never ran. Flower is told by events.
+        "task_track_started": False,
         # SIGTERM (REMAP_SIGTERM=SIGQUIT makes it the soft one): finish what runs, give the rest
         # back. Without it messages were seen stuck until the visibility timeout.
         "worker_soft_shutdown_timeout": chosen.soft_shutdown_seconds,

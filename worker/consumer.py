@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.transport import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
@@ -38,7 +39,15 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
 
 class Channel(redis.Channel):
-    """Redis' channel, but it drops what is no message at all."""
+    """Redis' channel, but it drops what is no message at all, and outlives a Redis that died."""
+
+    def _connparams(self, *args: Any, **options: Any) -> Any:
+        # Closed after its connection was given up, a channel gives back what it holds over one it
+        # can not have. As a lost connection that is expected, and the consumer connects anew;
+        # kombu's AttributeError ends the worker. The messages come back by themselves.
+        if self.connection.client is None:
+            raise RedisConnectionError("the connection was given up")
+        return super()._connparams(*args, **options)  # type: ignore[no-untyped-call]
 
     def _brpop_read(self, **options: Any) -> Any:
         try:

@@ -28,6 +28,9 @@ POLL_SECONDS = 0.02
 LOST = frozenset({"WorkerLostError", "TimeLimitExceeded"})
 """Failures that say nothing about the call: its worker died each time."""
 
+BROKER = ("redis.", "kombu.")
+"""Where the errors come from that say nothing either: its answer could not be kept."""
+
 
 class CallFailed(AssertionError):
     """A task answered with an error."""
@@ -130,8 +133,9 @@ class Producer:
     def _accepts(self, kept: _Kept, message_id: str, answer: dict[str, Any]) -> bool:
         if answer["status"] == "SUCCESS":
             return True
-        if answer["result"]["exc_type"] in LOST:
+        error = answer["result"]
+        if error["exc_type"] in LOST or error["exc_module"].startswith(BROKER):
             kept.message_ids.remove(message_id)
             kept.sent_at = 0.0
             return False
-        raise CallFailed(f"{kept.call[0]}: {answer['result']}")
+        raise CallFailed(f"{kept.call[0]}: {error}")

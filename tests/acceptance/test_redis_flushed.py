@@ -58,3 +58,19 @@ def test_the_month_closes_though_redis_forgets_everything_and_dies(tmp_path: Pat
 
         books.assert_exact(running, told)
         assert running.query("SELECT task, code FROM rejected_messages") == []
+
+
+def test_a_task_runs_though_nobody_can_keep_its_answer(tmp_path: Path) -> None:
+    told = story.build(7, chunks=1)
+    with system.running(tmp_path, BILLING_RESULT_BACKEND="redis://127.0.0.1:1/0") as running:
+        running.start_worker("worker")
+        running.await_ready()
+        for tenant in TENANTS:
+            for name, arguments in told.usage(tenant):
+                running.producer.send(name, arguments)
+
+        wanted = [(len(told.events),)]
+        running.wait(
+            lambda: running.query("SELECT count(*) FROM usage_events") == wanted,
+            within=books.CLOSE_SECONDS,
+        )

@@ -1,8 +1,11 @@
 """Celery's settings, as the environment decides them."""
 
-import pytest
+from types import SimpleNamespace
 
-from worker import celery
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from worker import celery, consumer
 
 
 def test_the_operator_decides_when_a_message_is_given_out_again(
@@ -22,3 +25,12 @@ def test_another_broker_gets_none_of_redis_options(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("BROKER_URL", "amqp://127.0.0.1:1//")
 
     assert celery.configuration()["broker_transport_options"] == {}
+
+
+def test_a_channel_without_a_connection_says_so_as_a_lost_connection() -> None:
+    channel = consumer.Channel.__new__(consumer.Channel)
+    channel.connection = SimpleNamespace(client=None)
+    channel.closed = True
+
+    with pytest.raises(RedisConnectionError):
+        channel._connparams()
