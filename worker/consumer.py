@@ -47,7 +47,7 @@ class Channel(redis.Channel):
         # kombu's AttributeError ends the worker. The messages come back by themselves.
         if self.connection.client is None:
             raise RedisConnectionError("the connection was given up")
-        return super()._connparams(*args, **options)  # type: ignore[no-untyped-call]
+        return super()._connparams(*args, **options)
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
