@@ -22,6 +22,8 @@ Session = orm.Session
 RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: the transaction did nothing and may run again."""
 
+CHECK_VIOLATION = "23514"
+
 UNREACHABLE_SQLSTATES = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"})
 """The server went away, is starting, or has no slot left: the same call may work in a moment."""
 
@@ -138,7 +140,9 @@ def after_commit(session: Session, name: str, action: Callable[[], None]) -> Non
 
 def is_retryable(error: BaseException) -> bool:
     """Tell whether PostgreSQL undid a transaction that may simply be run again."""
-    return isinstance(error, DBAPIError) and _sqlstate(error) in RETRYABLE_SQLSTATES
+    if not isinstance(error, DBAPIError):
+        return False
+    return _sqlstate(error) in RETRYABLE_SQLSTATES or _is_moved_partition(error)
 
 
 def is_unreachable(error: BaseException) -> bool:
@@ -160,6 +164,14 @@ def reason(error: BaseException) -> str:
     """Return in one line why the database could not be reached, without statement or password."""
     cause = getattr(error, "orig", None) or error
     return (str(cause).splitlines() or [type(cause).__name__])[0]
+
+
+def _is_moved_partition(error: DBAPIError) -> bool:
+    # A row was on its way into the default partition when its day got one of its own: the check
+    # that fails then, unlike those we wrote, has no name. The next try goes to the right place.
+    diagnosis = getattr(error.orig, "diag", None)
+    unnamed = diagnosis is not None and diagnosis.constraint_name is None
+    return unnamed and _sqlstate(error) == CHECK_VIOLATION
 
 
 def _sqlstate(error: DBAPIError) -> str | None:

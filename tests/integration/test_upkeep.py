@@ -2,10 +2,15 @@
 
 import datetime as dt
 import threading
+import time
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
+from models import database
+from models.store import partition
 from tasks.upkeep import prepare_partitions
 
 NOON = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
@@ -19,6 +24,16 @@ ATTEMPT = text(
 def attempt(db: Engine, at: dt.datetime) -> None:
     with db.begin() as connection:
         connection.execute(ATTEMPT, {"at": at})
+
+
+def wait_until_one_waits_for_a_lock(db: Engine) -> None:
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    for _ in range(1000):
+        with db.connect() as connection:
+            if connection.scalar(waiting):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 def places(db: Engine) -> list[Any]:
@@ -63,6 +78,34 @@ def test_rows_that_came_before_their_partition_move_into_it(db: Engine) -> None:
         ("delivery_attempts_20260310", 3),
         ("delivery_attempts_default", 1),
     ]
+
+
+def test_a_row_on_its_way_while_its_partition_is_made_may_be_written_again(db: Engine) -> None:
+    errors: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            attempt(db, NOON)
+        except IntegrityError as error:
+            errors.append(error)
+
+    writer = threading.Thread(target=write)
+    with database.transaction() as session:
+        partition.ensure_day(session, NOON.date())
+        writer.start()
+        wait_until_one_waits_for_a_lock(db)
+    writer.join()
+    attempt(db, NOON)
+
+    assert [database.is_retryable(error) for error in errors] == [True]
+    assert places(db) == [("delivery_attempts_20260310", 1)]
+
+
+def test_a_check_of_our_own_that_fails_is_not_tried_again(db: Engine) -> None:
+    with pytest.raises(IntegrityError) as caught, db.begin() as connection:
+        connection.execute(text("INSERT INTO tenants (tenant_id, currency) VALUES ('a', 'usd')"))
+
+    assert not database.is_retryable(caught.value)
 
 
 def test_several_makers_at_once_make_each_day_once(db: Engine) -> None:
