@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, metadata_column, one_of, text_key
+from models.rules.burndown import Policy
 from models.rules.period import Anchor, Interval
 from models.rules.pricing import Model
 
@@ -67,6 +68,7 @@ class Product(Base):
     __tablename__ = "products"
     __table_args__ = (
         one_of("type", ProductType),
+        one_of("burn_policy", Policy),
         CheckConstraint("product_key = upper(product_key)", name="upper"),
         ForeignKeyConstraint(["product_key", "kind"], ["catalog_keys.key", "catalog_keys.kind"]),
     )
@@ -76,6 +78,8 @@ class Product(Base):
     name: Mapped[str]
     type: Mapped[str] = mapped_column(server_default=text("'quantity'"))
     is_currency: Mapped[bool] = mapped_column(server_default=text("false"))
+    # Which batch of equal priority pays first.
+    burn_policy: Mapped[str] = mapped_column(server_default=text("'fifo'"))
     active: Mapped[bool] = mapped_column(server_default=text("true"))
     details: Mapped[dict[str, Any]] = metadata_column()
     version: Mapped[int] = mapped_column(server_default=text("1"))

@@ -26,7 +26,15 @@ class Action(StrEnum):
 
     grant = "grant"
     consume = "consume"
+    commit = "commit"
+    overdraft = "overdraft"
+    repay = "repay"
+    refund = "refund"
+    exchange = "exchange"
+    adjust = "adjust"
+    revoke = "revoke"
     expire = "expire"
+    transfer = "transfer"
 
 
 class CreditBalance(Base):
