@@ -36,11 +36,14 @@ FILL = """
 
 # What ingest leaves behind for messages of a thousand events, sent as they happened.
 TOUCH = """
-    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-    SELECT tenant_id, metric, min(at), max(at)
-    FROM (SELECT *, row_number() OVER (ORDER BY at) / 1000 AS message FROM usage_events) AS event
-    GROUP BY message, tenant_id, metric, (at AT TIME ZONE 'UTC')::date
-    ORDER BY message
+    INSERT INTO usage_touched_days (tenant_ids, metrics, firsts, lasts)
+    SELECT array_agg(tenant_id), array_agg(metric), array_agg(first_at), array_agg(last_at)
+    FROM (
+        SELECT message, tenant_id, metric, min(at) AS first_at, max(at) AS last_at
+        FROM (SELECT *, row_number() OVER (ORDER BY at) / 1000 AS message FROM usage_events) AS sent
+        GROUP BY message, tenant_id, metric, (at AT TIME ZONE 'UTC')::date
+    ) AS span
+    GROUP BY message ORDER BY message
 """
 
 FLOOR = """

@@ -209,14 +209,17 @@ def _fill(stage: Stage, layout: Layout, filled: int, size: int) -> None:
     if layout.is_apart:
         stage.execute(
             f"INSERT INTO {layout.keys} SELECT id, at FROM {layout.table} "  # noqa: S608
-            f"WHERE received_at >= timestamptz '{FIRST_DAY}' + {filled} * "
-            f"(interval '1 day' / {PER_DAY})"
+            f"WHERE received_at >= {_instant(filled)} AND received_at < {_instant(size)}"
         )
     stage.execute(f"ALTER TABLE {layout.keys} ADD CONSTRAINT {key} PRIMARY KEY (id)")
     if layout.second:
         stage.execute(f"CREATE INDEX {layout.table}_second ON {layout.table} USING {layout.second}")
     for table in {layout.table, layout.keys}:
         stage.execute(f"VACUUM (ANALYZE) {table}")
+
+
+def _instant(number: int) -> str:
+    return f"timestamptz '{FIRST_DAY}' + {number} * (interval '1 day' / {PER_DAY})"
 
 
 def _write(

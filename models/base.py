@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, MetaData, Numeric, Text, Uuid, text
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, MetaData, Numeric, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, MappedColumn, mapped_column
 
@@ -30,6 +30,8 @@ class Base(DeclarativeBase):
         UUID: Uuid(),
         str: Text(),
         dict[str, Any]: JSONB(),
+        list[str]: ARRAY(Text()),
+        list[dt.datetime]: ARRAY(DateTime(timezone=True)),
     }
 
 

@@ -70,18 +70,27 @@ class UsageEvent(Base):
 class UsageTouchedDay(Base):
     """A log of what ingest touched since the last roll-up: append-only, deleted when counted.
 
-    The span `[first_at, last_at]` lies within a UTC day, or is one old local day after a change of
-    the tenant's zone; the roll-up works out which of the tenant's local days it meets. No unique
-    key: ingest transactions never wait for one another.
+    A row holds many spans, as arrays of one length. The span `[first, last]` of a tenant's metric
+    lies within a UTC day, or is one old local day after a change of the tenant's zone; the roll-up
+    works out which of the tenant's local days it meets. No unique key: ingest transactions never
+    wait for one another.
     """
 
     __tablename__ = "usage_touched_days"
+    __table_args__ = (
+        CheckConstraint(
+            "cardinality(tenant_ids) > 0 AND cardinality(metrics) = cardinality(tenant_ids) "
+            "AND cardinality(firsts) = cardinality(tenant_ids) "
+            "AND cardinality(lasts) = cardinality(tenant_ids)",
+            name="lengths",
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    tenant_id: Mapped[str]
-    metric: Mapped[str]
-    first_at: Mapped[dt.datetime]
-    last_at: Mapped[dt.datetime]
+    tenant_ids: Mapped[list[str]]
+    metrics: Mapped[list[str]]
+    firsts: Mapped[list[dt.datetime]]
+    lasts: Mapped[list[dt.datetime]]
 
 
 class UsageAggregate(Base):

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypedDict
 from zoneinfo import ZoneInfo
 
@@ -14,10 +14,11 @@ from tasks import announce, contract, fields
 from tasks.queues import Queue
 from webhooks import events
 
-CHUNK = 20_000
-"""Rows of the log of touched days that one transaction takes: a second's work or two.
+CHUNK = 2_000
+"""Rows of the log of touched days that one transaction takes, a row for each message of usage.
 
-Many rows name the same day, and the more of them are taken together, the fewer times it is counted.
+Of messages of a thousand events that is a few seconds' work. Many rows name the same day, and the
+more of them are taken together, the fewer times it is counted.
 """
 
 TENANTS_CHUNK = 500
@@ -68,10 +69,14 @@ def aggregate_usage(
     deadline = time.monotonic() + TIME_BUDGET
     while _touch_open() and time.monotonic() < deadline:
         pass
+    if tenant_id is not None:
+        with database.transaction() as session:
+            return roll_up_in(session, [tenant_id], now=as_of)
     days = changed = 0
     while True:
         with database.transaction() as session:
-            chunk = _roll_up_chunk(session, now=as_of, tenant_id=tenant_id)
+            chunk = aggregate.roll_up(session, limit=CHUNK, now=as_of)
+            _announce(session, chunk.changed, now=as_of)
         days += chunk.days
         changed += len(chunk.changed)
         if chunk.touched < CHUNK or time.monotonic() > deadline:
@@ -120,33 +125,21 @@ def aggregate_daily(
 
 
 def roll_up_in(
-    session: database.Session, *, now: dt.datetime, tenant_id: str | None = None
+    session: database.Session, tenant_ids: Collection[str], *, now: dt.datetime
 ) -> RollUpAnswer:
-    """Roll up and announce all that was touched, within the caller's transaction.
+    """Roll up and announce all that was touched of some tenants, in the caller's transaction.
 
-    For an invoice that must count every event committed before it: with `tenant_id` it waits for a
-    roll-up of that tenant which is under way. Call it before the transaction locks anything else.
+    For an invoice that must count every event committed before it: it waits for a roll-up of them
+    which is under way. Call it before the transaction locks anything else.
     """
-    days = changed = 0
-    while True:
-        chunk = _roll_up_chunk(session, now=now, tenant_id=tenant_id)
-        days += chunk.days
-        changed += len(chunk.changed)
-        if chunk.touched < CHUNK:
-            return {"days": days, "changed": changed}
+    rolled_up = aggregate.roll_up_tenants(session, tenant_ids, now=now)
+    _announce(session, rolled_up.changed, now=now)
+    return {"days": rolled_up.days, "changed": len(rolled_up.changed)}
 
 
 def _touch_open() -> bool:
     with database.transaction() as session:
         return meter.touch_open(session, limit=TENANTS_CHUNK)
-
-
-def _roll_up_chunk(
-    session: database.Session, *, now: dt.datetime, tenant_id: str | None
-) -> aggregate.RolledUp:
-    chunk = aggregate.roll_up(session, limit=CHUNK, now=now, tenant_id=tenant_id)
-    _announce(session, chunk.changed, now=now)
-    return chunk
 
 
 def _announce(

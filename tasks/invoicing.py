@@ -244,8 +244,9 @@ def _usage(
     meter.hold(session)
     meter.touch_open_of(session, tenant_ids)
     # As a rule the beat has counted a closed period long before: then this is one short query.
-    for tenant_id in metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last):
-        aggregation.roll_up_in(session, now=now, tenant_id=tenant_id)
+    behind = metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last)
+    if behind:
+        aggregation.roll_up_in(session, behind, now=now)
     return metering.quantities(session, [_window(charge) for charge in metered])
 
 

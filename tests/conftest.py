@@ -1,5 +1,6 @@
 """Real servers for the tests: one PostgreSQL and one Redis a run, an empty database a test."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from worker import local, logs
 
 settings.register_profile("default", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("default")
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and so would be every process
+# that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 EMPTY = "without_tables"
 

@@ -12,11 +12,12 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from models.store import counted, meter
+from models.store import counted, meter, touched
 from models.store.counted import Changed
 
 MICROSECOND = dt.timedelta(microseconds=1)
@@ -34,7 +35,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class RolledUp:
-    """One chunk: how many rows of the log it took, and the days they led to."""
+    """How many rows of the log a chunk was made of, and the days they led to."""
 
     touched: int
     days: int
@@ -51,23 +52,31 @@ class Wanted:
     end: dt.datetime
 
 
-def roll_up(
-    session: Session, *, limit: int, now: dt.datetime, tenant_id: str | None = None
-) -> RolledUp:
+def roll_up(session: Session, *, limit: int, now: dt.datetime) -> RolledUp:
     """Bring the totals of touched days up to date; `touched` below `limit` means nothing is left.
 
-    Call it before the transaction locks anything else.
+    What others are counting is left to them. Call it before the transaction locks anything else.
 
     Args:
         limit: how many rows of the log to take, at least 1.
-        tenant_id: only this tenant's days, waiting for another transaction that is counting them
-            (so that its totals are there when this returns). Without it: anyone's, leaving out what
-            others are counting. To wait, a transaction must not have counted anything else before.
     """
     meter.hold(session)
-    of_tenant = {} if tenant_id is None else {"tenant_id": tenant_id}
-    taken = session.execute(TAKE_OF_TENANT if of_tenant else TAKE, {"limit": limit} | of_tenant)
-    spans = taken.one()
+    return _count_taken(session, session.execute(TAKE, {"limit": limit}).one(), now)
+
+
+def roll_up_tenants(session: Session, tenant_ids: Collection[str], *, now: dt.datetime) -> RolledUp:
+    """Bring the totals of all touched days of these tenants up to date.
+
+    It waits for another transaction that is counting some of them, so that its totals are there
+    when this returns; to wait, a transaction must not have counted anything else before. Rows of
+    the log that name other tenants too stay in it: what is counted again comes to the same.
+    """
+    meter.hold(session)
+    taken = session.execute(TAKE_OF_TENANTS, {"wanted": sorted(tenant_ids)})
+    return _count_taken(session, taken.one(), now)
+
+
+def _count_taken(session: Session, spans: Row[Any], now: dt.datetime) -> RolledUp:
     if not spans.touched:
         return RolledUp(0, 0, ())
     session.execute(LOCK_TENANTS, {"tenant_ids": spans.tenant_ids})
@@ -128,33 +137,53 @@ def rebucket(session: Session, tenant_id: str) -> None:
     session.execute(REBUCKET, {"tenant_id": tenant_id})
 
 
-def _take(condition: str, waiting: str) -> str:
-    """Take rows of the log, oldest first, and sum them up by UTC day: many touch the same."""
-    return f"""
-        WITH picked AS MATERIALIZED (
-            SELECT id FROM usage_touched_days {condition} ORDER BY id LIMIT :limit
-            FOR UPDATE {waiting}
-        ),
-        taken AS (
-            DELETE FROM usage_touched_days AS day USING picked WHERE day.id = picked.id
-            RETURNING day.tenant_id, day.metric, day.first_at, day.last_at
-        ),
-        spans AS (
-            SELECT tenant_id, metric, min(first_at) AS first_at, max(last_at) AS last_at
-            FROM taken GROUP BY tenant_id, metric, (first_at AT TIME ZONE 'UTC')::date
-        )
-        SELECT (SELECT count(*) FROM taken) AS touched,
-               array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
-               array_agg(first_at)::text AS firsts, array_agg(last_at)::text AS lasts
-        FROM spans
-    """  # noqa: S608 (constants of this module)
-
-
 # What one statement finds goes to the next as the text of arrays: thousands of rows that Python
-# neither reads nor writes.
-TAKE = text(_take("", "SKIP LOCKED"))
+# neither reads nor writes. Spans are summed up by UTC day: many rows touch the same.
+SUMMED_UP = f"""
+    SELECT (SELECT count(*) FROM logged) AS touched,
+           array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
+           array_agg(first_at)::text AS firsts, array_agg(last_at)::text AS lasts
+    FROM (
+        SELECT tenant_id, metric, min(first_at) AS first_at, max(last_at) AS last_at
+        FROM logged CROSS JOIN LATERAL {touched.SPANS}
+        WHERE {{condition}}
+        GROUP BY tenant_id, metric, (first_at AT TIME ZONE 'UTC')::date
+    ) AS spans
+"""  # noqa: S608 (constants of this module)
 
-TAKE_OF_TENANT = text(_take("WHERE tenant_id = :tenant_id", ""))
+COLUMNS = "tenant_ids, metrics, firsts, lasts"
+
+TAKE = text(f"""
+    WITH picked AS MATERIALIZED (
+        SELECT id FROM usage_touched_days ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ),
+    logged AS (
+        DELETE FROM usage_touched_days AS row USING picked WHERE row.id = picked.id
+        RETURNING {COLUMNS}
+    )
+    {SUMMED_UP.format(condition="true")}
+""")  # noqa: S608 (constants of this module)
+
+# A row with other tenants is only share-locked, so that invoices of different tenants do not wait
+# for one another; a roll-up under way has it locked for good, and is waited for.
+TAKE_OF_TENANTS = text(f"""
+    WITH picked AS MATERIALIZED (
+        SELECT id FROM usage_touched_days WHERE tenant_ids <@ CAST(:wanted AS text[])
+        ORDER BY id FOR UPDATE
+    ),
+    theirs AS (
+        DELETE FROM usage_touched_days AS row USING picked WHERE row.id = picked.id
+        RETURNING {COLUMNS}
+    ),
+    shared AS MATERIALIZED (
+        SELECT {COLUMNS} FROM usage_touched_days
+        WHERE tenant_ids && CAST(:wanted AS text[])
+          AND NOT tenant_ids <@ CAST(:wanted AS text[])
+        ORDER BY id FOR SHARE
+    ),
+    logged AS (SELECT * FROM theirs UNION ALL SELECT * FROM shared)
+    {SUMMED_UP.format(condition="tenant_id = ANY(CAST(:wanted AS text[]))")}
+""")  # noqa: S608 (constants of this module)
 
 LOCK_TENANTS = text("""
     SELECT FROM tenants WHERE tenant_id = ANY(CAST(:tenant_ids AS text[]))
@@ -176,7 +205,13 @@ TOTALS = text("""
     ORDER BY wanted.place
 """)
 
-REBUCKET = text("""
+DROPPED_DAYS = touched.append("""
+    SELECT CAST(:tenant_id AS text) AS tenant_id, metric, period_start AS first_at,
+           period_end - interval '1 microsecond' AS last_at
+    FROM dropped WHERE granularity = 'day'
+""")
+
+REBUCKET = text(f"""
     WITH dropped AS (
         DELETE FROM usage_aggregates WHERE tenant_id = :tenant_id
         RETURNING metric, granularity, period_start, period_end, version
@@ -186,8 +221,5 @@ REBUCKET = text("""
         SET usage_version = greatest(usage_version, (SELECT max(version) FROM dropped))
         WHERE tenant_id = :tenant_id
     )
-    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-    SELECT CAST(:tenant_id AS text), metric, period_start,
-           period_end - interval '1 microsecond'
-    FROM dropped WHERE granularity = 'day'
-""")
+    {DROPPED_DAYS}
+""")  # noqa: S608 (constants)

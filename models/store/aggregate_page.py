@@ -58,5 +58,5 @@ def list_page(
 
 def is_behind(session: Session, tenant_id: str) -> bool:
     """Tell whether some usage of the tenant was stored and is not in its totals yet."""
-    touched = select(exists().where(UsageTouchedDay.tenant_id == tenant_id))
+    touched = select(exists().where(UsageTouchedDay.tenant_ids.any_() == tenant_id))
     return bool(session.scalar(touched))

@@ -20,6 +20,7 @@ from models.rules.meter import (
     RoundingMode,
     Terms,
 )
+from models.store import touched
 from models.usage import Meter
 
 
@@ -167,21 +168,24 @@ IS_OPEN = """
     )
 """
 
+TOUCHED_NEXT = f"""
+    SELECT day.tenant_id, day.metric, day.period_start AS first_at,
+           day.period_end - interval '1 microsecond' AS last_at
+    FROM tenant
+    CROSS JOIN (SELECT CAST(:metric AS text) AS metric,
+                       CAST(:definition AS integer) AS definition) AS meter
+    JOIN usage_aggregates AS day
+      ON day.tenant_id = tenant.tenant_id AND day.metric = meter.metric
+    WHERE {IS_OPEN}
+"""  # noqa: S608 (a constant of this module)
+
 TOUCH_NEXT = text(f"""
     WITH tenant AS MATERIALIZED (
         SELECT tenant_id FROM tenants WHERE tenant_id > :recount_after
         ORDER BY tenant_id LIMIT :limit
     ),
     touched AS (
-        INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-        SELECT day.tenant_id, day.metric, day.period_start,
-               day.period_end - interval '1 microsecond'
-        FROM tenant
-        CROSS JOIN (SELECT CAST(:metric AS text) AS metric,
-                           CAST(:definition AS integer) AS definition) AS meter
-        JOIN usage_aggregates AS day
-          ON day.tenant_id = tenant.tenant_id AND day.metric = meter.metric
-        WHERE {IS_OPEN}
+        {touched.append(TOUCHED_NEXT)}
     )
     UPDATE meters
     SET recount_after = (
@@ -190,14 +194,16 @@ TOUCH_NEXT = text(f"""
     WHERE metric = :metric
 """)  # noqa: S608 (a constant of this module)
 
-TOUCH_OF = text(f"""
-    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-    SELECT day.tenant_id, day.metric, day.period_start, day.period_end - interval '1 microsecond'
-    FROM meters AS meter
-    JOIN usage_aggregates AS day
-      ON day.tenant_id = ANY(CAST(:tenant_ids AS text[])) AND day.metric = meter.metric
-    WHERE meter.recount_after IS NOT NULL AND {IS_OPEN}
-""")  # noqa: S608 (a constant of this module)
+TOUCH_OF = text(
+    touched.append(f"""
+        SELECT day.tenant_id, day.metric, day.period_start AS first_at,
+               day.period_end - interval '1 microsecond' AS last_at
+        FROM meters AS meter
+        JOIN usage_aggregates AS day
+          ON day.tenant_id = ANY(CAST(:tenant_ids AS text[])) AND day.metric = meter.metric
+        WHERE meter.recount_after IS NOT NULL AND {IS_OPEN}
+    """)  # noqa: S608 (a constant of this module)
+)
 
 # Which metrics there are is asked of the totals, one step of their key at a time: their number is
 # small, and that of the totals is not. A price counts while its version is in force.

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from models.rules.meter import PLAIN, UNMETERED, Aggregation, Terms
 from models.rules.period import Period
-from models.store import counting, meter
+from models.store import counting, meter, touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,13 @@ def tenants_to_roll_up(
 ) -> list[str]:
     """Return the tenants with usage before an instant that no aggregate counts yet, in order."""
     rows = session.execute(
-        sql("""
-            SELECT DISTINCT tenant_id FROM usage_touched_days
-            WHERE tenant_id = ANY(:tenant_ids) AND first_at < :before
+        sql(f"""
+            SELECT DISTINCT tenant_id
+            FROM usage_touched_days AS logged CROSS JOIN LATERAL {touched.SPANS}
+            WHERE logged.tenant_ids && :tenant_ids
+              AND tenant_id = ANY(:tenant_ids) AND first_at < :before
             ORDER BY tenant_id
-        """),
+        """),  # noqa: S608 (a constant)
         {"tenant_ids": list(tenant_ids), "before": before},
     )
     return list(rows.scalars())

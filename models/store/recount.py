@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from models.rules.meter import Aggregation
-from models.store import counting
+from models.store import counting, touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _drift(row: Row[Any]) -> Drift:
 
 # A tenant's metrics are found in the index of its events, one step a metric, and not in the totals
 # that are to be checked.
-DAYS = text("""
+DAYS = text(f"""
     WITH RECURSIVE tenant AS MATERIALIZED (
         SELECT tenant_id, timezone FROM tenants WHERE tenant_id > :after
         ORDER BY tenant_id LIMIT :limit
@@ -104,11 +104,14 @@ DAYS = text("""
             FROM tenant, generate_series(1, :days) AS ago
         ) AS dates
     ),
+    touched AS MATERIALIZED (
+        SELECT touched.* FROM usage_touched_days AS logged CROSS JOIN LATERAL {touched.SPANS}
+    ),
     checked AS (
         SELECT pair.tenant_id, pair.metric, day.starts_at, day.ends_at
         FROM pair JOIN day USING (tenant_id)
         WHERE day.starts_at < day.ends_at AND NOT EXISTS (
-            SELECT FROM usage_touched_days AS touched
+            SELECT FROM touched
             WHERE touched.tenant_id = pair.tenant_id AND touched.metric = pair.metric
               AND touched.first_at < day.ends_at AND touched.last_at >= day.starts_at
         )
@@ -117,7 +120,7 @@ DAYS = text("""
            array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
            array_agg(starts_at)::text AS starts, array_agg(ends_at)::text AS ends
     FROM checked
-""")
+""")  # noqa: S608 (a constant)
 
 GIVEN = """
     unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
@@ -162,10 +165,12 @@ COMPARE = {
     for aggregation in Aggregation
 }
 
-TOUCH = text("""
-    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-    SELECT tenant_id, metric, starts_at, ends_at - interval '1 microsecond'
-    FROM unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
-                CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-         AS drifted(tenant_id, metric, starts_at, ends_at)
-""")
+TOUCH = text(
+    touched.append("""
+        SELECT tenant_id, metric, starts_at AS first_at,
+               ends_at - interval '1 microsecond' AS last_at
+        FROM unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
+                    CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
+             AS drifted(tenant_id, metric, starts_at, ends_at)
+    """)
+)

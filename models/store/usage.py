@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.store import tenant
+from models.store import tenant, touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _json(events: Sequence[Mapping[str, Any]]) -> str:
 # One statement for a chunk, half as quick as a bare COPY and many times quicker than a statement an
 # event. Rows go in ordered by id: two transactions that share keys wait, and do not deadlock; and
 # of one key the event that came first wins. The days touched are logged from what was inserted, by
-# UTC day, so that a row stands for a bounded span. What comes back is NULL when every event is new,
+# UTC day, so that a span is bounded. What comes back is NULL when every event is new,
 # which is nearly always, and otherwise the places of those that are.
 SENT = """
     ROWS FROM (jsonb_to_recordset(CAST(:events AS jsonb)) AS (
@@ -103,6 +103,12 @@ SENT = """
         metadata jsonb
     )) WITH ORDINALITY AS event(tenant_id, metric, idempotency_key, amount, at, metadata, place)
 """
+
+TOUCH = touched.append("""
+    SELECT tenant_id, metric, min(at) AS first_at, max(at) AS last_at
+    FROM inserted
+    GROUP BY tenant_id, metric, (at AT TIME ZONE 'UTC')::date
+""")
 
 INSERT = text(f"""
     WITH sent AS MATERIALIZED (
@@ -119,10 +125,7 @@ INSERT = text(f"""
         RETURNING id, tenant_id, metric, at
     ),
     touched AS (
-        INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-        SELECT tenant_id, metric, min(at), max(at)
-        FROM inserted
-        GROUP BY tenant_id, metric, (at AT TIME ZONE 'UTC')::date
+        {TOUCH}
     )
     SELECT CASE WHEN (SELECT count(*) FROM inserted) < (SELECT count(*) FROM sent) THEN (
         SELECT coalesce(array_agg(place - 1), '{{}}') FROM (

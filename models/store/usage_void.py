@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
+from models.store import touched
 
 
 class UnknownUsage(Refusal):
@@ -56,7 +57,7 @@ def void(
     return Voided(row.amount, row.at, row.reason, row.actor, row.voided_at)
 
 
-VOID = text("""
+VOID = text(f"""
     WITH voided AS (
         INSERT INTO usage_voids (event_id, tenant_id, metric, at, reason, actor, voided_at)
         SELECT id, tenant_id, metric, at, :reason, :actor, :now FROM usage_events
@@ -64,9 +65,8 @@ VOID = text("""
         ON CONFLICT (event_id) DO NOTHING
         RETURNING tenant_id, metric, at
     )
-    INSERT INTO usage_touched_days (tenant_id, metric, first_at, last_at)
-    SELECT tenant_id, metric, at, at FROM voided
-""")
+    {touched.append("SELECT tenant_id, metric, at AS first_at, at AS last_at FROM voided")}
+""")  # noqa: S608 (constants)
 
 READ = text("""
     SELECT event.amount, event.at, voided.reason, voided.actor, voided.voided_at

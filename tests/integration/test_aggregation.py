@@ -165,7 +165,7 @@ def test_only_the_named_tenant_is_rolled_up(db: Engine) -> None:
     record_usage(tenant_id="other", metric="api", amount=1, idempotency_key="a", as_of=AS_OF)
 
     assert aggregate_usage(tenant_id="other", as_of=AS_OF) == {"days": 1, "changed": 1}
-    assert rows("SELECT tenant_id FROM usage_touched_days") == [("acme",)]
+    assert rows("SELECT tenant_ids FROM usage_touched_days") == [(["acme"],)]
 
 
 def test_more_touched_days_than_one_chunk_are_all_counted(
@@ -306,7 +306,7 @@ def test_an_invoice_waits_for_a_roll_up_of_its_tenant_under_way(db: Engine) -> N
     def invoice() -> list[Decimal]:
         day = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
         with database.transaction() as session:
-            roll_up_in(session, now=AS_OF, tenant_id="acme")
+            roll_up_in(session, ["acme"], now=AS_OF)
             return aggregate.totals(
                 session, [Wanted("acme", "api", day, day + dt.timedelta(days=1))]
             )

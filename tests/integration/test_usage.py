@@ -51,8 +51,8 @@ def test_an_event_is_stored_with_its_tenant_and_logged_as_touched(db: Engine) ->
         "SELECT tenant_id, metric, amount, at, received_at, metadata FROM usage_events"
     ) == [("acme", "api", Decimal("1.5"), at, AS_OF, {"a": 1})]
     assert rows("SELECT tenant_id, timezone FROM tenants") == [("acme", "UTC")]
-    assert rows("SELECT tenant_id, metric, first_at, last_at FROM usage_touched_days") == [
-        ("acme", "api", at, at)
+    assert rows("SELECT tenant_ids, metrics, firsts, lasts FROM usage_touched_days") == [
+        (["acme"], ["api"], [at], [at])
     ]
 
 
@@ -87,7 +87,8 @@ def test_touched_days_are_logged_by_tenant_metric_and_utc_day_and_for_new_events
     send(*events)
 
     assert rows(
-        "SELECT metric, first_at::text, last_at::text FROM usage_touched_days ORDER BY 1, 2"
+        "SELECT metric, first_at::text, last_at::text FROM usage_touched_days, "
+        "unnest(metrics, firsts, lasts) AS span(metric, first_at, last_at) ORDER BY 1, 2"
     ) == [
         ("api", "2026-05-01 00:00:00+00", "2026-05-01 23:59:59.999999+00"),
         ("api", "2026-05-02 00:00:00+00", "2026-05-02 00:00:00+00"),
