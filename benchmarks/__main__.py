@@ -9,7 +9,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import aggregation, credit, deliveries, ingest, invoices, report, servers, stream
+from benchmarks import (
+    aggregation,
+    credit,
+    deliveries,
+    freshness,
+    growth,
+    ingest,
+    invoices,
+    report,
+    servers,
+    stream,
+)
 from benchmarks.report import Measure
 from benchmarks.servers import Stage
 
@@ -18,6 +29,8 @@ BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "stream": stream.measure,
     "deliveries": deliveries.measure,
     "aggregation": aggregation.measure,
+    "growth": growth.measure,
+    "freshness": freshness.measure,
     "invoices": invoices.measure,
     "credit": credit.measure,
 }

@@ -14,7 +14,8 @@ JOB = "aggregation"
 TENANTS = 50
 METRICS = 4
 DAYS = 15
-EVENTS = 200_000
+SIZES = (1_000_000, 5_000_000)
+"""Events; five times as many are five times as full days."""
 
 GROUP_BY = "bare GROUP BY of the same events"
 AGAIN = "touched days counted again"
@@ -54,8 +55,15 @@ FLOOR = """
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
     """Count days of which all events are stored; per second of events, not of days."""
-    count = rounds.scaled(EVENTS, scale)
     stage.execute(INTRODUCE, {"count": TENANTS})
+    measures: list[Measure] = []
+    for size in SIZES:
+        measures += _measure(stage, rounds.scaled(size, scale), f"{size // 1_000_000} M events")
+    return measures
+
+
+def _measure(stage: Stage, count: int, label: str) -> list[Measure]:
+    stage.empty("usage_events")
     stage.execute(FILL.format(tenants=TENANTS, metrics=METRICS, days=DAYS), {"count": count})
     stage.execute("VACUUM ANALYZE usage_events")
     rates = rounds.play(
@@ -67,8 +75,8 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
         },
     )
     return [
-        rates.beside(AGAIN, GROUP_BY, job=JOB, aim=AIM),
-        rates.beside(FIRST, GROUP_BY, job=JOB),
+        rates.beside(AGAIN, GROUP_BY, job=f"{JOB}, {label}", aim=AIM),
+        rates.beside(FIRST, GROUP_BY, job=f"{JOB}, {label}"),
     ]
 
 

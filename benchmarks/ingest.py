@@ -1,5 +1,6 @@
 """Usage events: from being sent to being committed, with verdicts and touched days."""
 
+import csv
 import datetime as dt
 import hashlib
 import random
@@ -19,6 +20,8 @@ from models import database
 from models.usage import UsageEvent
 from tasks.queues import Queue
 from tasks.usage import record_usage
+from worker.imports import mapping
+from worker.imports import run as imports
 
 JOB = "ingest"
 
@@ -36,12 +39,13 @@ ORM = 600
 FILLED = ("usage_events", "usage_touched_days")
 """Tables emptied before each turn; the tenants stay, as they would."""
 
+IMPORT = "import of a CSV file"
 COPY = "COPY, preformatted"
 JSONB = "jsonb_to_recordset, 1,000 a statement"
 ADD = "ORM add + commit per event"
 
 AIM = 0.60
-"""Of 1,000 events a message beside JSONB."""
+"""Of 1,000 events a message, and of an import, beside JSONB."""
 
 COLUMNS = "id, tenant_id, metric, idempotency_key, amount, at, received_at, metadata"
 
@@ -68,6 +72,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     called: dict[str, Way] = {
         f"in process, {size:,} a call": _calling(stage, made, size) for size in (1_000, 5_000)
     }
+    called[IMPORT] = _importing(stage, made)
     floors: dict[str, Way] = {
         COPY: _copying(stage, table, made),
         JSONB: _inserting(stage, table, made),
@@ -76,7 +81,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     with stage.worker(Queue.usage, concurrency=PROCESSES):
         _warm_up(stage)
         rates = rounds.play("events/s", {**sent, **called, **floors})
-    aims = {("1,000 a message", JSONB): AIM}
+    aims = {("1,000 a message", JSONB): AIM, (IMPORT, JSONB): AIM}
     return [
         rates.beside(name, floor, job=JOB, aim=aims.get((name, floor)))
         for name in (*sent, *called)
@@ -145,6 +150,35 @@ def _calling(stage: Stage, events: Sequence[Event], size: int) -> Way:
     def way() -> float:
         stage.empty(*FILLED)
         return rounds.rate(len(events), call)
+
+    return way
+
+
+def _importing(stage: Stage, events: Sequence[Event]) -> Way:
+    """What `billing usage import` does once it has started."""
+    file = stage.folder / "usage.csv"
+    with file.open("w", newline="") as writing:
+        table = csv.writer(writing)
+        table.writerow(["tenant_id", "metric", "amount", "at", "key", "model"])
+        for event in events:
+            names = ("tenant_id", "metric", "amount", "at", "idempotency_key")
+            table.writerow([*(event[name] for name in names), event["metadata"]["model"]])
+    options = imports.Options(
+        mapping.Columns(metric="metric", amount="amount", at="at", key=["key"], metadata=["model"])
+    )
+
+    def bring_in() -> None:
+        imports.run(
+            [str(file)],
+            options,
+            imports.Tally(),
+            record=lambda chunk: record_usage(events=chunk),  # type: ignore[arg-type]
+            watch=lambda _: None,
+        )
+
+    def way() -> float:
+        stage.empty(*FILLED)
+        return rounds.rate(len(events), bring_in)
 
     return way
 

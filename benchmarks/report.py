@@ -19,7 +19,7 @@ class Measure:
 
     Args:
         name: the benchmark and the way, such as "ingest: 1,000 a message".
-        rate: how much of it a second, the median of the rounds.
+        rate: how much of it a second, the median of the rounds; or seconds, if that is the unit.
         unit: what is counted.
         floor: the way it is compared with.
         floor_rate: the floor's median.
@@ -50,10 +50,10 @@ def show(console: Console, measures: Sequence[Measure]) -> None:
         before = measure.name
         table.add_row(
             "" if is_same else measure.name,
-            "" if is_same else f"{measure.rate:,.0f}",
+            "" if is_same else _figure(measure.rate),
             "" if is_same else measure.unit,
             measure.floor,
-            f"{measure.floor_rate:,.0f}",
+            _figure(measure.floor_rate),
             f"{measure.ratio:.3g}",
             _aim(measure),
         )
@@ -78,6 +78,10 @@ def write(
         "measures": [dataclasses.asdict(measure) for measure in measures],
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _figure(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _aim(measure: Measure) -> str:

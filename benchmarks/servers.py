@@ -83,6 +83,17 @@ class Stage:
         return self.connection.execute(statement.encode()).fetchall()
 
     @contextlib.contextmanager
+    def beat(self) -> Iterator[None]:
+        """Run beat."""
+        invocation = programs.beat()
+        program = processes.Program(
+            name="beat", command=invocation.command, environment=invocation.environment
+        )
+        with processes.running(say=_say, tell=_ignore, cwd=settings.ROOT) as supervisor:
+            supervisor.start(program)
+            yield
+
+    @contextlib.contextmanager
     def worker(self, *queues: Queue, concurrency: int) -> Iterator[None]:
         """Run a worker of so many processes; return to the caller when it is ready."""
         # What nobody was there for: rings of earlier benchmarks.
