@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import TypedDict
 
 import structlog
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from models import database
 from models.rules import decimals
 from models.store import recount
 from models.store.recount import Drift
-from tasks import contract, fields
+from tasks import config, contract, fields
 from tasks.queues import Queue
 
 DAYS = 3
@@ -21,7 +23,7 @@ CHUNK = 200
 """Tenants that one transaction looks at."""
 
 TIME_BUDGET = 100.0
-"""Seconds after which a run begins no further chunk: below Celery's limits."""
+"""Seconds after which a run leaves what is left to another one: below Celery's limits."""
 
 MOST_LISTED = 100
 """Drifts that an answer lists; each is logged."""
@@ -70,8 +72,9 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
 
     Runs every night, by beat. Nothing should ever be found: a day that differs is logged as an
     error, is listed in the answer, and is counted anew by the next roll-up, which tells subscribers
-    its total. Days that wait for a roll-up are left out. It writes nothing but the days to count,
-    so twice is harmless, and if it dies half way the next night looks again.
+    its total. Days that wait for a roll-up are left out. A run whose time is up sends a message for
+    the rest. It writes nothing but the days to count, so twice is harmless, and if it dies half way
+    the next night looks again.
 
     Args:
         after: the tenant after whom to begin: `next_after` of a run whose time was up.
@@ -79,7 +82,7 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
     """
     deadline = time.monotonic() + TIME_BUDGET
     days, drifts, last = 0, list[Drift](), after
-    while time.monotonic() < deadline:
+    while True:
         with database.transaction() as session:
             chunk = recount.check(session, after=last, limit=CHUNK, days=DAYS, now=as_of)
         if chunk.last_tenant_id is None:
@@ -88,8 +91,20 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
         drifts += chunk.drifts
         if chunk.drifts:
             _report(chunk.drifts)
-    log.warning("usage.recount_unfinished", next_after=last)
-    return _answer(days, drifts, last)
+        if time.monotonic() >= deadline:
+            _go_on(last, as_of)
+            return _answer(days, drifts, last)
+
+
+def _go_on(after: str, as_of: dt.datetime) -> None:
+    if not config.current().kick:
+        return
+    try:
+        recount_usage.apply_async(
+            kwargs={"after": after, "as_of": as_of.isoformat()}, ignore_result=True, retry=False
+        )
+    except (OperationalError, RedisError, OSError) as error:
+        log.warning("usage.recount_unfinished", next_after=after, reason=type(error).__name__)
 
 
 def _report(drifts: tuple[Drift, ...]) -> None:

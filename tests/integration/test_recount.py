@@ -1,5 +1,6 @@
 """The nightly check finds nothing, unless somebody has been at the totals."""
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models import database
-from tasks import recount
+from tasks import config, recount
 from tasks.aggregation import aggregate_usage
 from tasks.meters import set_meter
 from tasks.recount import recount_usage
@@ -132,4 +133,26 @@ def test_a_run_goes_on_where_the_one_before_ran_out_of_time(
     assert recount_usage(after="bob", as_of=AS_OF) == SOUND | {"days": 3}
     assert recount_usage(as_of=AS_OF) == SOUND | {"days": 9}
     monkeypatch.setattr(recount, "TIME_BUDGET", -1.0)
-    assert recount_usage(after="ada", as_of=AS_OF) == SOUND | {"days": 0, "next_after": "ada"}
+    assert recount_usage(after="", as_of=AS_OF) == SOUND | {"days": 6, "next_after": "bob"}
+
+
+def test_a_run_whose_time_is_up_has_the_rest_counted_by_another(
+    db: Engine,
+    task_config: config.Config,
+    counted: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recount, "CHUNK", 1)
+    monkeypatch.setattr(recount, "TIME_BUDGET", -1.0)
+    # Instead of by a worker: here and now, with what the message holds.
+    monkeypatch.setattr(
+        recount_usage, "apply_async", lambda kwargs, **_: recount_usage(**kwargs), raising=True
+    )
+    for tenant_id in ("ada", "bob", "cy"):
+        use("a", "2026-05-02", tenant_id=tenant_id)
+    aggregate_usage(as_of=AS_OF)
+    tamper("UPDATE usage_aggregates SET total = 100 WHERE granularity = 'day'")
+    config.use(dataclasses.replace(task_config, kick=True))
+
+    assert recount_usage(as_of=AS_OF)["next_after"] == "ada"
+    assert counted == [1, 1, 1]
