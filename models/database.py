@@ -16,6 +16,8 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
+from models import discretion
+
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
 
@@ -185,12 +187,11 @@ def _connect(options: Options) -> Engine:
         "statement_timeout": options.statement_timeout_ms,
         "idle_in_transaction_session_timeout": options.idle_timeout_ms,
     }
-    return create_engine(
+    made = create_engine(
         driver_url(options.url),
         pool_size=options.pool_size,
         max_overflow=0,
         pool_pre_ping=True,
-        # An error's text goes to logs; what a customer sent us does not.
         hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
@@ -199,6 +200,8 @@ def _connect(options: Options) -> Engine:
             + " -c timezone=UTC",
         },
     )
+    discretion.keep(made)
+    return made
 
 
 def driver_url(url: str) -> URL:

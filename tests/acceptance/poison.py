@@ -40,6 +40,12 @@ def connection(session: database.Session, *, seconds: float) -> list[int]:
     return [os.getpid(), session.execute(text("SELECT pg_backend_pid()")).scalar_one()]
 
 
+@contract.command("billing.test_break", queue=Queue.billing)
+def break_(session: database.Session, *, statement: str, secret: str) -> None:
+    """Give the database something that it refuses, and let what it says of it out."""
+    session.execute(text(statement), {"secret": secret})
+
+
 def _write(diary: str, word: str) -> None:
     with Path(diary).open("a") as file:
         file.write(f"{os.getpid()}\n{word}\n")
