@@ -14,7 +14,9 @@ from models.rules import decimals
 from models.store import recount
 from models.store.recount import Drift
 from tasks import config, contract, fields
+from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
+from webhooks import events
 
 DAYS = 3
 """Local days of each tenant that are counted again: yesterday and those before it."""
@@ -71,10 +73,10 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
     """Count the last three days of every tenant again and compare with their totals.
 
     Runs every night, by beat. Nothing should ever be found: a day that differs is logged as an
-    error, is listed in the answer, and is counted anew by the next roll-up, which tells subscribers
-    its total. Days that wait for a roll-up are left out. A run whose time is up sends a message for
-    the rest. It writes nothing but the days to count, so twice is harmless, and if it dies half way
-    the next night looks again.
+    error, is listed in the answer, is told to the operator (billing.usage_drifted), and is counted
+    anew by the next roll-up, which tells subscribers its total. Days that wait for a roll-up are
+    left out. A run whose time is up sends a message for the rest. Nothing but the days to count is
+    written, so twice is harmless, and if it dies half way the next night looks again.
 
     Args:
         after: the tenant after whom to begin: `next_after` of a run whose time was up.
@@ -90,7 +92,7 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
         days, last = days + chunk.days, chunk.last_tenant_id
         drifts += chunk.drifts
         if chunk.drifts:
-            _report(chunk.drifts)
+            _report(chunk.drifts, as_of)
         if time.monotonic() >= deadline:
             _go_on(last, as_of)
             return _answer(days, drifts, last)
@@ -107,12 +109,24 @@ def _go_on(after: str, as_of: dt.datetime) -> None:
         log.warning("usage.recount_unfinished", next_after=after, reason=type(error).__name__)
 
 
-def _report(drifts: tuple[Drift, ...]) -> None:
+def _report(drifts: tuple[Drift, ...], now: dt.datetime) -> None:
     for drift in drifts:
         log.error("usage.drift", **_drift(drift))
     _counter(len(drifts))
     with database.transaction() as session:
         recount.touch(session, drifts)
+        announce_all(session, [_announcement(drift) for drift in drifts], now=now)
+
+
+def _announcement(drift: Drift) -> Announcement:
+    event = events.UsageDrifted(
+        tenant_id=drift.tenant_id,
+        metric=drift.metric,
+        day_start=drift.day_start,
+        stored=drift.stored,
+        counted=drift.counted,
+    )
+    return Announcement(event, drift.tenant_id, sequence=0)
 
 
 def _answer(days: int, drifts: list[Drift], next_after: str | None) -> RecountAnswer:

@@ -16,7 +16,7 @@ from models.rules.states import DeliveryState
 from models.store import claim, delivery, endpoint, relay
 from tasks import announce, config, endpoints, outcomes, shutdown, window
 from tasks.outcomes import Verdict
-from webhooks import health
+from webhooks import events, health
 from webhooks.keyring import TamperedSecret, UnknownMasterKey
 from webhooks.signing import MAX_LIVE_SECRETS
 
@@ -279,7 +279,9 @@ def _disable(endpoint_id: UUID) -> None:
 
 def _fan_out() -> int:
     with database.transaction() as session:
-        return relay.fan_out(session, most=FAN_OUT, now=_now())
+        return relay.fan_out(
+            session, most=FAN_OUT, now=_now(), operator_topics=events.operator_topics()
+        )
 
 
 def _persist(exchange: Callable[[], T]) -> T:

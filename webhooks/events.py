@@ -41,6 +41,8 @@ class Event(BaseModel):
 
     topic: ClassVar[str] = ""
     schema_version: ClassVar[int] = 1
+    for_operator: ClassVar[bool] = False
+    """Whether only the operator's endpoints hear of it: it is about how the system does."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -62,6 +64,19 @@ class UsageAggregated(Event):
     metric: str
     day_start: Instant
     total: Quantity
+
+
+class UsageDrifted(Event):
+    """A day's total was not what its events come to: a fault. The next roll-up counts it anew."""
+
+    topic = "billing.usage_drifted"
+    for_operator = True
+
+    tenant_id: str
+    metric: str
+    day_start: Instant
+    stored: Quantity | None
+    counted: Quantity
 
 
 class CreditsGranted(Event):
@@ -173,6 +188,11 @@ class Ping(Event):
     topic = "billing.ping"
 
     endpoint_id: UUID
+
+
+def operator_topics() -> frozenset[str]:
+    """Return the topics that tenants' endpoints do not hear of."""
+    return frozenset(topic for topic, event in CATALOGUE.items() if event.for_operator)
 
 
 class Body(BaseModel):

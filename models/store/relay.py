@@ -1,6 +1,7 @@
 """From the outbox to the deliveries: which endpoints hear of a message."""
 
 import datetime as dt
+from collections.abc import Collection
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -24,7 +25,8 @@ _FAN_OUT = text("""
         FROM taken
         JOIN outbox_messages m ON m.id = taken.message_id
         CROSS JOIN LATERAL (
-            SELECT id, state, topics FROM endpoints WHERE tenant_id = m.tenant_id
+            SELECT id, state, topics FROM endpoints
+            WHERE tenant_id = m.tenant_id AND m.type <> ALL(:operator_topics)
             UNION ALL
             SELECT id, state, topics FROM endpoints WHERE tenant_id IS NULL) AS e
         WHERE e.state <> 'deleted' AND EXISTS (
@@ -52,17 +54,20 @@ _SETTLE = text("""
 """)
 
 
-def fan_out(session: Session, *, most: int, now: dt.datetime) -> int:
+def fan_out(
+    session: Session, *, most: int, now: dt.datetime, operator_topics: Collection[str] = ()
+) -> int:
     """Give waiting messages to every endpoint that subscribed to them; return how many messages.
 
-    A tenant's endpoint hears of its tenant, an operator's of all. A disabled endpoint's deliveries
-    are held. An endpoint hears what is relayed from its creation on.
+    A tenant's endpoint hears of its tenant, an operator's of all and alone of `operator_topics`. A
+    disabled endpoint's deliveries are held. An endpoint hears what is relayed from its creation on.
 
     Args:
         most: messages at once.
         now: when the deliveries are due.
     """
-    taken = session.scalars(_FAN_OUT, {"most": most, "now": now}).all()
+    given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
+    taken = session.scalars(_FAN_OUT, given).all()
     if taken:
         session.execute(_SETTLE, {"messages": taken, "now": now})
     return len(taken)

@@ -47,6 +47,10 @@ def emit(
 def sample(topic: type[events.Event], tenant_id: str) -> events.Event:
     if topic is events.Ping:
         return events.Ping(endpoint_id=uuid4())
+    if topic is events.UsageDrifted:
+        return events.UsageDrifted(
+            tenant_id=tenant_id, metric="api", day_start=now(), stored=None, counted=Decimal(1)
+        )
     if topic is events.InvoiceCreated:
         return events.InvoiceCreated(
             tenant_id=tenant_id,
@@ -216,6 +220,18 @@ def test_a_tenant_never_hears_of_another_and_the_operator_hears_of_all(db: Engin
         assert sorted(ours.ids) == sorted(mine)
         assert sorted(theirs.ids) == sorted(others)
         assert sorted(operators.ids) == sorted(mine + others)
+
+
+def test_what_is_about_the_system_is_for_the_operator_alone(db: Engine) -> None:
+    with receiver() as ours, receiver() as operators:
+        subscribe(ours)
+        subscribe(operators, tenant_id=None)
+        [event_id] = emit(topic=events.UsageDrifted)
+
+        deliver_webhooks()
+
+        assert operators.ids == [event_id]
+        assert ours.ids == []
 
 
 def test_an_endpoint_hears_only_of_its_topics(db: Engine) -> None:
