@@ -26,7 +26,7 @@ MANY = "on 20 M rows"
 RECORDED = 40_000
 WARM_UP = 60_000
 """Events of each turn that are not counted. The first change of a page after a checkpoint goes to
-the log whole, and a large key has more pages than a turn has events: a rate of a minute's length."""
+the log whole, and a large key has more pages than a turn has events."""
 CHUNK = 1_000
 
 INGEST_AIM = 0.70
