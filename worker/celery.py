@@ -19,6 +19,7 @@ from worker import masking, schedule, settings
 TASK_MODULES = (
     "tasks.aggregation",
     "tasks.catalog",
+    "tasks.credit_upkeep",
     "tasks.credits",
     "tasks.delivery",
     "tasks.endpoints",

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from models.rules import ids
-from tasks.credits import audit
+from tasks.credit_upkeep import audit
 from tests.acceptance import story
 from tests.acceptance.story import OPERATOR, TENANTS, Story
 from tests.acceptance.system import System

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import Engine, text
 
-from tasks.credits import audit
+from tasks.credit_upkeep import audit
 from tests.integration import wallet
 
 FORGED = (

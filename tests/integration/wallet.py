@@ -7,7 +7,8 @@ import orjson
 from sqlalchemy import Engine, text
 
 from tasks.catalog import set_product
-from tasks.credits import add_credits, audit, consume_quota, expire_batches, get_balance
+from tasks.credit_upkeep import audit, expire_batches
+from tasks.credits import add_credits, consume_quota, get_balance
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
