@@ -29,6 +29,8 @@ TASK_MODULES = (
     "tasks.plans",
     "tasks.recount",
     "tasks.rejected",
+    "tasks.reservation_list",
+    "tasks.reservations",
     "tasks.stream",
     "tasks.subscriptions",
     "tasks.tenants",

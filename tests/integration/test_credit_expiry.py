@@ -124,11 +124,8 @@ def test_a_balance_in_use_is_passed_over_and_the_others_are_not(
 def test_held_credit_outlives_expiry(db: Engine) -> None:
     wallet.grant(10, "g1", expires_at=5)
     wallet.grant(3, "g2", expires_at=5, tenant_id="all held")
-    with db.begin() as connection:
-        connection.execute(
-            text("UPDATE credit_batches SET held_amount = least(4, remaining_amount)")
-        )
-        connection.execute(text("UPDATE credit_balances SET held = least(4, balance)"))
+    wallet.hold(4, days=7)
+    wallet.hold(3, days=7, tenant_id="all held")
     wallet.sweep(6)
 
     batches = "SELECT tenant_id, state, remaining_amount, held_amount FROM credit_batches"
