@@ -17,6 +17,11 @@ FORGED = (
     " 'grant', id, {after}, 'forged', '1', now() FROM credit_batches LIMIT 1"
 )
 
+BELOW_ZERO = (
+    "UPDATE credit_batches SET state = 'REVOKED', closed_at = now(), remaining_amount = -1"
+    " WHERE held_amount = 2"
+)
+
 
 @pytest.fixture(autouse=True)
 def story(db: Engine) -> None:
@@ -118,10 +123,7 @@ def unchecked(db: Engine) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("statement", "check"),
     [
-        (
-            "UPDATE credit_batches SET remaining_amount = -1, state = 'REVOKED', closed_at = now()",
-            "remaining",
-        ),
+        (BELOW_ZERO, "remaining"),
         ("UPDATE credit_batches SET remaining_amount = 11 WHERE held_amount = 2", "remaining"),
         ("UPDATE credit_batches SET held_amount = -1 WHERE held_amount = 2", "set_aside"),
         ("UPDATE credit_batches SET held_amount = 8 WHERE held_amount = 2", "set_aside"),
