@@ -5,6 +5,7 @@ from uuid import UUID
 
 from models.rules.states import CreditBatchState, ReservationState
 from models.store import credit_spending
+from models.store.credit_refund import Refunded
 from models.store.reservation_charge import Committed
 from models.store.reservation_end import Ended
 from tasks.announce import Announcement
@@ -62,6 +63,22 @@ def of_commit(reservation_id: UUID, done: Committed) -> list[Announcement]:
     return told
 
 
+def of_refund(
+    done: Refunded, *, reservation_id: UUID | None, key: str | None, reason: str | None
+) -> list[Announcement]:
+    """Tell of what was given back of a use, and of what came to batches that had expired."""
+    event = events.CreditsRefunded(
+        tenant_id=done.tenant_id,
+        product_key=done.product_key,
+        amount=done.amount,
+        balance=done.balance,
+        reservation_id=reservation_id,
+        idempotency_key=key,
+        reason=reason,
+    )
+    return [Announcement(event, done.tenant_id, done.version), *_of_losses(done)]
+
+
 def _of_one(hold: Ended) -> list[Announcement]:
     expired = hold.state is ReservationState.expired
     released = events.ReservationReleased(
@@ -75,7 +92,7 @@ def _of_one(hold: Ended) -> list[Announcement]:
     return [Announcement(released, hold.tenant_id, hold.version), *_of_losses(hold)]
 
 
-def _of_losses(end: Ended | Committed) -> list[Announcement]:
+def _of_losses(end: Ended | Committed | Refunded) -> list[Announcement]:
     """Tell of what went back to batches that had expired. A revoked one was told of then."""
     return [
         Announcement(

@@ -28,6 +28,7 @@ TASK_MODULES = (
     "tasks.meters",
     "tasks.plans",
     "tasks.recount",
+    "tasks.refunds",
     "tasks.rejected",
     "tasks.reservation_list",
     "tasks.reservations",

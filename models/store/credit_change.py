@@ -1,11 +1,32 @@
 """What is to happen to one account: decided here, written by credit_ledger in one statement."""
 
+import datetime as dt
 from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
 from models.credit import Action, Direction
 from models.rules import money
+from models.rules.states import CreditBatchState
+
+WRITE_OFF = {
+    CreditBatchState.EXPIRED: Action.expire,
+    CreditBatchState.REVOKED: Action.revoke,
+}
+"""What the ledger calls it when credit comes back to a batch that has ended, by how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Credit that came back to a batch that had ended, and was written off at once.
+
+    `state` and `expires_at` are the batch's.
+    """
+
+    batch_id: UUID
+    state: CreditBatchState
+    expires_at: dt.datetime | None
+    amount: Decimal
 
 
 @dataclass(slots=True)

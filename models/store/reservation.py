@@ -68,6 +68,21 @@ def get(session: Session, reservation_id: UUID) -> Reservation:
     return found
 
 
+def get_of(session: Session, reservation_id: UUID, *, tenant_id: str) -> Reservation:
+    """Return a reservation of a tenant.
+
+    Raises:
+        UnknownReservation: there is none by that id, or it is another tenant's.
+    """
+    found = get(session, reservation_id)
+    if found.tenant_id != tenant_id:
+        raise UnknownReservation(
+            f"reservation_id {reservation_id} is none of tenant {tenant_id!r}",
+            field="reservation_id",
+        )
+    return found
+
+
 def list_slices(session: Session, reservation_id: UUID) -> Sequence[ReservationSlice]:
     """Return what a reservation set aside of which batch, in the order they are charged."""
     return session.scalars(

@@ -16,16 +16,10 @@ from models.rules.burndown import Slice
 from models.rules.states import CreditBatchState
 from models.store import credit_account, credit_funds, reservation
 from models.store.credit_account import Account
-from models.store.credit_change import Change
+from models.store.credit_change import WRITE_OFF, Change, Loss
 from models.store.credit_funds import Funds
 from models.store.credit_ledger import Cause
-from models.store.reservation_end import Ended, Loss
-
-WRITE_OFF = {
-    CreditBatchState.EXPIRED: Action.expire,
-    CreditBatchState.REVOKED: Action.revoke,
-}
-"""What the ledger calls it when credit goes back to a batch that was closed."""
+from models.store.reservation_end import Ended
 
 
 class Above(StrEnum):

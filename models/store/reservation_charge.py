@@ -16,9 +16,10 @@ from models.rules.burndown import Slice
 from models.rules.states import ReservationState
 from models.store import credit_funds, credit_ledger, reservation, reservation_hold
 from models.store.credit_account import Account
+from models.store.credit_change import Loss
 from models.store.credit_ledger import Cause
 from models.store.reservation_bill import Above, Bill
-from models.store.reservation_end import CAUSE, Ended, Loss
+from models.store.reservation_end import CAUSE, Ended
 
 
 @dataclass(frozen=True, slots=True)

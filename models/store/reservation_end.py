@@ -15,23 +15,11 @@ from models.credit import Direction
 from models.rules.states import CreditBatchState, ReservationState
 from models.store import credit_ledger
 from models.store.credit_account import Account
+from models.store.credit_change import Loss
 from models.store.credit_ledger import Cause, Entry
 
 CAUSE = "reservation"
 """The kind of cause of entries that a reservation makes; which one is its id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What a hold gave back to a batch that was closed: it was written off at once.
-
-    `state` and `expires_at` are the batch's.
-    """
-
-    batch_id: UUID
-    state: CreditBatchState
-    expires_at: dt.datetime | None
-    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True)

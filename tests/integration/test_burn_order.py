@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 
 from models.rules.burndown import Policy
 from tests.integration import wallet
+from tests.integration.explained import explained
 
 _tenants = itertools.count()
 
@@ -160,21 +161,11 @@ def test_the_first_look_reads_an_index_in_paying_order_and_sorts_nothing(
             )
         )
         connection.execute(text("ANALYZE credit_batches"))
-    statements: list[str] = []
 
-    def explain(
-        connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any
-    ) -> None:
-        if "FOR UPDATE OF balance" in statement and not statements:
-            statements.append("")
-            plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE) {statement}", parameters)
-            statements[0] = "\n".join(row[0] for row in plan)
+    with explained(db, "FOR UPDATE OF balance") as plans:
+        wallet.consume(1, "c", day=1)
 
-    event.listen(db, "before_cursor_execute", explain)
-    wallet.consume(1, "c", day=1)
-    event.remove(db, "before_cursor_execute", explain)
-
-    (plan,) = statements
+    (plan,) = plans
     assert f"using {index} " in plan
     assert "Sort" not in plan
 

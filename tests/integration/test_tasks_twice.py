@@ -156,6 +156,12 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.prepare_partitions": lambda _: {},
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
+    "billing.refund_use": lambda _: {
+        "tenant_id": "acme",
+        "consume_key": "used",
+        "amount": "25",
+        "idempotency_key": "refund",
+    },
     "billing.release_reserved_credits": lambda world: {
         "reservation_id": world.ids["hold"],
         "idempotency_key": "release",
@@ -325,6 +331,8 @@ def _furnish_for(name: str, world: World) -> None:
         with contextlib.closing(Redis.from_url(world.broker_url)) as client:
             for event in CHUNK:
                 client.xadd(STREAM, {"event": json.dumps(event)})
+    if name == "billing.refund_use":
+        do("consume_quota", **CREDIT, amount="30", idempotency_key="used", as_of=HELD_UNTIL)
     if name in WITH_A_HOLD:
         held = do(
             "reserve_credits",

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 from tasks.catalog import set_product
 from tasks.credit_upkeep import audit, expire_batches, expire_reservations
 from tasks.credits import add_credits, consume_quota, deduct_after_service, get_balance
+from tasks.refunds import refund_use
 from tasks.reservations import (
     commit_reserved_credits,
     release_reserved_credits,
@@ -81,6 +82,16 @@ def commit(
 def release(reservation_id: str, *, key: str = "release", day: float = 0, **rest: Any) -> Any:
     return release_reserved_credits(
         reservation_id=reservation_id, idempotency_key=key, as_of=at(day), **rest
+    )
+
+
+def refund(amount: Any = None, *, key: str = "refund", day: float = 0, **use: Any) -> Any:
+    """Refund a use of acme's: `consume_key`, `deduct_key` or `reservation_id`."""
+    return refund_use(
+        **{"tenant_id": "acme", **use},
+        amount=None if amount is None else str(amount),
+        idempotency_key=key,
+        as_of=at(day),
     )
 
 
