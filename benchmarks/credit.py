@@ -8,7 +8,8 @@ from benchmarks.report import Measure
 from benchmarks.servers import OUTBOX, Stage
 from models.catalog import ProductType
 from tasks.catalog import set_product
-from tasks.credits import EXPIRY_CHUNK, consume_quota, expire_batches
+from tasks.credit_upkeep import EXPIRY_CHUNK, expire_batches
+from tasks.credits import consume_quota
 
 JOB = "credit"
 

@@ -1,4 +1,4 @@
-"""Prepaid credit: balances, dated batches, and the ledger behind them."""
+"""Prepaid credit: balances, dated batches, holds on them, and the ledger behind it all."""
 
 import datetime as dt
 from decimal import Decimal
@@ -6,11 +6,19 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, metadata_column, one_of
-from models.rules.states import CreditBatchState
+from models.rules.states import CreditBatchState, ReservationState
 
 
 class Direction(StrEnum):
@@ -38,15 +46,23 @@ class Action(StrEnum):
 
 
 class CreditBalance(Base):
-    """The cached sum of one product of one tenant, and the lock that serialises changes to it."""
+    """The cached sum of one product of one tenant, and the lock that serialises changes to it.
+
+    `balance` is what remains in all batches less `debt`, what was used after the fact and is not
+    paid yet. Whoever changes anything under the lock raises `version`.
+    """
 
     __tablename__ = "credit_balances"
-    __table_args__ = (CheckConstraint("held >= 0", name="held"),)
+    __table_args__ = (
+        CheckConstraint("held >= 0", name="held"),
+        CheckConstraint("debt >= 0", name="debt"),
+    )
 
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
     product_key: Mapped[str] = mapped_column(ForeignKey("products.product_key"), primary_key=True)
     balance: Mapped[Decimal] = mapped_column(server_default=text("0"))
     held: Mapped[Decimal] = mapped_column(server_default=text("0"))
+    debt: Mapped[Decimal] = mapped_column(server_default=text("0"))
     # When subscribers were last told that nothing usable is left.
     depleted_at: Mapped[dt.datetime | None]
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
@@ -67,12 +83,23 @@ class CreditBatch(Base):
         CheckConstraint(
             "(state = 'ACTIVE') = (remaining_amount > 0 AND closed_at IS NULL)", name="remaining"
         ),
-        # Spending reads the first few batches of one balance that hold something, in paying order.
+        # Spending reads the first few batches of one balance that hold something, in paying order:
+        # by age, or by expiry, as the product says.
         Index(
             "ix_credit_batches_spendable",
             "tenant_id",
             "product_key",
             "priority",
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'ACTIVE'"),
+        ),
+        Index(
+            "ix_credit_batches_spendable_by_expiry",
+            "tenant_id",
+            "product_key",
+            "priority",
+            "expires_at",
             "created_at",
             "id",
             postgresql_where=text("state = 'ACTIVE'"),
@@ -113,6 +140,12 @@ class LedgerEntry(Base):
         # A wallet's history, newest first.
         Index("ix_ledger_entries_tenant_id_product_key_id", "tenant_id", "product_key", "id"),
         Index("ix_ledger_entries_batch_id", "batch_id"),
+        # What one use took, and what was given back of it.
+        Index(
+            "ix_ledger_entries_uses",
+            "cause_id",
+            postgresql_where=text("action IN ('consume', 'commit', 'overdraft', 'refund')"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -127,3 +160,63 @@ class LedgerEntry(Base):
     cause_id: Mapped[str]
     details: Mapped[dict[str, Any]] = metadata_column()
     created_at: Mapped[dt.datetime]
+
+
+class Reservation(Base):
+    """Credit set aside for a use whose amount is not known yet, until `expires_at` at the latest.
+
+    `committed_amount` is what was charged in the end: less or more than what was set aside.
+    """
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        one_of("state", ReservationState),
+        CheckConstraint("amount > 0", name="amount"),
+        CheckConstraint("created_at < expires_at", name="expires_at"),
+        CheckConstraint("(state = 'held') = (closed_at IS NULL)", name="closed_at"),
+        CheckConstraint(
+            "(state = 'committed') = (committed_amount IS NOT NULL) AND committed_amount >= 0",
+            name="committed_amount",
+        ),
+        # The sweep walks through what is due; a balance looks for its own that are over.
+        Index(
+            "ix_reservations_expires_at_id",
+            "expires_at",
+            "id",
+            postgresql_where=text("state = 'held'"),
+        ),
+        Index(
+            "ix_reservations_open",
+            "tenant_id",
+            "product_key",
+            "expires_at",
+            postgresql_where=text("state = 'held'"),
+        ),
+        # A tenant's reservations, newest first: ids sort by time.
+        Index("ix_reservations_tenant_id_id", "tenant_id", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    product_key: Mapped[str] = mapped_column(ForeignKey("products.product_key"))
+    amount: Mapped[Decimal]
+    state: Mapped[str] = mapped_column(server_default=text("'held'"))
+    committed_amount: Mapped[Decimal | None]
+    reason: Mapped[str | None]
+    release_reason: Mapped[str | None]
+    expires_at: Mapped[dt.datetime]
+    created_at: Mapped[dt.datetime]
+    closed_at: Mapped[dt.datetime | None]
+    details: Mapped[dict[str, Any]] = metadata_column()
+
+
+class ReservationSlice(Base):
+    """What a reservation set aside of one batch. Batches are charged in the order of `nth`."""
+
+    __tablename__ = "reservation_slices"
+    __table_args__ = (CheckConstraint("amount > 0", name="amount"),)
+
+    reservation_id: Mapped[UUID] = mapped_column(ForeignKey("reservations.id"), primary_key=True)
+    nth: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    batch_id: Mapped[UUID] = mapped_column(ForeignKey("credit_batches.id"))
+    amount: Mapped[Decimal]

@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 from models import database
 from models.catalog import ProductType
+from models.rules.burndown import Policy
 from models.store import product
 from tasks import contract, fields
 from tasks.queues import Queue
@@ -16,6 +17,7 @@ class ProductAnswer(TypedDict):
     name: str
     type: str
     is_currency: bool
+    burn_policy: str
     active: bool
     metadata: dict[str, Any]
 
@@ -28,6 +30,7 @@ def set_product(
     name: fields.Name,
     type: ProductType,  # noqa: A002 (the message calls it so)
     is_currency: bool | None = None,
+    burn_policy: Policy | None = None,
     active: bool | None = None,
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
@@ -45,6 +48,9 @@ def set_product(
         name: what people read, 1 to 200 characters.
         type: quantity is used up; period and unlimited are not, their use is only recorded.
         is_currency: whether offers can be priced in it. A new product is none.
+        burn_policy: which credit of equal priority is spent first, from now on: fifo is the oldest,
+            soonest_expiry_first what expires next, with what never does last. A new product's is
+            fifo.
         active: whether it can be granted. A new product is.
         metadata: merged over what is stored, key by key.
     """
@@ -55,6 +61,7 @@ def set_product(
         name=name,
         type_=type,
         is_currency=is_currency,
+        burn_policy=burn_policy,
         active=active,
         details=metadata,
     )
@@ -63,6 +70,7 @@ def set_product(
         "name": changed.name,
         "type": changed.type,
         "is_currency": changed.is_currency,
+        "burn_policy": changed.burn_policy,
         "active": changed.active,
         "metadata": changed.details,
     }

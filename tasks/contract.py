@@ -52,7 +52,7 @@ class Task(Protocol, Generic[P, R_co]):
 
 @overload
 def command(
-    name: str, *, queue: Queue, once: Literal["call", "item"] = "call"
+    name: str, *, queue: Queue, once: Literal["call", "item"] = "call", scope: str | None = None
 ) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]: ...
 
 
@@ -68,6 +68,7 @@ def command(
     queue: Queue,
     once: Literal["call", "item"] = "call",
     reveal: Reveal | None = None,
+    scope: str | None = None,
 ) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, Any]]:
     """Declare a task that is one transaction. The body gets the open session first.
 
@@ -78,10 +79,14 @@ def command(
             is kept. One item of what is sent: the body sorts out which items it has already seen.
         reveal: completes the answer with what must not be stored beside the idempotency key, such
             as a secret: it gets the open session and the answer as stored, each time it is given.
+        scope: the argument, such as the id of what is changed, within which an `idempotency_key`
+            is unique: for commands that name no tenant, whose keys would else be everybody's.
     """
 
     def declare(body: Callable[Concatenate[database.Session, P], Any]) -> Task[P, Any]:
-        task = _declare(name, body, queue=queue, kind="command", once=once, reveal=reveal)
+        task = _declare(
+            name, body, queue=queue, kind="command", once=once, reveal=reveal, scope=scope
+        )
         return cast("Task[P, Any]", task)
 
     return declare
@@ -104,6 +109,7 @@ def _declare(
     kind: Literal["command", "job"],
     once: Literal["call", "item"] = "call",
     reveal: Reveal | None = None,
+    scope: str | None = None,
 ) -> Any:
     spec = Spec(
         name=name,
@@ -115,6 +121,7 @@ def _declare(
         body=body,
         doc=inspect.getdoc(body) or "",
         reveal=reveal,
+        scope=scope,
     )
     if name in REGISTRY:
         raise ValueError(f"two tasks are named {name!r}")

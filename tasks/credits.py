@@ -1,28 +1,16 @@
-"""Prepaid credit: granted, spent oldest first, looked up, written off when its time is over."""
+"""Prepaid credit: granted, spent before or after the fact, looked up."""
 
 import datetime as dt
-import time
-from collections.abc import Sequence
 from typing import Literal, TypedDict
 from uuid import UUID
 
-import structlog
-
 from models import database
-from models.rules import burndown, decimals
-from models.store import credit, credit_audit, credit_expiry, credit_spending, tenant
-from tasks import contract, fields
-from tasks.announce import Announcement, announce, announce_all
+from models.rules import decimals
+from models.store import credit, credit_spending, tenant
+from tasks import contract, credit_news, fields
+from tasks.announce import announce, announce_all
 from tasks.queues import Queue
 from webhooks import events
-
-EXPIRY_CHUNK = 2_000
-"""Batches that one transaction of the expiry sweep writes off at most."""
-
-EXPIRY_SECONDS = 45.0
-"""How long one sweep goes on. Beat rings every minute: the next one takes up what is left."""
-
-log = structlog.get_logger(__name__)
 
 
 class Grant(TypedDict):
@@ -32,7 +20,9 @@ class Grant(TypedDict):
     tenant_id: str
     product_key: str
     amount: str
+    repaid: str
     balance: str
+    debt: str
     expires_at: dt.datetime | None
 
 
@@ -60,6 +50,17 @@ class NotConsumed(TypedDict):
     available: str
 
 
+class Deducted(TypedDict):
+    """Credit was spent; `overdraft` of the amount was not there and became debt."""
+
+    deducted: Literal[True]
+    amount: str
+    overdraft: str
+    balance: str
+    debt: str
+    batches: list[BatchDebit]
+
+
 class BalanceAnswer(TypedDict):
     """What a tenant has of a product."""
 
@@ -67,24 +68,10 @@ class BalanceAnswer(TypedDict):
     product_key: str
     balance: str
     held: str
+    debt: str
     available: str
     batches: int
     next_expiry: dt.datetime | None
-
-
-class Sweep(TypedDict):
-    """What an expiry sweep did. `finished` is false when its time was up before its work."""
-
-    expired: int
-    passed_over: int
-    finished: bool
-
-
-class Audit(TypedDict):
-    """Whether ledger, batches and balances agree; at most 1,000 findings."""
-
-    ok: bool
-    findings: Sequence[credit_audit.Finding]
 
 
 @contract.command("billing.add_credits", queue=Queue.billing)
@@ -98,6 +85,7 @@ def add_credits(
     valid_from: fields.Instant | None = None,
     expires_at: fields.Instant | None = None,
     source: fields.Key64 = "manual",
+    priority: fields.Priority = 0,
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
 ) -> Grant:
@@ -106,6 +94,9 @@ def add_credits(
     Runs when a producer or an operator sends it. Twice is harmless: the same key is one batch and
     gives the first answer again. If it dies half way nothing was granted, and the message comes
     back. Emits billing.credits_granted.
+
+    If the tenant is in debt and the credit is valid already, it pays the debt first: the answer
+    says how much was `repaid` at once and what `debt` is left.
 
     Refused with code `product.unknown`, `product.inactive` or `credit.never_valid`.
 
@@ -117,6 +108,7 @@ def add_credits(
         expires_at: from when it can not be spent any more, after now and after valid_from; absent
             is never.
         source: where it came from, 1 to 64 characters.
+        priority: which credit is spent before other, a lower one first.
         metadata: kept with the batch and its ledger entry.
     """
     tenant.ensure(session, tenant_id, now=as_of)
@@ -128,6 +120,7 @@ def add_credits(
         valid_from=valid_from,
         expires_at=expires_at,
         source=source,
+        priority=priority,
         cause=credit.Cause("billing.add_credits", idempotency_key),
         details=metadata or {},
         now=as_of,
@@ -140,6 +133,7 @@ def add_credits(
         balance=granted.balance,
         expires_at=expires_at,
         source=source,
+        repaid=granted.repaid,
     )
     announce(session, event, tenant_id=tenant_id, sequence=granted.version, now=as_of)
     return {
@@ -147,7 +141,9 @@ def add_credits(
         "tenant_id": tenant_id,
         "product_key": product_key,
         "amount": decimals.plain(amount),
+        "repaid": decimals.plain(granted.repaid),
         "balance": decimals.plain(granted.balance),
+        "debt": decimals.plain(granted.debt),
         "expires_at": expires_at,
     }
 
@@ -163,7 +159,7 @@ def consume_quota(
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
 ) -> Consumed | NotConsumed:
-    """Spend credit from the oldest usable batches, all of the amount or nothing.
+    """Spend credit from usable batches in the product's order, all of the amount or nothing.
 
     Runs when a producer sends it. Twice is harmless: the same key debits once and gives the first
     answer again, a "no" as well: who tops up and asks anew uses a new key. If it dies half way
@@ -191,21 +187,69 @@ def consume_quota(
     )
     try:
         spent = credit_spending.consume(session, debit, now=as_of)
-    except burndown.InsufficientCredit as short:
+    except credit_spending.TooLittle as short:
         reason: Literal["quota_exhausted", "insufficient_funds"] = (
             "insufficient_funds" if short.available else "quota_exhausted"
         )
         available = decimals.plain(short.available)
+        announce_all(session, credit_news.of_ended(short.lapsed), now=as_of)
         return {"consumed": False, "reason": reason, "available": available}
-    announce_all(session, _what_spending_tells(debit, spent), now=as_of)
+    announce_all(session, credit_news.of_spending(debit, spent), now=as_of)
     return {
         "consumed": True,
         "amount": decimals.plain(amount),
         "balance": decimals.plain(spent.balance),
-        "batches": [
-            {"batch_id": part.batch_id, "amount": decimals.plain(part.amount)}
-            for part in spent.slices
-        ],
+        "batches": _batches(spent),
+    }
+
+
+@contract.command("billing.deduct_after_service", queue=Queue.billing)
+def deduct_after_service(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId,
+    product_key: fields.ProductKey,
+    amount: fields.Amount,
+    idempotency_key: fields.IdempotencyKey,
+    metadata: fields.Metadata | None = None,
+    as_of: fields.Instant = contract.NOW,
+) -> Deducted:
+    """Spend credit for what was used already: what is not there becomes debt.
+
+    Runs when a producer sends it; the tenant is created if nobody has introduced it. Twice is
+    harmless: the same key debits once and gives the first answer again. If it dies half way nothing
+    was spent, and the message comes back.
+
+    It takes what is available, in the product's order, and never refuses for lack of it: the
+    balance goes below zero by the debt, which the next credit that comes in pays first. Emits
+    billing.quota_consumed once, and billing.product_deactivated when it took the last that was
+    usable. The use of a product of type period or unlimited is only entered in the ledger.
+
+    Refused with code `product.unknown`.
+
+    Args:
+        tenant_id: whose credit.
+        product_key: of which product.
+        amount: units of the product, above 0, at most 12 decimals.
+        metadata: kept with the ledger entries.
+    """
+    debit = credit_spending.Debit(
+        tenant_id=tenant_id,
+        product_key=product_key,
+        amount=amount,
+        cause=credit.Cause("billing.deduct_after_service", idempotency_key),
+        details=metadata or {},
+    )
+    tenant.ensure(session, tenant_id, now=as_of)
+    spent = credit_spending.deduct(session, debit, now=as_of)
+    announce_all(session, credit_news.of_spending(debit, spent), now=as_of)
+    return {
+        "deducted": True,
+        "amount": decimals.plain(amount),
+        "overdraft": decimals.plain(spent.overdraft),
+        "balance": decimals.plain(spent.balance),
+        "debt": decimals.plain(spent.debt),
+        "batches": _batches(spent),
     }
 
 
@@ -220,9 +264,10 @@ def get_balance(
     """Tell what a tenant has of a product.
 
     Runs when somebody asks; it changes nothing, so twice or half way does no harm. `balance` is
-    all that remains, also what is not valid yet or is over and not yet swept; `available` is what
-    can be spent at that instant; `batches` and `next_expiry` are of the batches usable then. A
-    tenant that never got any has zeros. Refused with code `product.unknown`.
+    all that remains, also what is not valid yet or is over and not yet swept, less the `debt`, so
+    it may be below zero; `available` is what can be spent at that instant, never below zero;
+    `batches` and `next_expiry` are of the batches usable then. A tenant that never got any has
+    zeros. Refused with code `product.unknown`.
 
     Args:
         tenant_id: whose credit.
@@ -234,97 +279,14 @@ def get_balance(
         "product_key": product_key,
         "balance": decimals.plain(standing.balance),
         "held": decimals.plain(standing.held),
+        "debt": decimals.plain(standing.debt),
         "available": decimals.plain(standing.available),
         "batches": standing.batches,
         "next_expiry": standing.next_expiry,
     }
 
 
-@contract.job("billing.expire_batches", queue=Queue.billing)
-def expire_batches(*, as_of: fields.Instant = contract.NOW) -> Sweep:
-    """Write off what remains of every batch whose time is over.
-
-    Beat rings it every minute. It walks through what is due in chunks, one transaction each, until
-    nothing is left or its time is up. Twice or at the same time is harmless: a batch ends once, and
-    a balance that somebody else has locked is passed over until the next ring. If it dies half way
-    the chunks behind it stay done. Being late costs nothing: expired credit can not be spent
-    whether it was swept or not. Emits billing.credits_expired for each batch that had something
-    left, and billing.product_deactivated when a tenant has nothing usable since.
-    """
-    deadline = time.monotonic() + EXPIRY_SECONDS
-    expired = passed_over = 0
-    behind: credit_expiry.Place | None = credit_expiry.BEGINNING
-    while behind is not None and time.monotonic() < deadline:
-        with database.transaction() as session:
-            chunk = credit_expiry.expire_chunk(
-                session, behind=behind, at_most=EXPIRY_CHUNK, now=as_of
-            )
-            announce_all(session, _what_expiry_tells(chunk), now=as_of)
-        expired += len(chunk.expired)
-        passed_over += chunk.passed_over
-        behind = chunk.behind
-    return {"expired": expired, "passed_over": passed_over, "finished": behind is None}
-
-
-@contract.job("billing.audit", queue=Queue.billing)
-def audit() -> Audit:
-    """Prove that the ledger, the batches and the balances agree.
-
-    Runs when an operator asks. It reads one snapshot of everything and changes nothing, so twice
-    or half way does no harm. Each finding is also logged as an error.
-    """
-    with database.transaction() as session:
-        findings = credit_audit.audit(session)
-    for finding in findings:
-        log.error("credit.audit", check=finding.check, tenant_id=finding.tenant_id)
-    return {"ok": not findings, "findings": findings}
-
-
-def _what_spending_tells(
-    debit: credit_spending.Debit, spent: credit_spending.Spent
-) -> list[Announcement]:
-    told: list[events.Event] = [
-        events.QuotaConsumed(
-            tenant_id=debit.tenant_id,
-            product_key=debit.product_key,
-            amount=debit.amount,
-            balance=spent.balance,
-            idempotency_key=debit.cause.id,
-        )
+def _batches(spent: credit_spending.Spent) -> list[BatchDebit]:
+    return [
+        {"batch_id": part.batch_id, "amount": decimals.plain(part.amount)} for part in spent.slices
     ]
-    if spent.depleted:
-        told.append(
-            events.ProductDeactivated(
-                tenant_id=debit.tenant_id, product_key=debit.product_key, reason="exhausted"
-            )
-        )
-    return [Announcement(event, debit.tenant_id, spent.version) for event in told]
-
-
-def _what_expiry_tells(chunk: credit_expiry.Chunk) -> list[Announcement]:
-    ended = [
-        Announcement(
-            events.CreditsExpired(
-                tenant_id=batch.tenant_id,
-                product_key=batch.product_key,
-                batch_id=batch.batch_id,
-                amount=batch.amount,
-                balance=batch.balance,
-                expires_at=batch.expires_at,
-            ),
-            batch.tenant_id,
-            batch.version,
-        )
-        for batch in chunk.expired
-    ]
-    deactivated = [
-        Announcement(
-            events.ProductDeactivated(
-                tenant_id=gone.tenant_id, product_key=gone.product_key, reason="expired"
-            ),
-            gone.tenant_id,
-            gone.version,
-        )
-        for gone in chunk.depleted
-    ]
-    return ended + deactivated

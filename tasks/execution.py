@@ -184,7 +184,7 @@ def _run_once(spec: Spec, session: database.Session, arguments: dict[str, Any]) 
     request = {name: value for name, value in arguments.items() if name != "as_of"}
     call = inbox.Call(
         tenant_id=str(arguments.get("tenant_id") or ""),
-        operation=spec.name,
+        operation=spec.name if spec.scope is None else f"{spec.name} {arguments[spec.scope]}",
         key=arguments["idempotency_key"],
         request_hash=inbox.hash_request(pydantic_core.to_jsonable_python(request)),
     )

@@ -137,6 +137,18 @@ DayStart = Annotated[
 Amount = Annotated[Decimal, Field(gt=0, lt=Decimal(10) ** 18, decimal_places=12)]
 """More than 0, less than 10^18, at most 12 decimals. Send it as a string."""
 
+UsedAmount = Annotated[Decimal, Field(ge=0, lt=Decimal(10) ** 18, decimal_places=12)]
+"""0 or more, less than 10^18, at most 12 decimals. Send it as a string."""
+
+LONGEST_HOLD = 7 * 86_400
+"""Seconds that credit can be set aside for."""
+
+HoldSeconds = Annotated[int, Field(ge=1, le=LONGEST_HOLD)]
+"""How long credit is set aside: 1 s to 7 days."""
+
+Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
+"""Which credit is spent before other: a lower one first."""
+
 UnitAmount = Annotated[Decimal, Field(ge=0, lt=Decimal(10) ** 18, decimal_places=12)]
 """A unit price in major units of its currency: 0 or more, at most 12 decimals."""
 

@@ -21,6 +21,7 @@ class Spec:
         kind: a command is one transaction; a job opens its own.
         once: what an `idempotency_key` among the arguments stands for: the call, which is then
             carried out once, or one item of what is sent, which the body sorts out itself.
+        scope: the argument within whose value an `idempotency_key` is unique, besides tenant_id.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Spec:
     body: Callable[..., Any]
     doc: str = field(repr=False)
     reveal: Reveal | None = None
+    scope: str | None = None
 
 
 REGISTRY: dict[str, Spec] = {}

@@ -80,7 +80,7 @@ class UsageDrifted(Event):
 
 
 class CreditsGranted(Event):
-    """A batch of credit was granted."""
+    """A batch of credit was granted; `repaid` of it went to the tenant's debt at once."""
 
     topic = "billing.credits_granted"
 
@@ -91,10 +91,14 @@ class CreditsGranted(Event):
     balance: Quantity
     expires_at: Instant | None
     source: str
+    repaid: Quantity = Decimal(0)
 
 
 class QuotaConsumed(Event):
-    """Credit was spent, once per call however many batches it touched."""
+    """Credit was spent, once per call however many batches it touched.
+
+    `overdraft` of the amount was not there and became debt.
+    """
 
     topic = "billing.quota_consumed"
 
@@ -103,6 +107,7 @@ class QuotaConsumed(Event):
     amount: Quantity
     balance: Quantity
     idempotency_key: str
+    overdraft: Quantity = Decimal(0)
 
 
 class CreditsExpired(Event):
@@ -118,6 +123,69 @@ class CreditsExpired(Event):
     expires_at: Instant
 
 
+class CreditsReserved(Event):
+    """Credit was set aside; `available` is left besides it."""
+
+    topic = "billing.credits_reserved"
+
+    tenant_id: str
+    product_key: str
+    reservation_id: UUID
+    amount: Quantity
+    balance: Quantity
+    available: Quantity
+    expires_at: Instant
+    reason: str | None
+
+
+class ReservationCommitted(Event):
+    """What was used of a hold was charged; `returned` of it went back.
+
+    Of the amount, `overdraft` became debt. `uncovered` was used beyond it and not charged.
+    """
+
+    topic = "billing.reservation_committed"
+
+    tenant_id: str
+    product_key: str
+    reservation_id: UUID
+    amount: Quantity
+    returned: Quantity
+    overdraft: Quantity
+    uncovered: Quantity
+    balance: Quantity
+
+
+class ReservationReleased(Event):
+    """What was set aside went back, on request or because its time was over."""
+
+    topic = "billing.reservation_released"
+
+    tenant_id: str
+    product_key: str
+    reservation_id: UUID
+    amount: Quantity
+    balance: Quantity
+    reason: Literal["released", "expired"]
+
+
+class CreditsRefunded(Event):
+    """What a use took was given back, all of it or a part.
+
+    The use is named by its reservation_id, or by the idempotency_key it was sent with.
+    """
+
+    topic = "billing.credits_refunded"
+
+    tenant_id: str
+    product_key: str
+    amount: Quantity
+    balance: Quantity
+    reservation_id: UUID | None
+    idempotency_key: str | None
+    reason: str | None
+
+
 class ProductDeactivated(Event):
     """A tenant has nothing usable left of a product."""
 
@@ -126,6 +194,24 @@ class ProductDeactivated(Event):
     tenant_id: str
     product_key: str
     reason: Literal["expired", "exhausted", "revoked"]
+
+
+class AuditFailed(Event):
+    """The nightly audit found figures of a balance that should be equal and are not.
+
+    `check` is what was compared; `batch_id` and `entry_id` say where, if it was one row.
+    """
+
+    topic = "billing.audit_failed"
+
+    tenant_id: str
+    product_key: str
+    check: str
+    batch_id: UUID | None
+    entry_id: int | None
+    expected: Quantity
+    actual: Quantity
+    advice: str
 
 
 class SubscriptionSet(Event):

@@ -19,6 +19,7 @@ from worker import masking, schedule, settings
 TASK_MODULES = (
     "tasks.aggregation",
     "tasks.catalog",
+    "tasks.credit_upkeep",
     "tasks.credits",
     "tasks.delivery",
     "tasks.endpoints",
@@ -27,7 +28,10 @@ TASK_MODULES = (
     "tasks.meters",
     "tasks.plans",
     "tasks.recount",
+    "tasks.refunds",
     "tasks.rejected",
+    "tasks.reservation_list",
+    "tasks.reservations",
     "tasks.stream",
     "tasks.subscriptions",
     "tasks.tenants",

@@ -21,11 +21,13 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "drain the usage stream": _entry("billing.drain_usage_stream", 1.0, expires=5),
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
+    "expire holds": _entry("billing.expire_reservations", 15.0, expires=60),
     "invoice closed periods": _entry(
         "billing.generate_invoices", crontab(minute="*/10"), expires=3000
     ),
     "finalize invoices": _entry(
         "billing.finalize_invoices", crontab(minute="5-55/10"), expires=3000
     ),
+    "audit credit": _entry("billing.audit", crontab(hour="4", minute="10"), expires=3000),
     "prepare partitions": _entry("billing.prepare_partitions", crontab(minute="20"), expires=3000),
 }

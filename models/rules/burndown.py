@@ -109,6 +109,54 @@ def plan(
         return _take(order(funded, policy), amount)
 
 
+def plan_up_to(
+    batches: Iterable[Batch], amount: Decimal, *, now: datetime, policy: Policy
+) -> list[Slice]:
+    """What each batch pays towards `amount`, in paying order, as far as there is credit.
+
+    The slices are above zero and sum to `amount`, or to all that is available if that is less.
+    Raises InvalidRequest unless amount > 0.
+    """
+    if not amount.is_finite() or amount <= 0:
+        raise InvalidRequest(amount)
+    funded = [batch for batch in batches if usable(batch, now) and batch.available > 0]
+    with money.exact():
+        return _take(order(funded, policy), amount)
+
+
+def total(slices: Iterable[Slice]) -> Decimal:
+    """The sum of `slices`, exactly."""
+    with money.exact():
+        return sum((part.amount for part in slices), Decimal(0))
+
+
+def merged(slices: Iterable[Slice]) -> list[Slice]:
+    """One slice for each batch of `slices`, in the order of their first ones."""
+    amounts: dict[UUID, Decimal] = {}
+    with money.exact():
+        for part in slices:
+            amounts[part.batch_id] = amounts.get(part.batch_id, Decimal(0)) + part.amount
+    return [Slice(batch_id, amount) for batch_id, amount in amounts.items()]
+
+
+def split(slices: Iterable[Slice], amount: Decimal) -> tuple[list[Slice], list[Slice]]:
+    """The first `amount` of `slices`, and what is left of them, both in their order.
+
+    A slice that the boundary goes through is in both. If they hold less, nothing is left.
+    """
+    first: list[Slice] = []
+    rest: list[Slice] = []
+    with money.exact():
+        for part in slices:
+            inside = min(part.amount, amount)
+            amount -= inside
+            if inside:
+                first.append(Slice(part.batch_id, inside))
+            if inside < part.amount:
+                rest.append(Slice(part.batch_id, part.amount - inside))
+    return first, rest
+
+
 def _take(batches: list[Batch], amount: Decimal) -> list[Slice]:
     slices: list[Slice] = []
     for batch in batches:

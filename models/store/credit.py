@@ -17,15 +17,27 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, insert, literal_column, or_, select
-from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy import TextClause, insert, text
 from sqlalchemy.orm import Session
 
-from models.credit import Action, CreditBalance, CreditBatch, Direction, LedgerEntry
+from models.credit import Action, CreditBatch
 from models.rules import ids
 from models.rules.refusal import Refusal
-from models.rules.states import CreditBatchState
-from models.store import product
+from models.store import credit_account, credit_funds, credit_ledger, product
+from models.store.credit_account import USABLE
+from models.store.credit_change import Change
+from models.store.credit_ledger import Cause
+
+__all__ = [
+    "Cause",
+    "Granted",
+    "InactiveProduct",
+    "NeverValid",
+    "Standing",
+    "get_standing",
+    "grant",
+    "usable_at",
+]
 
 
 class InactiveProduct(Refusal):
@@ -41,48 +53,41 @@ class NeverValid(Refusal):
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """What made a ledger entry: a kind, such as a command's name, and which one of that kind."""
-
-    type: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Granted:
-    """A new batch, and the balance with it. `version` counts the changes of the balance."""
+    """A new batch, and the balance with it. `version` counts the changes of the balance.
+
+    `repaid` of it went to the debt at once; `debt` is what is owed still.
+    """
 
     batch_id: UUID
     balance: Decimal
     version: int
+    repaid: Decimal
+    debt: Decimal
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What a tenant has of a product.
 
-    `balance` is all that remains, `held` what reservations have set aside of it, `available` what
-    can be spent now. `batches` and `next_expiry` are of the batches usable now.
+    `balance` is all that remains less the `debt`, `held` what reservations have set aside,
+    `available` what can be spent now. `batches` and `next_expiry` are of the batches usable now.
     """
 
     balance: Decimal
     held: Decimal
+    debt: Decimal
     available: Decimal
     batches: int
     next_expiry: dt.datetime | None
 
 
-def usable_at(now: dt.datetime) -> ColumnElement[bool]:
-    """Return the predicate of batches that hold credit to spend at `now`; every reader uses it.
+NOTHING = Standing(Decimal(0), Decimal(0), Decimal(0), Decimal(0), 0, None)
 
-    `models.rules.burndown.usable` says the same of the times in Python.
-    """
-    return and_(
-        # Written out, not a parameter: only then does a prepared statement use the partial index.
-        CreditBatch.state == literal_column(f"'{CreditBatchState.ACTIVE.value}'"),
-        CreditBatch.valid_from <= now,
-        or_(CreditBatch.expires_at.is_(None), CreditBatch.expires_at > now),
-    )
+
+def usable_at(now: dt.datetime) -> TextClause:
+    """Return the predicate of rows of credit_batches that hold credit to spend at `now`."""
+    return text(USABLE.replace("batch.", "credit_batches.")).bindparams(now=now)
 
 
 def get_standing(
@@ -94,33 +99,10 @@ def get_standing(
         UnknownProduct: there is no product by that key.
     """
     product.get(session, product_key)
-    free = func.sum(CreditBatch.remaining_amount - CreditBatch.held_amount)
-    # One statement, one snapshot: the balance and its batches can not be of different instants.
     row = session.execute(
-        select(
-            CreditBalance.balance,
-            CreditBalance.held,
-            func.coalesce(free, 0).label("available"),
-            func.count(CreditBatch.id).label("batches"),
-            func.min(CreditBatch.expires_at).label("next_expiry"),
-        )
-        .outerjoin(
-            CreditBatch,
-            and_(
-                CreditBatch.tenant_id == CreditBalance.tenant_id,
-                CreditBatch.product_key == CreditBalance.product_key,
-                usable_at(now),
-            ),
-        )
-        .where(
-            CreditBalance.tenant_id == tenant_id,
-            CreditBalance.product_key == product_key,
-        )
-        .group_by(CreditBalance.tenant_id, CreditBalance.product_key)
+        _STANDING, {"tenant_id": tenant_id, "product_key": product_key, "now": now}
     ).one_or_none()
-    if row is None:
-        return Standing(Decimal(0), Decimal(0), Decimal(0), 0, None)
-    return Standing(row.balance, row.held, row.available, row.batches, row.next_expiry)
+    return NOTHING if row is None else Standing(*row)
 
 
 def grant(
@@ -135,14 +117,20 @@ def grant(
     cause: Cause,
     details: dict[str, Any],
     now: dt.datetime,
+    priority: int = 0,
+    action: Action = Action.grant,
 ) -> Granted:
     """Make one batch of credit with its CREDIT entry. The tenant must exist.
+
+    If the tenant is in debt and the batch is valid already, it pays the debt first.
 
     Args:
         amount: units of the product, above 0.
         valid_from: when it can first be spent; None is `now`.
         expires_at: from when on it can not be spent; None is never.
         source: where it came from, such as "manual".
+        priority: a lower one is spent first.
+        action: what its entry says.
 
     Raises:
         UnknownProduct, InactiveProduct: the product can not be granted.
@@ -161,7 +149,9 @@ def grant(
             f"valid_from ({begins.isoformat()})",
             field="expires_at",
         )
-    balance, version = _raise_balance(session, tenant_id, product_key, amount, now)
+    account = credit_account.lock_or_make(
+        session, tenant_id=tenant_id, product_key=product_key, now=now
+    )
     batch_id = ids.uuid7(now)
     session.execute(
         insert(CreditBatch).values(
@@ -170,6 +160,7 @@ def grant(
             product_key=product_key,
             initial_amount=amount,
             remaining_amount=amount,
+            priority=priority,
             valid_from=begins,
             expires_at=expires_at,
             source=source,
@@ -177,41 +168,36 @@ def grant(
             details=details,
         )
     )
-    session.execute(
-        insert(LedgerEntry).values(
-            tenant_id=tenant_id,
-            product_key=product_key,
-            direction=Direction.CREDIT.value,
-            amount=amount,
-            action=Action.grant.value,
-            batch_id=batch_id,
-            balance_after=balance,
-            cause_type=cause.type,
-            cause_id=cause.id,
-            details=details,
-            created_at=now,
-        )
-    )
-    return Granted(batch_id, balance, version)
+    change = Change()
+    change.grant(batch_id, amount, action)
+    credit_ledger.write(session, account, change, cause=cause, details=details, now=now)
+    repaid = credit_funds.settle_debt(session, account, cause=cause, now=now)
+    return Granted(batch_id, account.balance, account.version, repaid, account.debt)
 
 
-def _raise_balance(
-    session: Session, tenant_id: str, product_key: str, amount: Decimal, now: dt.datetime
-) -> tuple[Decimal, int]:
-    """Lock the balance, made if need be, and add to it; return the new balance and version."""
-    row = session.execute(
-        pg_insert(CreditBalance)
-        .values(
-            tenant_id=tenant_id, product_key=product_key, balance=amount, version=1, updated_at=now
-        )
-        .on_conflict_do_update(
-            index_elements=["tenant_id", "product_key"],
-            set_={
-                "balance": CreditBalance.balance + amount,
-                "version": CreditBalance.version + 1,
-                "updated_at": now,
-            },
-        )
-        .returning(CreditBalance.balance, CreditBalance.version)
-    ).one()
-    return row.balance, row.version
+# One statement, one snapshot: the balance and its batches can not be of different instants. A hold
+# whose time is over counts no more, swept or not, and what is owed can not be spent.
+_STANDING = text(f"""
+WITH balance AS (
+    SELECT balance.*, product.type
+    FROM credit_balances AS balance JOIN products AS product USING (product_key)
+    WHERE tenant_id = :tenant_id AND product_key = :product_key
+), lapsed AS (
+    SELECT slice.batch_id, sum(slice.amount) AS amount
+    FROM balance
+    JOIN reservations AS reservation USING (tenant_id, product_key)
+    JOIN reservation_slices AS slice ON slice.reservation_id = reservation.id
+    WHERE balance.type = 'quantity' AND balance.held > 0
+      AND reservation.state = 'held' AND reservation.expires_at <= :now
+    GROUP BY slice.batch_id
+), usable AS (
+    SELECT coalesce(sum(batch.remaining_amount - batch.held_amount + coalesce(lapsed.amount, 0)), 0)
+               AS free,
+           count(*) AS batches, min(batch.expires_at) AS next_expiry
+    FROM credit_batches AS batch LEFT JOIN lapsed ON lapsed.batch_id = batch.id
+    WHERE batch.tenant_id = :tenant_id AND batch.product_key = :product_key AND {USABLE}
+)
+SELECT balance.balance, balance.held - coalesce((SELECT sum(amount) FROM lapsed), 0), balance.debt,
+       greatest(usable.free - balance.debt, 0), usable.batches, usable.next_expiry
+FROM balance CROSS JOIN usable
+""")  # noqa: S608 (a constant of another module)

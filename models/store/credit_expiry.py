@@ -21,25 +21,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from models.credit import CreditBalance, CreditBatch
+from models.credit import Action, CreditBalance, CreditBatch, Direction
+from models.store import credit_claim, credit_ledger
 from models.store.credit import usable_at
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a walk through the due batches stands: behind this one."""
-
-    expires_at: dt.datetime
-    batch_id: UUID
-
-
-BEGINNING = Place(dt.datetime.min.replace(tzinfo=dt.UTC), UUID(int=0))
-"""Before every batch."""
+from models.store.credit_claim import Place
+from models.store.credit_ledger import Cause, Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A batch that ended with `amount` unspent. `balance` and `version` are those right after."""
+    """A batch that ended with `amount` unspent. `balance` and `version` are those right after.
+
+    The amount is 0 if holds had set all of it aside.
+    """
 
     tenant_id: str
     product_key: str
@@ -81,24 +75,41 @@ def expire_chunk(session: Session, *, behind: Place, at_most: int, now: dt.datet
         behind: where the chunk before ended, or BEGINNING.
         at_most: batches to look at, and so the most that are locked.
     """
-    # Balances first, as everybody; one that is in use is passed over, so this walk waits for
-    # nobody and can not be part of a deadlock.
-    due = session.execute(
-        _CLAIM,
-        {"now": now, "at": behind.expires_at, "id": behind.batch_id, "at_most": at_most},
-    ).all()
-    claimed = [batch.id for batch in due if batch.claimed]
-    expired = _close(session, claimed, now)
-    last = Place(due[-1].expires_at, due[-1].id) if len(due) == at_most else None
-    return Chunk(expired, _deplete(session, expired, now), len(due) - len(claimed), last)
+    claimed = credit_claim.claim(
+        session, credit_claim.Due.batches, behind=behind, at_most=at_most, now=now
+    )
+    expired = _close(session, claimed.ids, now)
+    depleted = _deplete(session, expired, now)
+    return Chunk(expired, depleted, claimed.passed_over, claimed.behind)
 
 
 def _close(session: Session, batch_ids: Sequence[UUID], now: dt.datetime) -> list[Expired]:
     """A later statement than the claim: it sees what was committed before the locks were had."""
     if not batch_ids:
         return []
-    rows = session.execute(_CLOSE, {"ids": batch_ids, "now": now})
-    return [Expired(*row) for row in rows]
+    rows = session.execute(_CLOSE, {"ids": batch_ids, "now": now}).all()
+    expired = [Expired(*row[:-1]) for row in rows]
+    if credit_ledger.is_followed():
+        written = zip(expired, rows, strict=True)
+        credit_ledger.follow(
+            session, [_entry(batch, row.entry_id, now) for batch, row in written if row.entry_id]
+        )
+    return expired
+
+
+def _entry(batch: Expired, entry_id: int, now: dt.datetime) -> Entry:
+    return Entry(
+        id=entry_id,
+        tenant_id=batch.tenant_id,
+        product_key=batch.product_key,
+        direction=Direction.DEBIT.value,
+        action=Action.expire.value,
+        amount=batch.amount,
+        batch_id=batch.batch_id,
+        balance_after=batch.balance,
+        cause=Cause("billing.expire_batches", str(batch.batch_id)),
+        created_at=now,
+    )
 
 
 def _deplete(session: Session, expired: Sequence[Expired], now: dt.datetime) -> list[Depleted]:
@@ -148,25 +159,6 @@ def _last_ends(expired: Sequence[Expired]) -> TableValuedAlias:
     )
 
 
-_CLAIM = text("""
-WITH due AS MATERIALIZED (
-    SELECT id, tenant_id, product_key, expires_at
-    FROM credit_batches
-    WHERE state = 'ACTIVE' AND expires_at <= :now AND (expires_at, id) > (:at, :id)
-    ORDER BY expires_at, id
-    LIMIT :at_most
-), claimed AS MATERIALIZED (
-    SELECT balance.tenant_id, balance.product_key
-    FROM credit_balances AS balance
-    WHERE (balance.tenant_id, balance.product_key) IN (SELECT tenant_id, product_key FROM due)
-    ORDER BY balance.tenant_id, balance.product_key
-    FOR UPDATE SKIP LOCKED
-)
-SELECT due.id, due.expires_at, claimed.tenant_id IS NOT NULL AS claimed
-FROM due LEFT JOIN claimed USING (tenant_id, product_key)
-ORDER BY due.expires_at, due.id
-""")
-
 # A batch that is held in full has nothing to write off: it is closed without an entry.
 _CLOSE = text("""
 WITH due AS (
@@ -195,7 +187,6 @@ WITH due AS (
     SELECT due.tenant_id, due.product_key, due.id, due.gone, due.nth, due.expires_at,
            balance.was - due.gone_so_far AS balance_after, balance.version_was + due.nth AS version
     FROM due JOIN balance USING (tenant_id, product_key)
-    WHERE due.gone > 0
 ), entry AS (
     INSERT INTO ledger_entries
         (tenant_id, product_key, direction, amount, action, batch_id, balance_after,
@@ -203,9 +194,12 @@ WITH due AS (
     SELECT tenant_id, product_key, 'DEBIT', gone, 'expire', id, balance_after,
            'billing.expire_batches', id, :now
     FROM change
+    WHERE gone > 0
     ORDER BY tenant_id, product_key, nth
+    RETURNING id, batch_id
 )
-SELECT tenant_id, product_key, id, gone, balance_after, version, expires_at
-FROM change
+SELECT change.tenant_id, change.product_key, change.id, change.gone, change.balance_after,
+       change.version, change.expires_at, entry.id AS entry_id
+FROM change LEFT JOIN entry ON entry.batch_id = change.id
 ORDER BY tenant_id, product_key, nth
 """)

@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, text, update
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from models.catalog import Product, ProductType
-from models.credit import Action, CreditBalance, CreditBatch, Direction, LedgerEntry
+from models.credit import Action
 from models.rules import burndown, money
-from models.store import product
-from models.store.credit import Cause, usable_at
-
-FIRST_LOOK = 32
-"""Batches read before all of a balance's: spending seldom needs more than the oldest few."""
+from models.store import credit_account, credit_funds, credit_ledger, product
+from models.store.credit_account import Account
+from models.store.credit_change import Change
+from models.store.credit_funds import Funds
+from models.store.credit_ledger import Cause
+from models.store.reservation_end import Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,180 +27,148 @@ class Debit:
     amount: Decimal
     cause: Cause
     details: dict[str, Any]
+    action: Action = Action.consume
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What each batch paid, and the balance after it.
+    """What each batch paid, what became debt, and the balance after it.
 
     `version` counts the changes of the balance. `depleted`: this took the last that was usable.
+    `lapsed` are holds that were ended because their time was over.
     """
 
     slices: Sequence[burndown.Slice]
+    overdraft: Decimal
     balance: Decimal
+    debt: Decimal
     version: int
     depleted: bool
+    lapsed: Sequence[Ended]
+
+
+class TooLittle(burndown.InsufficientCredit):
+    """The usable batches hold too little; nothing is taken.
+
+    `lapsed` are holds that were ended because their time was over, and which did not help.
+    """
+
+    def __init__(
+        self, available: Decimal, requested: Decimal, lapsed: Sequence[Ended] = ()
+    ) -> None:
+        super().__init__(available, requested)
+        self.lapsed = lapsed
 
 
 def consume(session: Session, debit: Debit, *, now: dt.datetime) -> Spent:
-    """Spend from the oldest usable batches, all of the amount or nothing.
+    """Spend from usable batches in the product's order, all of the amount or nothing.
 
     A product of type period or unlimited only needs a usable batch: its use is entered in the
     ledger and takes nothing away.
 
     Raises:
         UnknownProduct: there is no product by that key.
-        InsufficientCredit: the usable batches hold too little, or there are none.
+        TooLittle: the usable batches hold too little, or there are none.
     """
-    locked = _lock_balance(session, debit)
-    if locked is None:
+    account = credit_account.lock(
+        session, tenant_id=debit.tenant_id, product_key=debit.product_key, now=now
+    )
+    if account is None:
         product.get(session, debit.product_key)
-        raise burndown.InsufficientCredit(Decimal(0), debit.amount)
-    if locked.type == ProductType.quantity.value:
-        return _spend(session, debit, now)
-    return _use(session, debit, locked.balance, now)
+        raise TooLittle(Decimal(0), debit.amount)
+    if not account.is_counted:
+        allowing = credit_account.first_batches(session, account, now=now)
+        if not allowing:
+            raise TooLittle(Decimal(0), debit.amount)
+        return _use(session, account, debit, allowing, now)
+    funds = credit_funds.find(session, account, debit.amount, cause=debit.cause, now=now)
+    if funds.available < debit.amount:
+        raise TooLittle(funds.available, debit.amount, funds.lapsed)
+    slices = burndown.plan(funds.batches, debit.amount, now=now, policy=account.policy)
+    return _spend(session, account, debit, _Plan(slices, funds), now)
 
 
-def _lock_balance(session: Session, debit: Debit) -> Row[Decimal, str] | None:
-    """Lock the balance and return it with the product's type; None if nothing was ever granted."""
-    return session.execute(
-        select(CreditBalance.balance, Product.type)
-        .join(Product, Product.product_key == CreditBalance.product_key)
-        .where(
-            CreditBalance.tenant_id == debit.tenant_id,
-            CreditBalance.product_key == debit.product_key,
-        )
-        # The lock of all that follows; of the balance only, a product's row is everybody's.
-        .with_for_update(of=CreditBalance)
-    ).one_or_none()
+def deduct(session: Session, debit: Debit, *, now: dt.datetime) -> Spent:
+    """Spend what is available, and let the rest become debt. The tenant must exist.
 
+    The use of a product that is not counted is entered whether or not a batch allows it.
 
-def _spend(session: Session, debit: Debit, now: dt.datetime) -> Spent:
-    slices, depleted = _plan(session, debit, now)
-    row = session.execute(
-        _SPEND,
-        {
-            "tenant_id": debit.tenant_id,
-            "product_key": debit.product_key,
-            "amount": debit.amount,
-            "batch_ids": [part.batch_id for part in slices],
-            "amounts": [part.amount for part in slices],
-            "depleted": depleted,
-            "cause_type": debit.cause.type,
-            "cause_id": debit.cause.id,
-            "details": debit.details,
-            "now": now,
-        },
-    ).one()
-    return Spent(slices, row.balance, row.version, depleted)
-
-
-def _plan(session: Session, debit: Debit, now: dt.datetime) -> tuple[list[burndown.Slice], bool]:
-    """Return what each batch pays, and whether nothing usable is left then.
-
-    If the oldest few hold more than enough, those behind them change neither answer.
+    Raises:
+        UnknownProduct: there is no product by that key.
     """
-    batches = _usable_batches(session, debit, now, at_most=FIRST_LOOK)
-    with money.exact():
-        ample = sum(batch.available for batch in batches) > debit.amount
-    if not ample and len(batches) == FIRST_LOOK:
-        batches = _usable_batches(session, debit, now, at_most=None)
-    slices = burndown.plan(batches, debit.amount, now=now, policy=burndown.Policy.fifo)
-    with money.exact():
-        # Credit in a hold counts as left: it may come back.
-        depleted = sum(batch.remaining for batch in batches) == debit.amount
-    return slices, depleted
-
-
-def _usable_batches(
-    session: Session, debit: Debit, now: dt.datetime, *, at_most: int | None
-) -> list[burndown.Batch]:
-    """Return batches of the locked balance in the order they pay."""
-    rows = session.execute(
-        select(
-            CreditBatch.id,
-            CreditBatch.created_at,
-            CreditBatch.remaining_amount,
-            CreditBatch.held_amount,
-            CreditBatch.valid_from,
-            CreditBatch.expires_at,
-            CreditBatch.priority,
-        )
-        .where(
-            CreditBatch.tenant_id == debit.tenant_id,
-            CreditBatch.product_key == debit.product_key,
-            usable_at(now),
-        )
-        .order_by(CreditBatch.priority, CreditBatch.created_at, CreditBatch.id)
-        .limit(at_most)
+    product.get(session, debit.product_key)
+    account = credit_account.lock_or_make(
+        session, tenant_id=debit.tenant_id, product_key=debit.product_key, now=now
     )
-    return [burndown.Batch(*row) for row in rows]
+    if not account.is_counted:
+        allowing = credit_account.first_batches(session, account, now=now)
+        return _use(session, account, debit, allowing, now)
+    funds = credit_funds.find(session, account, debit.amount, cause=debit.cause, now=now)
+    slices = burndown.plan_up_to(funds.batches, debit.amount, now=now, policy=account.policy)
+    return _spend(session, account, debit, _Plan(slices, funds), now)
 
 
-def _use(session: Session, debit: Debit, balance: Decimal, now: dt.datetime) -> Spent:
-    """Record a use that takes nothing away, on the batch that allows it."""
-    allowing = _usable_batches(session, debit, now, at_most=1)
-    if not allowing:
-        raise burndown.InsufficientCredit(Decimal(0), debit.amount)
-    version = session.scalars(
-        update(CreditBalance)
-        .where(
-            CreditBalance.tenant_id == debit.tenant_id,
-            CreditBalance.product_key == debit.product_key,
-        )
-        .values(version=CreditBalance.version + 1, updated_at=now)
-        .returning(CreditBalance.version)
-    ).one()
-    session.execute(
-        insert(LedgerEntry).values(
-            tenant_id=debit.tenant_id,
-            product_key=debit.product_key,
-            direction=Direction.USE.value,
-            amount=debit.amount,
-            action=Action.consume.value,
-            batch_id=allowing[0].id,
-            balance_after=balance,
-            cause_type=debit.cause.type,
-            cause_id=debit.cause.id,
-            details=debit.details,
-            created_at=now,
-        )
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    slices: Sequence[burndown.Slice]
+    funds: Funds
+
+
+def _spend(
+    session: Session, account: Account, debit: Debit, plan: _Plan, now: dt.datetime
+) -> Spent:
+    slices, funds = plan.slices, plan.funds
+    taken = burndown.total(slices)
+    change = Change()
+    for part in slices:
+        change.take(part.batch_id, part.amount, debit.action)
+    with money.exact():
+        overdraft = debit.amount - taken
+    if overdraft:
+        change.owe(overdraft)
+    # Credit in a hold counts as left: it may come back.
+    depleted = bool(slices) and funds.is_all and funds.remaining == taken
+    credit_ledger.write(
+        session,
+        account,
+        change,
+        cause=debit.cause,
+        details=debit.details,
+        now=now,
+        depletes=depleted,
     )
-    slices = [burndown.Slice(allowing[0].id, debit.amount)]
-    return Spent(slices, balance, version, depleted=False)
+    return _spent(account, slices, overdraft, depleted=depleted, lapsed=funds.lapsed)
 
 
-# One statement for the batches, the balance and the entries: a call costs one round trip here
-# however many batches pay. The amounts were planned under the balance's lock, which is still held.
-_SPEND = text("""
-WITH slice AS (
-    SELECT batch_id, amount, nth, sum(amount) OVER (ORDER BY nth) AS so_far
-    FROM unnest(CAST(:batch_ids AS uuid[]), CAST(:amounts AS numeric[]))
-        WITH ORDINALITY AS given (batch_id, amount, nth)
-), batch AS (
-    UPDATE credit_batches AS batch
-    SET remaining_amount = batch.remaining_amount - slice.amount,
-        state = CASE WHEN batch.remaining_amount = slice.amount THEN 'EXHAUSTED' ELSE 'ACTIVE' END,
-        closed_at = CASE WHEN batch.remaining_amount = slice.amount
-                         THEN CAST(:now AS timestamptz) END
-    FROM slice
-    WHERE batch.id = slice.batch_id
-), lessened AS (
-    UPDATE credit_balances
-    SET balance = balance - :amount,
-        version = version + 1,
-        depleted_at = CASE WHEN :depleted THEN CAST(:now AS timestamptz) ELSE depleted_at END,
-        updated_at = :now
-    WHERE tenant_id = :tenant_id AND product_key = :product_key
-    RETURNING balance, version
-), entry AS (
-    INSERT INTO ledger_entries
-        (tenant_id, product_key, direction, amount, action, batch_id, balance_after,
-         cause_type, cause_id, metadata, created_at)
-    SELECT :tenant_id, :product_key, 'DEBIT', slice.amount, 'consume', slice.batch_id,
-           lessened.balance + :amount - slice.so_far, :cause_type, :cause_id, :details, :now
-    FROM slice CROSS JOIN lessened
-    ORDER BY slice.nth
-)
-SELECT balance, version FROM lessened
-""").bindparams(bindparam("details", type_=JSONB))
+def _use(
+    session: Session,
+    account: Account,
+    debit: Debit,
+    allowing: Sequence[burndown.Batch],
+    now: dt.datetime,
+) -> Spent:
+    """Record a use that takes nothing away, on the batch that allows it if there is one."""
+    slices = [burndown.Slice(batch.id, debit.amount) for batch in allowing[:1]]
+    change = Change()
+    change.use(slices[0].batch_id if slices else None, debit.amount, debit.action)
+    credit_ledger.write(session, account, change, cause=debit.cause, details=debit.details, now=now)
+    return _spent(account, slices, Decimal(0), depleted=False, lapsed=[])
+
+
+def _spent(
+    account: Account,
+    slices: Sequence[burndown.Slice],
+    overdraft: Decimal,
+    *,
+    depleted: bool,
+    lapsed: Sequence[Ended],
+) -> Spent:
+    return Spent(
+        slices=slices,
+        overdraft=overdraft,
+        balance=account.balance,
+        debt=account.debt,
+        version=account.version,
+        depleted=depleted,
+        lapsed=lapsed,
+    )

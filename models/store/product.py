@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.catalog import CatalogKey, Product, ProductType
+from models.rules.burndown import Policy
 from models.rules.refusal import Refusal
 
 
@@ -52,6 +53,7 @@ def change(
     name: str,
     type_: ProductType,
     is_currency: bool | None = None,
+    burn_policy: Policy | None = None,
     active: bool | None = None,
     details: dict[str, Any] | None = None,
 ) -> Product:
@@ -83,6 +85,7 @@ def change(
         )
     product.name = name
     product.is_currency = product.is_currency if is_currency is None else is_currency
+    product.burn_policy = product.burn_policy if burn_policy is None else burn_policy.value
     product.active = product.active if active is None else active
     product.details = {**product.details, **(details or {})}
     if session.is_modified(product):

@@ -88,7 +88,7 @@ def test_many_batches_of_one_balance_end_one_after_the_other(db: Engine) -> None
 def test_the_sweep_goes_on_until_nothing_is_due(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.credits.EXPIRY_CHUNK", 4)
+    monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_CHUNK", 4)
     for n in range(18):
         wallet.grant(1, f"g{n}", tenant_id=f"t{n % 3}", expires_at=1 + n / 100)
 
@@ -99,7 +99,7 @@ def test_the_sweep_goes_on_until_nothing_is_due(
 
 def test_a_sweep_whose_time_is_up_says_so(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     wallet.grant(1, "g", expires_at=1)
-    monkeypatch.setattr("tasks.credits.EXPIRY_SECONDS", 0.0)
+    monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_SECONDS", 0.0)
 
     assert wallet.sweep(5) == {"expired": 0, "passed_over": 0, "finished": False}
 
@@ -107,7 +107,7 @@ def test_a_sweep_whose_time_is_up_says_so(db: Engine, monkeypatch: pytest.Monkey
 def test_a_balance_in_use_is_passed_over_and_the_others_are_not(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.credits.EXPIRY_CHUNK", 2)
+    monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_CHUNK", 2)
     for n in range(5):
         wallet.grant(1, f"busy{n}", tenant_id="busy", expires_at=1)
     wallet.grant(1, "free", tenant_id="free", expires_at=2)
@@ -124,11 +124,8 @@ def test_a_balance_in_use_is_passed_over_and_the_others_are_not(
 def test_held_credit_outlives_expiry(db: Engine) -> None:
     wallet.grant(10, "g1", expires_at=5)
     wallet.grant(3, "g2", expires_at=5, tenant_id="all held")
-    with db.begin() as connection:
-        connection.execute(
-            text("UPDATE credit_batches SET held_amount = least(4, remaining_amount)")
-        )
-        connection.execute(text("UPDATE credit_balances SET held = least(4, balance)"))
+    wallet.hold(4, days=7)
+    wallet.hold(3, days=7, tenant_id="all held")
     wallet.sweep(6)
 
     batches = "SELECT tenant_id, state, remaining_amount, held_amount FROM credit_batches"

@@ -81,7 +81,7 @@ def test_sixteen_threads_spend_to_the_unit_while_credit_expires(db: Engine) -> N
 def test_two_sweeps_at_once_expire_each_batch_once(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.credits.EXPIRY_CHUNK", 3)
+    monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_CHUNK", 3)
     for number in range(30):
         wallet.grant(1, f"g{number}", tenant_id=f"t{number % 7}", expires_at=1)
 

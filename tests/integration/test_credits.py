@@ -29,7 +29,9 @@ def test_a_grant_is_one_batch_one_entry_and_one_event(db: Engine) -> None:
         "tenant_id": "acme",
         "product_key": "CALLS",
         "amount": "12.5",
+        "repaid": "0",
         "balance": "12.5",
+        "debt": "0",
         "expires_at": "2026-03-31T12:00:00Z",
     }
     batch = "SELECT remaining_amount, valid_from, expires_at, state, source, metadata"
@@ -224,6 +226,7 @@ def test_credit_of_the_future_is_not_spendable(db: Engine) -> None:
         "product_key": "CALLS",
         "balance": "10",
         "held": "0",
+        "debt": "0",
         "available": "0",
         "batches": 0,
         "next_expiry": None,
@@ -233,9 +236,7 @@ def test_credit_of_the_future_is_not_spendable(db: Engine) -> None:
 
 def test_what_a_hold_has_set_aside_is_not_spent(db: Engine) -> None:
     wallet.grant(10, "g")
-    with db.begin() as connection:
-        connection.execute(text("UPDATE credit_batches SET held_amount = 4"))
-        connection.execute(text("UPDATE credit_balances SET held = 4"))
+    wallet.hold(4)
 
     assert wallet.consume(7, "c1")["available"] == "6"
     assert wallet.consume(6, "c2")["consumed"] is True

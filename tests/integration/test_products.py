@@ -17,6 +17,7 @@ def test_a_product_key_is_upper_cased_and_a_new_product_is_active(db: Engine) ->
         "name": "API calls",
         "type": "quantity",
         "is_currency": False,
+        "burn_policy": "fifo",
         "active": True,
         "metadata": {},
     }
@@ -24,11 +25,17 @@ def test_a_product_key_is_upper_cased_and_a_new_product_is_active(db: Engine) ->
 
 
 def test_what_is_not_given_stays(db: Engine) -> None:
-    wallet.product("COINS", is_currency=True, active=False, metadata={"a": 1})
+    wallet.product(
+        "COINS",
+        is_currency=True,
+        active=False,
+        burn_policy="soonest_expiry_first",
+        metadata={"a": 1},
+    )
     wallet.product("COINS", metadata={"b": 2})
 
-    found = "SELECT is_currency, active, metadata FROM products"
-    assert wallet.rows(db, found) == [(True, False, {"a": 1, "b": 2})]
+    found = "SELECT is_currency, active, burn_policy, metadata FROM products"
+    assert wallet.rows(db, found) == [(True, False, "soonest_expiry_first", {"a": 1, "b": 2})]
 
 
 def test_the_same_values_again_change_nothing(db: Engine) -> None:

@@ -32,6 +32,7 @@ AT_ONCE = 8
 OPENED = "2026-01-01T00:00:00+00:00"
 A_SECOND_LATER = "2026-01-01T00:00:01+00:00"
 CLOSED = "2026-02-01T00:00:00+00:00"
+HELD_UNTIL = "2026-01-20T00:00:00+00:00"
 LATER = "2026-02-03T00:00:00+00:00"
 
 STREAM = "billing:usage"
@@ -96,12 +97,23 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.aggregate_usage": lambda _: {},
     "billing.audit": lambda _: {},
+    "billing.commit_reserved_credits": lambda world: {
+        "reservation_id": world.ids["hold"],
+        "actual_amount": "3",
+        "idempotency_key": "commit",
+        "as_of": HELD_UNTIL,
+    },
     "billing.consume_quota": lambda _: {**CREDIT, "amount": "30", "idempotency_key": "spend"},
     "billing.create_endpoint": lambda world: {
         "url": world.peer.url,
         "topics": ["*"],
         "tenant_id": "acme",
         "idempotency_key": "another",
+    },
+    "billing.deduct_after_service": lambda _: {
+        **CREDIT,
+        "amount": "50",
+        "idempotency_key": "after",
     },
     "billing.delete_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.deliver_webhooks": lambda _: {},
@@ -119,6 +131,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "end",
     },
     "billing.expire_batches": lambda _: {},
+    "billing.expire_reservations": lambda _: {},
     "billing.finalize_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.finalize_invoices": lambda _: {},
     "billing.generate_invoices": lambda _: {},
@@ -129,8 +142,10 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
     "billing.list_endpoints": lambda _: {},
     "billing.list_meters": lambda _: {},
+    "billing.list_reservations": lambda _: {},
     "billing.list_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -141,11 +156,23 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.prepare_partitions": lambda _: {},
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
+    "billing.refund_use": lambda _: {
+        "tenant_id": "acme",
+        "consume_key": "used",
+        "amount": "25",
+        "idempotency_key": "refund",
+    },
+    "billing.release_reserved_credits": lambda world: {
+        "reservation_id": world.ids["hold"],
+        "idempotency_key": "release",
+        "as_of": HELD_UNTIL,
+    },
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
         "actor": "somebody",
     },
+    "billing.reserve_credits": lambda _: {**CREDIT, "amount": "5", "idempotency_key": "hold"},
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
     "billing.set_plan": lambda _: {
         "plan_key": "pro",
@@ -177,8 +204,10 @@ CHANGES_NOTHING = frozenset(
         "billing.audit",
         "billing.get_balance",
         "billing.get_invoice",
+        "billing.get_reservation",
         "billing.list_endpoints",
         "billing.list_meters",
+        "billing.list_reservations",
         "billing.list_usage",
     }
 )
@@ -240,6 +269,16 @@ def test_eight_at_once_leave_the_state_of_one(db: Engine, world: World, name: st
         assert all(answer == answers[0] for answer in answers)
 
 
+WITH_A_HOLD = frozenset(
+    {
+        "billing.commit_reserved_credits",
+        "billing.expire_reservations",
+        "billing.get_reservation",
+        "billing.list_reservations",
+        "billing.release_reserved_credits",
+    }
+)
+
 SEEN_AGAIN = {"billing.record_usage": frozenset({"seen_count", "last_seen_at"})}
 """A bad event that comes again is counted where it is kept: that is what these columns are for."""
 
@@ -292,6 +331,18 @@ def _furnish_for(name: str, world: World) -> None:
         with contextlib.closing(Redis.from_url(world.broker_url)) as client:
             for event in CHUNK:
                 client.xadd(STREAM, {"event": json.dumps(event)})
+    if name == "billing.refund_use":
+        do("consume_quota", **CREDIT, amount="30", idempotency_key="used", as_of=HELD_UNTIL)
+    if name in WITH_A_HOLD:
+        held = do(
+            "reserve_credits",
+            **CREDIT,
+            amount="4",
+            ttl_seconds=86_400,
+            idempotency_key="held",
+            as_of="2026-01-19T12:00:00+00:00",
+        )
+        world.ids["hold"] = held["reservation_id"]
     if name == "billing.recount_usage":
         do("aggregate_usage", as_of=CLOSED)
         with database.transaction() as session:
@@ -308,7 +359,7 @@ def _furnish_for(name: str, world: World) -> None:
 def _as_of(name: str) -> dict[str, str]:
     if "as_of" not in contract.REGISTRY[name].model.model_fields:
         return {}
-    if name == "billing.consume_quota":
+    if name in {"billing.consume_quota", "billing.reserve_credits"}:
         return {"as_of": "2026-01-20T00:00:00+00:00"}
     if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
         return {"as_of": dt.datetime.now(dt.UTC).isoformat()}

@@ -7,7 +7,17 @@ import orjson
 from sqlalchemy import Engine, text
 
 from tasks.catalog import set_product
-from tasks.credits import add_credits, audit, consume_quota, expire_batches, get_balance
+from tasks.credit_upkeep import audit, expire_batches, expire_reservations
+from tasks.credits import add_credits, consume_quota, deduct_after_service, get_balance
+from tasks.refunds import refund_use
+from tasks.reservations import (
+    commit_reserved_credits,
+    release_reserved_credits,
+    reserve_credits,
+)
+
+SOUND = {"ok": True, "findings": [], "next_after": None}
+"""What an audit says when all is well."""
 
 START = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
 
@@ -35,8 +45,62 @@ def consume(amount: Any, key: str, *, day: float = 0, **rest: Any) -> Any:
     return consume_quota(**{**arguments, **rest}, idempotency_key=key, as_of=at(day))
 
 
+def deduct(amount: Any, key: str, *, day: float = 0, **rest: Any) -> Any:
+    arguments = {"tenant_id": "acme", "product_key": "CALLS", "amount": str(amount)}
+    return deduct_after_service(**{**arguments, **rest}, idempotency_key=key, as_of=at(day))
+
+
+def reserve(amount: Any, key: str, *, day: float = 0, days: float = 1, **rest: Any) -> Any:
+    """Reserve for so many days of the story."""
+    arguments = {"tenant_id": "acme", "product_key": "CALLS", "amount": str(amount)}
+    return reserve_credits(
+        **{**arguments, **rest},
+        idempotency_key=key,
+        ttl_seconds=round(days * 86_400),
+        as_of=at(day),
+    )
+
+
+def hold(amount: Any, key: str = "h", **rest: Any) -> str:
+    """Reserve, and return the id of the hold."""
+    reservation_id: str = reserve(amount, key, **rest)["reservation_id"]
+    return reservation_id
+
+
+def commit(
+    reservation_id: str, actual: Any = None, *, key: str = "commit", day: float = 0, **rest: Any
+) -> Any:
+    return commit_reserved_credits(
+        reservation_id=reservation_id,
+        actual_amount=None if actual is None else str(actual),
+        idempotency_key=key,
+        as_of=at(day),
+        **rest,
+    )
+
+
+def release(reservation_id: str, *, key: str = "release", day: float = 0, **rest: Any) -> Any:
+    return release_reserved_credits(
+        reservation_id=reservation_id, idempotency_key=key, as_of=at(day), **rest
+    )
+
+
+def refund(amount: Any = None, *, key: str = "refund", day: float = 0, **use: Any) -> Any:
+    """Refund a use of acme's: `consume_key`, `deduct_key` or `reservation_id`."""
+    return refund_use(
+        **{"tenant_id": "acme", **use},
+        amount=None if amount is None else str(amount),
+        idempotency_key=key,
+        as_of=at(day),
+    )
+
+
 def sweep(day: float) -> Any:
     return expire_batches(as_of=at(day))
+
+
+def sweep_holds(day: float) -> Any:
+    return expire_reservations(as_of=at(day))
 
 
 def balance(day: float = 0, *, tenant_id: str = "acme", product_key: str = "CALLS") -> Any:
@@ -44,7 +108,7 @@ def balance(day: float = 0, *, tenant_id: str = "acme", product_key: str = "CALL
 
 
 def assert_sound() -> None:
-    assert audit() == {"ok": True, "findings": []}
+    assert audit() == SOUND
 
 
 def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:

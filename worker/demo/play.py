@@ -11,7 +11,8 @@ from typing import Any
 from tasks import contract
 from tasks.aggregation import aggregate_usage
 from tasks.catalog import set_product
-from tasks.credits import add_credits, consume_quota, expire_batches, get_balance
+from tasks.credit_upkeep import expire_batches
+from tasks.credits import add_credits, consume_quota, get_balance
 from tasks.endpoints import create_endpoint
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.plans import set_plan

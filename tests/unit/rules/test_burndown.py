@@ -163,3 +163,57 @@ def test_amounts_longer_than_the_default_context_are_planned_exactly() -> None:
 def test_an_amount_that_can_not_be_spent_is_refused(text: str) -> None:
     with pytest.raises(burndown.InvalidRequest, match="can not be spent"):
         burndown.plan([batch(1)], Decimal(text), now=NOW, policy=Policy.fifo)
+
+
+@given(batches=batch_lists(), amount=amounts, policy=st.sampled_from(Policy))
+def test_as_much_as_there_is_is_taken_in_the_same_order(
+    batches: list[Batch], amount: Decimal, policy: Policy
+) -> None:
+    with money.exact():
+        amount += Decimal("0.000000000001")
+        funds = sum((b.available for b in batches if burndown.usable(b, NOW)), Decimal(0))
+    wanted = min(funds, amount)
+
+    slices = burndown.plan_up_to(batches, amount, now=NOW, policy=policy)
+
+    assert burndown.total(slices) == wanted
+    if wanted:
+        assert slices == burndown.plan(batches, wanted, now=NOW, policy=policy)
+
+
+slice_lists = st.lists(
+    st.builds(
+        Slice,
+        st.integers(0, 3).map(lambda number: UUID(int=number)),
+        amounts.map(lambda amount: amount + 1),
+    ),
+    max_size=5,
+)
+
+
+@given(slices=slice_lists, amount=amounts)
+def test_splitting_loses_nothing_and_keeps_the_order(slices: list[Slice], amount: Decimal) -> None:
+    first, rest = burndown.split(slices, amount)
+
+    assert burndown.total(first) == min(amount, burndown.total(slices))
+    with money.exact():
+        assert burndown.total(first) + burndown.total(rest) == burndown.total(slices)
+    # Put together again they are what they were.
+    if first and rest and len(first) + len(rest) > len(slices):
+        assert first[-1].batch_id == rest[0].batch_id
+        with money.exact():
+            whole = Slice(rest[0].batch_id, first[-1].amount + rest[0].amount)
+        assert [*first[:-1], whole, *rest[1:]] == slices
+    else:
+        assert first + rest == slices
+
+
+@given(slices=slice_lists)
+def test_merging_keeps_what_each_batch_pays(slices: list[Slice]) -> None:
+    merged = burndown.merged(slices)
+
+    assert [part.batch_id for part in merged] == list(
+        dict.fromkeys(part.batch_id for part in slices)
+    )
+    for part in merged:
+        assert part.amount == burndown.total(one for one in slices if one.batch_id == part.batch_id)

@@ -1,0 +1,211 @@
+"""One product of one tenant: locked, and the batches that can pay looked at."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from models.catalog import ProductType
+from models.rules.burndown import Batch, Policy
+
+FIRST_LOOK = 32
+"""Batches read before all of an account's: spending seldom needs more than the first few."""
+
+USABLE = (
+    # Written out, not a parameter: only then does a prepared statement use the partial indexes.
+    "batch.state = 'ACTIVE' AND batch.valid_from <= :now "
+    "AND (batch.expires_at IS NULL OR batch.expires_at > :now)"
+)
+"""The predicate of batches that hold credit to spend at `:now`; every reader and writer uses it.
+
+`models.rules.burndown.usable` says the same of the times in Python."""
+
+_COLUMNS = """batch.id, batch.created_at, batch.remaining_amount, batch.held_amount,
+           batch.valid_from, batch.expires_at, batch.priority"""
+
+_ORDERS = {
+    Policy.fifo: "batch.priority, batch.created_at, batch.id",
+    Policy.soonest_expiry_first: "batch.priority, batch.expires_at, batch.created_at, batch.id",
+}
+"""What `models.rules.burndown.order` says, as the indexes have it: no expiry comes last."""
+
+
+@dataclass(slots=True)
+class Account:
+    """A locked balance and its product, as they are now in this transaction.
+
+    `version` counts the changes. `has_overdue`: a hold on it was over before the lock was had and
+    nobody has ended it yet. `first` are its first usable batches in paying order, None when they
+    have to be read again.
+    """
+
+    tenant_id: str
+    product_key: str
+    type: ProductType
+    policy: Policy
+    balance: Decimal
+    held: Decimal
+    debt: Decimal
+    version: int
+    depleted_at: dt.datetime | None
+    has_overdue: bool
+    first: Sequence[Batch] | None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether use takes something away: of other types it is only recorded."""
+        return self.type is ProductType.quantity
+
+
+def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime) -> Account | None:
+    """Lock an account until the transaction ends; None if it never had a balance."""
+    rows = session.execute(
+        _LOCK,
+        {
+            "tenant_id": tenant_id,
+            "product_key": product_key,
+            "now": now,
+            "at_most": FIRST_LOOK,
+        },
+    ).all()
+    return _account(tenant_id, product_key, rows) if rows else None
+
+
+def lock_or_make(
+    session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
+) -> Account:
+    """Lock an account, made if need be. Tenant and product must exist."""
+    session.execute(_MAKE, {"tenant_id": tenant_id, "product_key": product_key, "now": now})
+    account = lock(session, tenant_id=tenant_id, product_key=product_key, now=now)
+    if account is None:
+        raise LookupError(f"the balance of {tenant_id!r} was made and is gone")
+    return account
+
+
+def usable_batches(session: Session, account: Account, *, now: dt.datetime) -> list[Batch]:
+    """Return all usable batches of a locked account in the order they pay."""
+    return _batches(session, account, now, at_most=None)
+
+
+def first_batches(session: Session, account: Account, *, now: dt.datetime) -> Sequence[Batch]:
+    """Return the first usable batches of a locked account in the order they pay."""
+    if account.first is None:
+        account.first = _batches(session, account, now, at_most=FIRST_LOOK)
+    return account.first
+
+
+def has_others(
+    session: Session, account: Account, drained: Sequence[Any], *, now: dt.datetime
+) -> bool:
+    """Tell whether a locked account has usable batches besides those with the ids `drained`."""
+    found: bool = session.scalars(
+        _OTHERS,
+        {
+            "tenant_id": account.tenant_id,
+            "product_key": account.product_key,
+            "drained": list(drained),
+            "now": now,
+        },
+    ).one()
+    return found
+
+
+def _account(tenant_id: str, product_key: str, rows: Sequence[Row[Any]]) -> Account:
+    row = rows[0]
+    # The batches were read before the lock was had: they are of now only if nothing changed since.
+    first = [Batch(*found[_BATCH:]) for found in rows if found.id is not None]
+    return Account(
+        tenant_id=tenant_id,
+        product_key=product_key,
+        type=ProductType(row.type),
+        policy=Policy(row.burn_policy),
+        balance=row.balance,
+        held=row.held,
+        debt=row.debt,
+        version=row.version,
+        depleted_at=row.depleted_at,
+        has_overdue=row.has_overdue,
+        first=first if row.version == row.version_read else None,
+    )
+
+
+def _batches(
+    session: Session, account: Account, now: dt.datetime, *, at_most: int | None
+) -> list[Batch]:
+    rows = session.execute(
+        _BATCHES[account.policy],
+        {
+            "tenant_id": account.tenant_id,
+            "product_key": account.product_key,
+            "now": now,
+            "at_most": at_most,
+        },
+    )
+    return [Batch(*row) for row in rows]
+
+
+_MAKE = text("""
+INSERT INTO credit_balances (tenant_id, product_key, updated_at)
+VALUES (:tenant_id, :product_key, :now)
+ON CONFLICT DO NOTHING
+""")
+
+_BATCH = 9
+"""Columns of _LOCK before those of a batch."""
+
+# Lock and first look in one round trip. Only the locked row is of the instant when the lock was
+# had; all else, `read` too, is of the statement's beginning. Whoever changes anything under this
+# lock raises the version, so equal versions say that nobody changed anything in between.
+_FIRST = " UNION ALL ".join(
+    f"""(
+        SELECT {_COLUMNS}
+        FROM credit_batches AS batch
+        WHERE product.burn_policy = '{policy.value}'
+          AND batch.tenant_id = balance.tenant_id AND batch.product_key = balance.product_key
+          AND {USABLE}
+        ORDER BY {order} LIMIT :at_most)"""  # noqa: S608 (constants of this module)
+    for policy, order in _ORDERS.items()
+)
+
+_LOCK = text(f"""
+SELECT product.type, product.burn_policy, balance.balance, balance.held, balance.debt,
+       balance.version, balance.depleted_at, read.has_overdue, read.version AS version_read, batch.*
+FROM credit_balances AS balance
+JOIN products AS product USING (product_key)
+CROSS JOIN LATERAL (
+    SELECT before.version,
+           before.held > 0 AND EXISTS (
+               SELECT FROM reservations AS reservation
+               WHERE reservation.tenant_id = before.tenant_id
+                 AND reservation.product_key = before.product_key
+                 AND reservation.state = 'held' AND reservation.expires_at <= :now) AS has_overdue
+    FROM credit_balances AS before
+    WHERE before.tenant_id = balance.tenant_id AND before.product_key = balance.product_key
+) AS read
+LEFT JOIN LATERAL ({_FIRST}) AS batch ON true
+WHERE balance.tenant_id = :tenant_id AND balance.product_key = :product_key
+-- Of the balance only, a product's row is everybody's.
+FOR UPDATE OF balance
+""")  # noqa: S608 (constants of this module)
+
+_BATCHES = {
+    policy: text(f"""
+    SELECT {_COLUMNS}
+    FROM credit_batches AS batch
+    WHERE batch.tenant_id = :tenant_id AND batch.product_key = :product_key AND {USABLE}
+    ORDER BY {order}
+    LIMIT :at_most
+    """)  # noqa: S608 (constants of this module)
+    for policy, order in _ORDERS.items()
+}
+
+_OTHERS = text(f"""
+SELECT EXISTS (
+    SELECT FROM credit_batches AS batch
+    WHERE batch.tenant_id = :tenant_id AND batch.product_key = :product_key AND {USABLE}
+      AND batch.id <> ALL(CAST(:drained AS uuid[])))
+""")  # noqa: S608 (a constant of this module)

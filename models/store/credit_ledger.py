@@ -1,0 +1,189 @@
+"""Ledger entries, and what moves in balance and batches with them: one statement writes it all."""
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from models import database
+from models.rules import money
+from models.store.credit_account import Account
+from models.store.credit_change import Change, Posting
+
+_FOLLOWED = "ledger_entries"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What made a ledger entry: a kind, such as a command's name, and which one of that kind."""
+
+    type: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A ledger entry as it was written, but for its metadata."""
+
+    id: int
+    tenant_id: str
+    product_key: str
+    direction: str
+    action: str
+    amount: Decimal
+    batch_id: UUID | None
+    balance_after: Decimal
+    cause: Cause
+    created_at: dt.datetime
+
+
+def write(
+    session: Session,
+    account: Account,
+    change: Change,
+    *,
+    cause: Cause,
+    details: dict[str, Any],
+    now: dt.datetime,
+    depletes: bool = False,
+) -> None:
+    """Carry out a change of a locked account, which then says what it has come to.
+
+    A batch of which nothing remains is EXHAUSTED, one that got something back ACTIVE again; one
+    that is closed stays so.
+
+    Args:
+        details: a producer's own data, kept with every entry.
+        depletes: nothing usable is left from now on, and subscribers are told.
+    """
+    with money.exact():
+        held = sum((shift.held for shift in change.shifts.values()), Decimal(0))
+        after = _running(account.balance, change.postings)
+        balance = after[-1] if after else account.balance
+        account.held += held
+        account.debt += change.debt
+    ids = session.scalars(
+        _WRITE,
+        {
+            "tenant_id": account.tenant_id,
+            "product_key": account.product_key,
+            "batch_ids": list(change.shifts),
+            "remaining": [shift.remaining for shift in change.shifts.values()],
+            "held": [shift.held for shift in change.shifts.values()],
+            "balance": balance,
+            "account_held": account.held,
+            "debt": account.debt,
+            "depletes": depletes,
+            "directions": [posting.direction.value for posting in change.postings],
+            "actions": [posting.action.value for posting in change.postings],
+            "amounts": [posting.amount for posting in change.postings],
+            "entry_batch_ids": [posting.batch_id for posting in change.postings],
+            "balances_after": after,
+            "cause_type": cause.type,
+            "cause_id": cause.id,
+            "details": details,
+            "now": now,
+        },
+    ).all()
+    account.balance, account.version, account.first = balance, account.version + 1, None
+    if depletes:
+        account.depleted_at = now
+    if _follower is not None:
+        written = zip(ids, change.postings, after, strict=True)
+        follow(session, [_entry(account, cause, now, one) for one in written])
+
+
+Follower = Callable[[Sequence[Entry]], None]
+
+_follower: Follower | None = None
+
+
+def hand_to(follower: Follower | None) -> None:
+    """Let `follower` be told the entries of each transaction that has committed; None: nobody."""
+    global _follower  # noqa: PLW0603 (the process has one)
+    _follower = follower
+
+
+def is_followed() -> bool:
+    """Whether anybody is told what is entered."""
+    return _follower is not None
+
+
+def follow(session: Session, entries: Sequence[Entry]) -> None:
+    """Have entries that were written in this transaction told once it has committed."""
+    if _follower is not None:
+        session.info.setdefault(_FOLLOWED, []).extend(entries)
+        database.after_commit(session, "tell ledger entries", lambda: _tell(session))
+
+
+def _tell(session: Session) -> None:
+    if _follower is not None:
+        _follower(session.info[_FOLLOWED])
+
+
+def _running(balance: Decimal, postings: Sequence[Posting]) -> list[Decimal]:
+    after: list[Decimal] = []
+    for posting in postings:
+        balance += posting.moved
+        after.append(balance)
+    return after
+
+
+def _entry(
+    account: Account, cause: Cause, now: dt.datetime, written: tuple[int, Posting, Decimal]
+) -> Entry:
+    number, posting, balance_after = written
+    return Entry(
+        id=number,
+        tenant_id=account.tenant_id,
+        product_key=account.product_key,
+        direction=posting.direction.value,
+        action=posting.action.value,
+        amount=posting.amount,
+        batch_id=posting.batch_id,
+        balance_after=balance_after,
+        cause=cause,
+        created_at=now,
+    )
+
+
+# One round trip however many batches and entries. All was decided under the balance's lock, which
+# is still held, so the balance is set and not added to.
+_WRITE = text("""
+WITH batch AS (
+    UPDATE credit_batches AS batch
+    SET remaining_amount = batch.remaining_amount + shift.remaining,
+        held_amount = batch.held_amount + shift.held,
+        state = CASE WHEN batch.state IN ('EXPIRED', 'REVOKED') THEN batch.state
+                     WHEN batch.remaining_amount + shift.remaining = 0 THEN 'EXHAUSTED'
+                     ELSE 'ACTIVE' END,
+        closed_at = CASE WHEN batch.state IN ('EXPIRED', 'REVOKED') THEN batch.closed_at
+                         WHEN batch.remaining_amount + shift.remaining = 0
+                         THEN coalesce(batch.closed_at, CAST(:now AS timestamptz)) END
+    FROM unnest(CAST(:batch_ids AS uuid[]), CAST(:remaining AS numeric[]),
+                CAST(:held AS numeric[])) AS shift (batch_id, remaining, held)
+    WHERE batch.id = shift.batch_id
+), balance AS (
+    UPDATE credit_balances
+    SET balance = :balance, held = :account_held, debt = :debt, version = version + 1,
+        depleted_at = CASE WHEN :depletes THEN CAST(:now AS timestamptz) ELSE depleted_at END,
+        updated_at = :now
+    WHERE tenant_id = :tenant_id AND product_key = :product_key
+)
+INSERT INTO ledger_entries
+    (tenant_id, product_key, direction, amount, action, batch_id, balance_after,
+     cause_type, cause_id, metadata, created_at)
+SELECT :tenant_id, :product_key, direction, amount, action, batch_id, balance_after,
+       :cause_type, :cause_id, :details, :now
+FROM unnest(CAST(:directions AS text[]), CAST(:actions AS text[]), CAST(:amounts AS numeric[]),
+            CAST(:entry_batch_ids AS uuid[]), CAST(:balances_after AS numeric[]))
+     WITH ORDINALITY AS posting (direction, action, amount, batch_id, balance_after, nth)
+ORDER BY nth
+RETURNING id
+""").bindparams(bindparam("details", type_=JSONB))

@@ -1,0 +1,166 @@
+"""What keeps prepaid credit in order: what is over is written off, and the books are audited."""
+
+import time
+from typing import TypedDict
+
+from celery import current_app
+
+from models import database
+from models.store import credit_audit, credit_claim, credit_expiry, reservation_expiry
+from tasks import config, contract, credit_findings, credit_news, fields
+from tasks.announce import Announcement, announce_all
+from tasks.credit_findings import FindingAnswer
+from tasks.queues import Queue
+from webhooks import events
+
+EXPIRY_CHUNK = 2_000
+"""Batches that one transaction of the expiry sweep writes off at most."""
+
+HOLDS_CHUNK = 500
+"""Holds that one transaction gives back at most."""
+
+EXPIRY_SECONDS = 45.0
+"""How long one sweep goes on. Beat rings again soon: the next one takes up what is left."""
+
+AUDIT_SECONDS = 90.0
+"""After this an audit begins no further chunk: below Celery's limits."""
+
+
+class Sweep(TypedDict):
+    """What a sweep did. `finished` is false when its time was up before its work."""
+
+    expired: int
+    passed_over: int
+    finished: bool
+
+
+class Audit(TypedDict):
+    """Whether ledger, batches, holds and balances agree; at most 1,000 findings.
+
+    `next_after` is None if every account was looked at, or else where a further run goes on.
+    """
+
+    ok: bool
+    findings: list[FindingAnswer]
+    next_after: list[str] | None
+
+
+@contract.job("billing.expire_batches", queue=Queue.billing)
+def expire_batches(*, as_of: fields.Instant = contract.NOW) -> Sweep:
+    """Write off what remains of every batch whose time is over.
+
+    Beat rings it every minute. It walks through what is due in chunks, one transaction each, until
+    nothing is left or its time is up. Twice or at the same time is harmless: a batch ends once, and
+    a balance that somebody else has locked is passed over until the next ring. If it dies half way
+    the chunks behind it stay done. Being late costs nothing: expired credit can not be spent
+    whether it was swept or not. Emits billing.credits_expired for each batch that had something
+    left, and billing.product_deactivated when a tenant has nothing usable since.
+    """
+    deadline = time.monotonic() + EXPIRY_SECONDS
+    expired = passed_over = 0
+    behind: credit_claim.Place | None = credit_claim.BEGINNING
+    while behind is not None and time.monotonic() < deadline:
+        with database.transaction() as session:
+            chunk = credit_expiry.expire_chunk(
+                session, behind=behind, at_most=EXPIRY_CHUNK, now=as_of
+            )
+            announce_all(session, _what_expiry_tells(chunk), now=as_of)
+        expired += len(chunk.expired)
+        passed_over += chunk.passed_over
+        behind = chunk.behind
+    return {"expired": expired, "passed_over": passed_over, "finished": behind is None}
+
+
+@contract.job("billing.expire_reservations", queue=Queue.billing)
+def expire_reservations(*, as_of: fields.Instant = contract.NOW) -> Sweep:
+    """Give back what holds have set aside whose time is over.
+
+    Beat rings it every 15 seconds. It walks through what is due in chunks, one transaction each,
+    until nothing is left or its time is up. Twice or at the same time is harmless: of commit,
+    release and this one wins, and a balance that somebody else has locked is passed over until the
+    next ring. If it dies half way the chunks behind it stay done. Being late costs nothing: a hold
+    whose time is over can not be charged, and who needs the credit gets it, swept or not. What goes
+    back to a batch that has expired meanwhile is written off at once. Emits
+    billing.reservation_released with reason `expired`, and billing.credits_expired for what was
+    written off.
+    """
+    deadline = time.monotonic() + EXPIRY_SECONDS
+    expired = passed_over = 0
+    behind: credit_claim.Place | None = credit_claim.BEGINNING
+    while behind is not None and time.monotonic() < deadline:
+        with database.transaction() as session:
+            chunk = reservation_expiry.expire_chunk(
+                session, behind=behind, at_most=HOLDS_CHUNK, now=as_of
+            )
+            announce_all(session, credit_news.of_ended(chunk.ended), now=as_of)
+        expired += len(chunk.ended)
+        passed_over += chunk.passed_over
+        behind = chunk.behind
+    return {"expired": expired, "passed_over": passed_over, "finished": behind is None}
+
+
+@contract.job("billing.audit", queue=Queue.billing)
+def audit(*, after: tuple[str, str] = ("", ""), as_of: fields.Instant = contract.NOW) -> Audit:
+    """Prove that the ledger, the batches, the holds and the balances agree.
+
+    Beat rings it every night, and `billing audit` runs it. It reads account after account, each as
+    of one instant, and corrects nothing, so twice or half way does no harm. Nothing should ever be
+    found: each finding is logged as an error with what to do about it, counted, and announced to
+    the operator's endpoints as billing.audit_failed, once a day. If its time is up it rings itself
+    to go on.
+
+    Args:
+        after: tenant_id and product_key of the account after which to begin: `next_after` of a run
+            whose time was up.
+    """
+    deadline = time.monotonic() + AUDIT_SECONDS
+    findings: list[credit_audit.Finding] = []
+    behind: credit_audit.Account | None = credit_audit.Account(*after)
+    while behind is not None and time.monotonic() < deadline:
+        with database.transaction() as session:
+            chunk = credit_audit.audit_chunk(session, behind=behind)
+        credit_findings.tell(chunk.findings, now=as_of)
+        findings += chunk.findings
+        behind = chunk.behind
+    next_after = None if behind is None else [behind.tenant_id, behind.product_key]
+    if next_after is not None and config.current().kick:
+        current_app.send_task(
+            "billing.audit", kwargs={"after": next_after, "as_of": as_of.isoformat()}
+        )
+    return {
+        "ok": not findings,
+        "findings": [
+            credit_findings.answer(finding) for finding in findings[: credit_audit.MOST_FINDINGS]
+        ],
+        "next_after": next_after,
+    }
+
+
+def _what_expiry_tells(chunk: credit_expiry.Chunk) -> list[Announcement]:
+    ended = [
+        Announcement(
+            events.CreditsExpired(
+                tenant_id=batch.tenant_id,
+                product_key=batch.product_key,
+                batch_id=batch.batch_id,
+                amount=batch.amount,
+                balance=batch.balance,
+                expires_at=batch.expires_at,
+            ),
+            batch.tenant_id,
+            batch.version,
+        )
+        for batch in chunk.expired
+        if batch.amount
+    ]
+    deactivated = [
+        Announcement(
+            events.ProductDeactivated(
+                tenant_id=gone.tenant_id, product_key=gone.product_key, reason="expired"
+            ),
+            gone.tenant_id,
+            gone.version,
+        )
+        for gone in chunk.depleted
+    ]
+    return ended + deactivated
