@@ -110,6 +110,24 @@ class QuotaConsumed(Event):
     overdraft: Quantity = Decimal(0)
 
 
+class QuotaExceeded(Event):
+    """A tenant was refused for a metric's limit, or went beyond it, for the first time in a window.
+
+    `soft`: use beyond the limit is allowed. The window begins anew at `resets_at`.
+    """
+
+    topic = "billing.quota_exceeded"
+
+    tenant_id: str
+    metric: str
+    window: Literal["day", "month"]
+    window_start: Instant
+    resets_at: Instant
+    limit: Quantity
+    used: Quantity
+    soft: bool
+
+
 class CreditsExpired(Event):
     """What remained of a batch at its expiry is gone."""
 
