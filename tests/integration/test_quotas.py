@@ -275,7 +275,11 @@ def test_late_usage_counts_in_the_window_in_which_it_happened(db: Engine) -> Non
     assert used(window="day") == 1
     assert used(window="day", when=at("2026-03-09T23:00")) == 4
     assert used(when=at("2026-02-20")) == 3
+    record(2, "in time")
     count_quotas(as_of=NOON)
+    assert used() == 7
+    assert used(window="day") == 3
+    assert used(window="day", when=at("2026-03-09T23:00")) == 4
     assert recount_quotas(as_of=NOON)["drifted"] == 0
 
 
