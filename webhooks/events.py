@@ -128,6 +128,20 @@ class QuotaExceeded(Event):
     soft: bool
 
 
+class QuotaDrifted(Event):
+    """A quota's counter was not what its window's events come to: a fault. It has been mended."""
+
+    topic = "billing.quota_drifted"
+    for_operator = True
+
+    tenant_id: str
+    metric: str
+    window: Literal["day", "month"]
+    window_start: Instant
+    stored: Quantity
+    counted: Quantity
+
+
 class CreditsExpired(Event):
     """What remained of a batch at its expiry is gone."""
 

@@ -1,5 +1,6 @@
 """What was recorded past the quotas reaches them, is told, and is proved every night."""
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models import database
-from tasks import quota_counts
+from tasks import config, quota_counts
 from tasks.quota_counts import count_quotas, recount_quotas
 from tasks.usage import record_usage
 from tests.integration import allowance
@@ -130,7 +131,31 @@ def test_chunks_go_on_behind_one_another(db: Engine, monkeypatch: pytest.MonkeyP
     assert recount_quotas(as_of=NOON) == SOUND | {"counters": 10}
     assert recount_quotas(after="t6", as_of=NOON) == SOUND | {"counters": 3}
     monkeypatch.setattr(quota_counts, "RECOUNT_SECONDS", -1.0)
-    assert recount_quotas(after="t2", as_of=NOON)["next_after"] == "t2"
+    assert recount_quotas(after="t2", as_of=NOON) == SOUND | {"counters": 2, "next_after": "t4"}
+
+
+def test_a_run_whose_time_is_up_has_the_rest_proved_by_another(
+    db: Engine, task_config: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Any] = []
+    monkeypatch.setattr(quota_counts, "TENANTS_CHUNK", 1)
+    monkeypatch.setattr(quota_counts, "RECOUNT_SECONDS", -1.0)
+    # Instead of by a worker: here and now, with what the message holds.
+    monkeypatch.setattr(
+        recount_quotas, "apply_async", lambda kwargs, **_: answers.append(recount_quotas(**kwargs))
+    )
+    for tenant_id in ("ada", "bob"):
+        allow(5, tenant_id=tenant_id)
+        use(1, f"{tenant_id}", tenant_id=tenant_id)
+    config.use(dataclasses.replace(task_config, kick=True))
+
+    answers.append(recount_quotas(as_of=NOON))
+
+    assert [(answer["counters"], answer["next_after"]) for answer in reversed(answers)] == [
+        (1, "ada"),
+        (1, "bob"),
+        (0, None),
+    ]
 
 
 @pytest.mark.parametrize("waiting", [False, True])
@@ -160,6 +185,7 @@ def test_a_counter_that_is_not_what_its_events_come_to_is_reported_and_mended(
         }
     ]
     assert "quota.drift" in caplog.text
+    assert [event["data"]["counted"] for event in said("billing.quota_drifted")] == ["7"]
     assert used(window="day") == used() == 7
     assert recount_quotas(as_of=NOON) == SOUND | {"counters": 2}
 
