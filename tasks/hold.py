@@ -147,7 +147,7 @@ class Hold:
 
     def give_up(self, error: BaseException | None = None) -> None:
         """Do as `release`; if even that fails, leave it to the hold's end and say so in the log."""
-        why = "cancelled" if error is None else f"failed: {type(error).__name__}"
+        why = "not used" if error is None else f"failed: {type(error).__name__}"
         try:
             self.release(why)
         except Exception:
