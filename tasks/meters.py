@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models import database
 from models.rules import meter as rules
 from models.rules.meter import Aggregation, RoundingMode
-from models.store import meter
+from models.store import entitlement, meter
 from tasks import contract, fields
 from tasks.queues import Queue
 
@@ -112,6 +112,7 @@ def set_meter(
 
     Raises:
         InvalidMeter: a count was given a value field.
+        MeterOfQuota: the metric has entitlements, and would not simply be summed any more.
     """
     terms = rules.Terms(
         definition=rules.Definition(
@@ -124,7 +125,10 @@ def set_meter(
         allow_corrections=allow_corrections,
         active=active,
     )
-    return _answer(metric, terms, meter.put(session, metric, terms, now=as_of))
+    version = meter.put(session, metric, terms, now=as_of)
+    if terms.definition != rules.PLAIN:
+        entitlement.check_unlimited(session, metric, now=as_of)
+    return _answer(metric, terms, version)
 
 
 @contract.command("billing.list_meters", queue=Queue.billing)

@@ -110,6 +110,38 @@ class QuotaConsumed(Event):
     overdraft: Quantity = Decimal(0)
 
 
+class QuotaExceeded(Event):
+    """A tenant was refused for a metric's limit, or went beyond it, for the first time in a window.
+
+    `soft`: use beyond the limit is allowed. The window begins anew at `resets_at`.
+    """
+
+    topic = "billing.quota_exceeded"
+
+    tenant_id: str
+    metric: str
+    window: Literal["day", "month"]
+    window_start: Instant
+    resets_at: Instant
+    limit: Quantity
+    used: Quantity
+    soft: bool
+
+
+class QuotaDrifted(Event):
+    """A quota's counter was not what its window's events come to: a fault. It has been mended."""
+
+    topic = "billing.quota_drifted"
+    for_operator = True
+
+    tenant_id: str
+    metric: str
+    window: Literal["day", "month"]
+    window_start: Instant
+    stored: Quantity
+    counted: Quantity
+
+
 class CreditsExpired(Event):
     """What remained of a batch at its expiry is gone."""
 

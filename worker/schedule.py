@@ -18,6 +18,10 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "count usage again": _entry(
         "billing.recount_usage", crontab(hour="3", minute="40"), expires=3000
     ),
+    "count arrivals in quotas": _entry("billing.count_quotas", 10.0, expires=60),
+    "count quotas again": _entry(
+        "billing.recount_quotas", crontab(hour="3", minute="50"), expires=3000
+    ),
     "drain the usage stream": _entry("billing.drain_usage_stream", 1.0, expires=5),
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),

@@ -95,7 +95,8 @@ def _json(events: Sequence[Mapping[str, Any]]) -> str:
 # One statement for a chunk, half as quick as a bare COPY and many times quicker than a statement an
 # event. Rows go in ordered by id: two transactions that share keys wait, and do not deadlock; and
 # of one key the event that came first wins. The days touched are logged from what was inserted, by
-# UTC day, so that a span is bounded. What comes back is NULL when every event is new,
+# UTC day, so that a span is bounded; and of metrics that have quotas, what came in a quarter of an
+# hour, for their counters (models/store/quota.py). What comes back is NULL when every event is new,
 # which is nearly always, and otherwise the places of those that are.
 SENT = """
     ROWS FROM (jsonb_to_recordset(CAST(:events AS jsonb)) AS (
@@ -122,10 +123,16 @@ INSERT = text(f"""
         FROM sent
         ORDER BY id, place
         ON CONFLICT (id) DO NOTHING
-        RETURNING id, tenant_id, metric, at
+        RETURNING id, tenant_id, metric, at, amount
     ),
     touched AS (
         {TOUCH}
+    ),
+    arrived AS (
+        INSERT INTO quota_arrivals (tenant_id, metric, at, amount)
+        SELECT tenant_id, metric, date_bin('15 minutes', at, timestamptz 'epoch'), sum(amount)
+        FROM inserted JOIN quota_metrics USING (metric)
+        GROUP BY 1, 2, 3
     )
     SELECT CASE WHEN (SELECT count(*) FROM inserted) < (SELECT count(*) FROM sent) THEN (
         SELECT coalesce(array_agg(place - 1), '{{}}') FROM (

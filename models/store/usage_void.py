@@ -39,7 +39,7 @@ def void(
     actor: str | None,
     now: dt.datetime,
 ) -> Voided:
-    """Let an event count no more, and log its day as touched; what was said first stays.
+    """Let an event count no more, in totals or quotas; what was said first stays.
 
     Raises:
         UnknownUsage: nothing was recorded under that key.
@@ -63,7 +63,14 @@ VOID = text(f"""
         SELECT id, tenant_id, metric, at, :reason, :actor, :now FROM usage_events
         WHERE id = usage_event_id(:tenant_id, :metric, :idempotency_key)
         ON CONFLICT (event_id) DO NOTHING
-        RETURNING tenant_id, metric, at
+        RETURNING event_id, tenant_id, metric, at
+    ),
+    left_quota AS (
+        INSERT INTO quota_arrivals (tenant_id, metric, at, amount)
+        SELECT event.tenant_id, event.metric,
+               date_bin('15 minutes', event.at, timestamptz 'epoch'), -event.amount
+        FROM voided JOIN usage_events AS event ON event.id = voided.event_id
+        JOIN quota_metrics AS counted ON counted.metric = event.metric
     )
     {touched.append("SELECT tenant_id, metric, at AS first_at, at AS last_at FROM voided")}
 """)  # noqa: S608 (constants)

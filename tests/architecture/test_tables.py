@@ -16,13 +16,14 @@ from models import (
     invoice,
     migrations,
     outbox,
+    quota,
     subscription,
     tenant,
     usage,
 )
 from models.base import Base
 
-TABLE_MODULES = (catalog, credit, inbox, invoice, outbox, subscription, tenant, usage)
+TABLE_MODULES = (catalog, credit, inbox, invoice, outbox, quota, subscription, tenant, usage)
 
 
 def columns() -> Iterator[Column[object]]:

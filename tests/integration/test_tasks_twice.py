@@ -86,6 +86,7 @@ def _event(number: int, **changed: Any) -> dict[str, Any]:
 
 CHUNK = [*(_event(number) for number in range(10, 20)), _event(10), _event(11, amount="-1")]
 CREDIT = {"tenant_id": "acme", "product_key": "CALLS"}
+QUOTA = {"tenant_id": "acme", "metric": "calls"}
 PRICE = {"price_key": "calls", "kind": "usage", "metric": "calls", "currency": "USD"}
 
 ARGUMENTS: dict[str, Arguments] = {
@@ -103,6 +104,13 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "commit",
         "as_of": HELD_UNTIL,
     },
+    "billing.check_entitlement": lambda _: {**QUOTA, "amount": "5"},
+    "billing.consume_entitlement": lambda _: {
+        **QUOTA,
+        "amount": "5",
+        "idempotency_key": "use",
+    },
+    "billing.count_quotas": lambda _: {},
     "billing.consume_quota": lambda _: {**CREDIT, "amount": "30", "idempotency_key": "spend"},
     "billing.create_endpoint": lambda world: {
         "url": world.peer.url,
@@ -125,6 +133,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.drain_usage_stream": lambda _: {},
     "billing.disable_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.enable_endpoint": lambda world: {"endpoint_id": world.ids["disabled"]},
+    "billing.end_entitlement": lambda _: QUOTA,
     "billing.end_subscription": lambda world: {
         "subscription_id": world.ids["subscription"],
         "ended_at": "2026-03-15T00:00:00+00:00",
@@ -141,9 +150,11 @@ ARGUMENTS: dict[str, Arguments] = {
         "period_end": "2026-02-01",
     },
     "billing.get_balance": lambda _: CREDIT,
+    "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
     "billing.list_endpoints": lambda _: {},
+    "billing.list_entitlements": lambda _: {},
     "billing.list_meters": lambda _: {},
     "billing.list_reservations": lambda _: {},
     "billing.list_usage": lambda _: {
@@ -155,6 +166,7 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.prepare_partitions": lambda _: {},
     "billing.record_usage": lambda _: {"events": CHUNK},
+    "billing.recount_quotas": lambda _: {},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
     "billing.refund_use": lambda _: {
         "tenant_id": "acme",
@@ -173,6 +185,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "actor": "somebody",
     },
     "billing.reserve_credits": lambda _: {**CREDIT, "amount": "5", "idempotency_key": "hold"},
+    "billing.set_entitlement": lambda _: {**QUOTA, "limit": "70", "soft": True},
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
     "billing.set_plan": lambda _: {
         "plan_key": "pro",
@@ -202,15 +215,32 @@ ARGUMENTS: dict[str, Arguments] = {
 CHANGES_NOTHING = frozenset(
     {
         "billing.audit",
+        "billing.check_entitlement",
         "billing.get_balance",
+        "billing.get_entitlements",
         "billing.get_invoice",
         "billing.get_reservation",
         "billing.list_endpoints",
+        "billing.list_entitlements",
         "billing.list_meters",
         "billing.list_reservations",
         "billing.list_usage",
     }
 )
+
+
+QUOTAS = frozenset(
+    {
+        "billing.check_entitlement",
+        "billing.consume_entitlement",
+        "billing.count_quotas",
+        "billing.end_entitlement",
+        "billing.get_entitlements",
+        "billing.recount_quotas",
+        "billing.set_entitlement",
+    }
+)
+"""What works on a limit, some of it used, and usage that no counter counts yet."""
 
 
 @pytest.fixture
@@ -343,6 +373,14 @@ def _furnish_for(name: str, world: World) -> None:
             as_of="2026-01-19T12:00:00+00:00",
         )
         world.ids["hold"] = held["reservation_id"]
+    if name in QUOTAS:
+        do("set_entitlement", **QUOTA, limit="7", as_of=OPENED)
+        do("consume_entitlement", **QUOTA, amount="1", idempotency_key="first", as_of=LATER)
+        late = _event(8, amount="9", at=LATER, idempotency_key="late")
+        do("record_usage", events=[late], as_of=LATER)
+    if name == "billing.recount_quotas":
+        with database.transaction() as session:
+            session.execute(text("UPDATE quota_counters SET used = used + 1"))
     if name == "billing.recount_usage":
         do("aggregate_usage", as_of=CLOSED)
         with database.transaction() as session:

@@ -10,7 +10,19 @@ from rich.console import Console
 from models import database
 from models.rules.refusal import Refusal
 from worker import boot, local, processes, settings, stack
-from worker.cli import call, demo, doctor, keys, meter, rejected, run, schema, up, usage
+from worker.cli import (
+    call,
+    demo,
+    doctor,
+    entitlement,
+    keys,
+    meter,
+    rejected,
+    run,
+    schema,
+    up,
+    usage,
+)
 
 EXIT_UNUSABLE = 2
 """Exit status when things are not as they must be; 1 says that what was asked for failed."""
@@ -45,6 +57,7 @@ app.command()(call.call)
 app.command()(doctor.doctor)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
+app.add_typer(entitlement.app, name="entitlement")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")
