@@ -1,6 +1,6 @@
 """Quotas: rights to use a metric, counters of what is used, and what ingest leaves for them.
 
-Revision ID: 0007
+Revision ID: 0006
 Revises: 0005
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0007"
+revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
