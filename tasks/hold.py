@@ -114,7 +114,7 @@ class Hold:
     def actual(self, used: Amount | None) -> None:
         self._actual = None if used is None else _amount(used)
 
-    def commit(self) -> Decimal:
+    def charge(self) -> Decimal:
         """Charge what was used and give the rest back; return what was charged.
 
         Raises:

@@ -91,7 +91,7 @@ class Metered:
         """Charge what was used, or give everything back."""
         assert self._hold is not None  # noqa: S101 (Python enters before it leaves)
         if error is None:
-            self._hold.commit()
+            self._hold.charge()
         else:
             self._hold.give_up(error)
 

@@ -176,7 +176,7 @@ def _pay(held: Hold, status: int, found: Decimal | None) -> Decimal:
         held.release(f"status {status}")
         return Decimal(0)
     try:
-        return held.commit()
+        return held.charge()
     except HoldEnded:
         # The work is done; whoever waited so long is not sent away.
         log.exception("an answer was not charged")
