@@ -13,13 +13,13 @@ from benchmarks.report import Measure
 from benchmarks.rounds import Way
 from benchmarks.servers import Stage
 from models import database
-from models.store import claim, delivery, endpoint, relay
+from models.store import claim, delivery, endpoint_health, relay
 from tasks import announce, outcomes, sending, window
 from tasks.delivery import deliver_webhooks
 from tasks.endpoints import create_endpoint
 from tasks.queues import Queue
 from tasks.tenants import set_tenant
-from webhooks import events, health, transport
+from webhooks import events, transport
 from webhooks.retry import Outcome
 
 JOB = "deliveries"
@@ -45,7 +45,8 @@ LEASE = dt.timedelta(seconds=60)
 TERMS = claim.Terms(
     rows=window.SLOTS + window.AHEAD,
     per_endpoint=sending.PER_ENDPOINT,
-    probe_after=health.OPEN_AFTER_CONSECUTIVE,
+    per_host=20,
+    per_owner=24,
 )
 
 RETURNING = """
@@ -202,14 +203,14 @@ def _claim_and_complete() -> None:
     while True:
         with database.transaction() as session:
             answered = {result.endpoint_id for result in results}
-            endpoint.lock_health(session, troubled=set(), succeeded=answered)
+            endpoint_health.lock(session, troubled=set(), succeeded=answered)
             delivery.record(session, results, now=_now())
             taken = claim.claim(
                 session,
                 terms=TERMS,
                 cursor=cursor,
                 token=uuid4(),
-                until=_now() + LEASE,
+                lease=LEASE,
                 now=_now(),
             )
         if not taken.rows and not results:

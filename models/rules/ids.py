@@ -8,11 +8,13 @@ from uuid import UUID
 
 EVENT_PREFIX: Final = "evt_"
 
+RANDOM_BITS: Final = 62
+"""Of a UUID of version 7."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TIMESTAMP_BITS: Final = 48
-_RANDOM_BITS: Final = 62
 _VERSION: Final = 0x7 << 76
 _VARIANT: Final = 0b10 << 62
 _EVENT_ID: Final = re.compile(EVENT_PREFIX + r"([0-9a-f]{32})")
@@ -39,8 +41,8 @@ def uuid7(now: datetime, random_bits: int | None = None) -> UUID:
         raise InstantOutOfRange(now)
     milliseconds, rest = divmod(now - _EPOCH, _MILLISECOND)
     fraction = (rest // _MICROSECOND) * 4096 // 1000
-    noise = secrets.randbits(_RANDOM_BITS) if random_bits is None else random_bits
-    noise &= (1 << _RANDOM_BITS) - 1
+    noise = secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits
+    noise &= (1 << RANDOM_BITS) - 1
     timestamp = milliseconds << (128 - _TIMESTAMP_BITS)
     return UUID(int=timestamp | _VERSION | fraction << 64 | _VARIANT | noise)
 

@@ -23,7 +23,7 @@ from tests.receiver import Answer, Receiver, receiver
 from webhooks import events
 from webhooks.keyring import Keyring, new_master_key
 
-TERMS = claim.Terms(rows=100, per_endpoint=5, probe_after=5)
+TERMS = claim.Terms(rows=100, per_endpoint=5, per_host=20, per_owner=100)
 
 
 def now() -> dt.datetime:
@@ -115,10 +115,10 @@ def execute(db: Engine, statement: str, **parameters: Any) -> None:
         connection.execute(text(statement), parameters)
 
 
-def take(token: UUID, *, until: dt.datetime) -> claim.Claim:
+def take(token: UUID, *, lease: dt.timedelta = dt.timedelta(seconds=60)) -> claim.Claim:
     with database.transaction() as session:
         relay.fan_out(session, most=100, now=now())
-        return claim.claim(session, terms=TERMS, cursor=None, token=token, until=until, now=now())
+        return claim.claim(session, terms=TERMS, cursor=None, token=token, lease=lease, now=now())
 
 
 def test_an_event_reaches_its_endpoint_and_verifies(db: Engine) -> None:
@@ -285,8 +285,8 @@ def test_a_run_that_begins_in_the_middle_comes_round_to_all_endpoints(
 def test_no_more_than_five_are_under_way_to_one_endpoint_whoever_sends(db: Engine) -> None:
     subscribe("http://127.0.0.1:9/")
     emit(count=20)
-    first = take(uuid4(), until=later(seconds=60))
-    second = take(uuid4(), until=later(seconds=60))
+    first = take(uuid4())
+    second = take(uuid4())
 
     assert len(first.rows) == 5
     assert second.rows == []
@@ -296,7 +296,7 @@ def test_a_lease_that_ran_out_is_sent_again_and_its_late_result_is_refused(db: E
     with receiver() as peer:
         subscribe(peer)
         [event_id] = emit()
-        stale = take(uuid4(), until=later(seconds=-1)).rows[0]
+        stale = take(uuid4(), lease=dt.timedelta(seconds=-1)).rows[0]
 
         summary = deliver_webhooks()
 
@@ -349,7 +349,7 @@ def test_a_dead_endpoint_with_many_rows_does_not_delay_a_healthy_one(db: Engine)
 
 def test_an_open_circuit_lets_one_probe_through_and_closes_on_success(db: Engine) -> None:
     with receiver(*[Answer(500)] * 5, Answer(200)) as peer:
-        subscribe(peer)
+        subscribe(peer, topics=["billing.quota_consumed"])
         emit(count=5)
         deliver_webhooks()
         emit(count=20)
@@ -366,7 +366,12 @@ def take_rows(at: dt.datetime) -> list[claim.Claimed]:
     with database.transaction() as session:
         relay.fan_out(session, most=100, now=now())
         taken = claim.claim(
-            session, terms=TERMS, cursor=None, token=uuid4(), until=later(seconds=60), now=at
+            session,
+            terms=TERMS,
+            cursor=None,
+            token=uuid4(),
+            lease=dt.timedelta(seconds=60),
+            now=at,
         )
     return list(taken.rows)
 
@@ -403,7 +408,7 @@ def test_an_endpoint_deleted_between_attempts_gets_nothing_more(db: Engine) -> N
 def test_an_endpoint_deleted_during_an_attempt_cancels_it_unless_it_arrives(db: Engine) -> None:
     endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
     emit(count=2)
-    failing, fine = take(uuid4(), until=later(seconds=60)).rows
+    failing, fine = take(uuid4()).rows
     delete_endpoint(endpoint_id=endpoint_id)
 
     with database.transaction() as session:
@@ -447,7 +452,7 @@ def test_a_fan_out_that_met_a_change_of_its_endpoint_obeys_it(
 ) -> None:
     endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
     emit()
-    fan_out = threading.Thread(target=lambda: take(uuid4(), until=later(seconds=60)))
+    fan_out = threading.Thread(target=lambda: take(uuid4()))
     with database.transaction() as session:
         move(session, endpoint.lock(session, endpoint_id), now=now())
         fan_out.start()
@@ -507,7 +512,7 @@ def test_enabling_an_endpoint_sends_what_was_held(db: Engine) -> None:
 def test_results_written_twice_count_once(db: Engine) -> None:
     subscribe("http://127.0.0.1:9/")
     emit()
-    [row] = take(uuid4(), until=later(seconds=60)).rows
+    [row] = take(uuid4()).rows
     attempt = delivery.Attempt(uuid4(), now(), 1, "timeout", None, 5, "slow", None)
     result = delivery.Result(
         delivery_id=row.delivery_id,

@@ -23,6 +23,7 @@ from sqlalchemy import Engine, select, text
 from models import database
 from models.base import Base
 from models.rules.refusal import Refusal
+from models.store import relay
 from tasks import config, contract
 from tests.conftest import EMPTY_TABLES
 from tests.receiver import Receiver, receiver
@@ -51,6 +52,9 @@ NUMBERED = frozenset({"id", "delivery_id"})
 
 LOG_OF_TOUCHED_DAYS = "usage_touched_days"
 """A log without a key, on purpose: the same span twice has the same days counted, once."""
+
+STATISTICS = "endpoint_health"
+"""Attempts by the half minute, of the real clock: of endpoints that are well, now and then."""
 
 SEALED = frozenset({"sealed", "request_hash"})
 """Made of what is random: a secret, the id of another row."""
@@ -162,6 +166,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "tenant_id": "acme",
         "name": "Acme",
         "metadata": {"plan": "gold"},
+    },
+    "billing.skip_delivery": lambda world: {
+        "delivery_id": int(world.ids["delivery"]),
+        "reason": "a test",
     },
     "billing.void_usage": lambda _: {
         "tenant_id": "acme",
@@ -292,6 +300,11 @@ def _furnish_for(name: str, world: World) -> None:
         with contextlib.closing(Redis.from_url(world.broker_url)) as client:
             for event in CHUNK:
                 client.xadd(STREAM, {"event": json.dumps(event)})
+    if name == "billing.skip_delivery":
+        with database.transaction() as session:
+            relay.fan_out(session, most=100, now=dt.datetime.now(dt.UTC))
+            first = session.scalars(text("SELECT min(id) FROM deliveries WHERE state = 'pending'"))
+            world.ids["delivery"] = str(first.one())
     if name == "billing.recount_usage":
         do("aggregate_usage", as_of=CLOSED)
         with database.transaction() as session:
@@ -343,6 +356,7 @@ def contents(db: Engine) -> dict[str, Rows]:
 def of_one_world(db: Engine) -> dict[str, Rows]:
     """The contents that any world comes to in which the same was done."""
     found = {table: masked(rows) for table, rows in contents(db).items()}
+    found[STATISTICS] = []
     found[LOG_OF_TOUCHED_DAYS] = [span for span, _ in itertools.groupby(found[LOG_OF_TOUCHED_DAYS])]
     return found
 
