@@ -9,7 +9,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import aggregation, credit, deliveries, ingest, invoices, report, servers, stream
+from benchmarks import (
+    aggregation,
+    credit,
+    deliveries,
+    ingest,
+    invoices,
+    isolation,
+    report,
+    servers,
+    stream,
+)
 from benchmarks.report import Measure
 from benchmarks.servers import Stage
 
@@ -17,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "ingest": ingest.measure,
     "stream": stream.measure,
     "deliveries": deliveries.measure,
+    "isolation": isolation.measure,
     "aggregation": aggregation.measure,
     "invoices": invoices.measure,
     "credit": credit.measure,

@@ -87,11 +87,11 @@ def record(
         tally: successes before these that have not been counted.
         count_all: count them all, not only those of endpoints that have more to be written.
     """
-    succeeded = {one.endpoint_id for one in verdicts if one.succeeded}
-    troubled = {one.endpoint_id for one in verdicts if not one.succeeded}
+    # An endpoint that is well and answered well is not locked: its row is not fought for.
+    concerned = {one.endpoint_id for one in verdicts if not one.succeeded or one.claimed.unwell}
     if count_all:
-        troubled |= succeeded | tally.keys()
-    known = endpoint_health.lock(session, troubled=troubled, succeeded=succeeded)
+        concerned |= {one.endpoint_id for one in verdicts} | tally.keys()
+    known = endpoint_health.lock(session, concerned)
     states = delivery.record(session, [one.result for one in verdicts], now=now)
     after = _judged(session, known, verdicts, tally, now)
     _tell_of_the_dead(session, verdicts, states, now)

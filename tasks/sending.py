@@ -45,6 +45,13 @@ RELAY_INTERVAL = 0.2
 TEND_INTERVAL = 5.0
 """Seconds between two looks for lost leases, failing endpoints and unsettled ones in one run."""
 
+STAY = announce.KICK_INTERVAL + 0.05
+"""Seconds that a run stays once all is done: what is written meanwhile rings no more, since it was
+rung a moment ago."""
+
+STAY_INTERVAL = 0.02
+"""Seconds between two looks into the outbox of a run that stays."""
+
 PATIENCE = 0.1
 """Seconds to wait for an attempt to end before looking for new work."""
 
@@ -92,7 +99,8 @@ class Run:
         self._lease = max(LEASE_ATTEMPTS * config.current().send_timeout, SHORTEST_LEASE)
         self._window = window.Window(window.sender(), lease=self._lease)
         self._unwritten: list[Verdict] = []
-        self._left_work = self._is_in_a_hurry = False
+        self._left_work = self._is_in_a_hurry = self._is_staying = False
+        self._stay_until = 0.0
         self._counts: Counter[str] = Counter()
 
     def go(self) -> Summary:
@@ -116,13 +124,27 @@ class Run:
             persist(self._write_back)
             return bool(self._window.under_way or self._unwritten)
         relayed = self._relay()
+        if self._is_staying and not relayed:
+            return self._stays()
         taken = persist(self._write_back_and_claim)
         self._send(taken.rows)
         # Once what was due is on its way: none of this is as urgent.
         tended = self._tend()
         self._is_in_a_hurry = bool(relayed == FAN_OUT or tended or not taken.has_seen_all)
         self._left_work = bool(self._is_in_a_hurry or relayed or taken.rows)
-        return bool(self._left_work or self._window.under_way or self._unwritten)
+        self._is_staying = not (self._left_work or self._window.under_way or self._unwritten)
+        if self._is_staying:
+            return self._stays()
+        self._stay_until = time.monotonic() + STAY
+        return True
+
+    def _stays(self) -> bool:
+        """Wait a moment for what comes next, after a run that had something to do."""
+        if not config.current().kick or time.monotonic() >= self._stay_until:
+            return False
+        time.sleep(STAY_INTERVAL)
+        self._relay_at = 0.0
+        return True
 
     def _is_over(self) -> bool:
         return shutdown.has_begun() or time.monotonic() >= self._ends_at
@@ -156,7 +178,7 @@ class Run:
         if time.monotonic() < self._tend_at:
             return 0
         self._tend_at = time.monotonic() + TEND_INTERVAL
-        tended = tending.tend(now=self._now_due())
+        tended = persist(functools.partial(tending.tend, now=self._now_due()))
         self._counts.update(+Counter(reclaimed=tended.reclaimed))
         if tended.followed:
             self._tend_at = 0.0  # there may be more
@@ -186,6 +208,8 @@ class Run:
         return taken
 
     def _write_back(self) -> None:
+        if not self._unwritten:
+            return
         with database.transaction() as session:
             recorded = self._record(session)
         self._remember(recorded)
@@ -266,8 +290,7 @@ class Run:
         self._window.stop_waiting()
         self._judge(self._window.collect(patience=0))
         self._window.close()
-        if self._unwritten:
-            self._write_back()
+        persist(self._write_back)
 
 
 def _opened(claimed: claim.Claimed) -> list[str] | None:

@@ -39,7 +39,8 @@ class Terms:
 class Claimed:
     """A delivery leased to one sender, with all it takes to send it. Its repr shows no contents.
 
-    `owner` is the endpoint's tenant, or "" for the operator.
+    `owner` is the endpoint's tenant, or "" for the operator. `unwell` says that the endpoint has a
+    record that a success would clear.
     """
 
     delivery_id: int
@@ -52,6 +53,7 @@ class Claimed:
     endpoint_id: UUID
     owner: str
     ordered: bool
+    unwell: bool
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     sealed: Sequence[bytes] = field(repr=False)
@@ -147,7 +149,8 @@ def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dic
 
 
 def _claimed(endpoint: Any, token: UUID, row: Any) -> Claimed:
-    endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, sealed, _ = row
+    endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, *about, _ = row
+    unwell, sealed = about
     return Claimed(
         delivery_id=delivery_id,
         lease_token=token,
@@ -159,6 +162,7 @@ def _claimed(endpoint: Any, token: UUID, row: Any) -> Claimed:
         endpoint_id=endpoint_id,
         owner=endpoint.owner,
         ordered=endpoint.ordered,
+        unwell=unwell,
         url=endpoint.url,
         headers=endpoint.headers,
         sealed=sealed,

@@ -95,10 +95,13 @@ _LEASE = """
         SELECT * FROM unnest(CAST(:taken_owners AS text[]), CAST(:taken AS integer[]))
             AS m(owner, taken)
     ), chosen AS MATERIALIZED (
-        SELECT e.*, least(:share, {tokens}, -coalesce(busy.lanes, 0) + CASE
-            WHEN h.hold_until > :now OR h.probe_at > :now THEN 0
-            WHEN e.ordered OR h.single OR h.probe_at IS NOT NULL THEN 1
-            ELSE :per_endpoint END) AS room,
+        SELECT e.*,
+            coalesce(h.review_at IS NOT NULL OR h.probe_at IS NOT NULL OR h.single, false)
+                AS unwell,
+            least(:share, {tokens}, -coalesce(busy.lanes, 0) + CASE
+                WHEN h.hold_until > :now OR h.probe_at > :now THEN 0
+                WHEN e.ordered OR h.single OR h.probe_at IS NOT NULL THEN 1
+                ELSE :per_endpoint END) AS room,
             CASE WHEN e.ordered THEN (
                 SELECT message_id FROM outbox_pending ORDER BY message_id LIMIT 1) END AS unrelayed
         FROM unnest(CAST(:endpoints AS uuid[]), CAST(:hosts AS text[]), CAST(:owners AS text[]),
@@ -137,14 +140,14 @@ _LEASE = """
         ON CONFLICT (endpoint_id) DO UPDATE SET paced_until =
             greatest(coalesce(h.paced_until, :now), :now) + (excluded.paced_until - :now)
     ), keys AS MATERIALIZED (
-        SELECT c.id, ARRAY(
+        SELECT c.id, c.unwell, ARRAY(
             SELECT s.sealed FROM endpoint_secrets s
             WHERE s.endpoint_id = c.id AND (s.expires_at IS NULL OR s.expires_at > :now)
             ORDER BY s.created_at DESC, s.id) AS sealed
         FROM chosen c WHERE c.room > 0
     )
     SELECT leased.endpoint_id, leased.id, leased.attempt_count, leased.message_id, m.type,
-           m.schema_version, m.body, keys.sealed, clock_timestamp() AS clock
+           m.schema_version, m.body, keys.unwell, keys.sealed, clock_timestamp() AS clock
     FROM leased
     JOIN outbox_messages m ON m.id = leased.message_id
     JOIN keys ON keys.id = leased.endpoint_id

@@ -102,7 +102,7 @@ def record(
     """Write results back in one statement and return the new state of each that was accepted.
 
     A result whose lease has passed to somebody else moves nothing. The endpoints of results that
-    are pending again must have been locked in this transaction (`endpoint.lock_health`).
+    are pending again must have been locked in this transaction (`endpoint_health.lock`).
     """
     if not results:
         return {}
@@ -183,6 +183,8 @@ def _row(result: Result) -> dict[str, Any]:
         row["outcome"] = attempt.outcome
         row["status"] = attempt.status
         row["latency_ms"] = attempt.latency_ms
-        row["error"] = attempt.error
-        row["excerpt"] = attempt.excerpt
+        if attempt.error is not None:
+            row["error"] = attempt.error
+        if attempt.excerpt is not None:
+            row["excerpt"] = attempt.excerpt
     return row

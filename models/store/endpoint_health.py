@@ -46,13 +46,9 @@ class Locked:
 # As text: an expression with a parameter an endpoint took SQLAlchemy longer to write than it took
 # PostgreSQL to run, and this is part of every exchange of the sender.
 _LOCK = text("""
-    SELECT e.id FROM endpoints e
-    WHERE e.id = ANY(CAST(:troubled AS uuid[]))
-       OR (e.id = ANY(CAST(:succeeded AS uuid[])) AND EXISTS (
-           SELECT FROM endpoint_health h WHERE h.endpoint_id = e.id
-             AND (h.review_at IS NOT NULL OR h.probe_at IS NOT NULL OR h.single)))
-    ORDER BY e.id
-    FOR NO KEY UPDATE OF e
+    SELECT id FROM endpoints WHERE id = ANY(CAST(:endpoints AS uuid[]))
+    ORDER BY id
+    FOR NO KEY UPDATE
 """)
 
 _LOCK_DUE_FOR_REVIEW = text("""
@@ -83,21 +79,12 @@ _KEEP = text("""
 """)
 
 
-def lock(
-    session: Session, *, troubled: Collection[UUID], succeeded: Collection[UUID]
-) -> dict[UUID, Locked]:
-    """Lock endpoints whose health may change, in the order of their ids, and return them.
-
-    Args:
-        troubled: endpoints with a result that is not a success, or with successes to be counted;
-            all are locked.
-        succeeded: endpoints that answered well: locked only if they have a record to clear, so
-            that a healthy endpoint's row is not fought for.
-    """
-    if not troubled and not succeeded:
+def lock(session: Session, endpoint_ids: Collection[UUID]) -> dict[UUID, Locked]:
+    """Lock endpoints in the order of their ids and return those that there are."""
+    if not endpoint_ids:
         return {}
-    given = {"troubled": list(troubled), "succeeded": list(succeeded)}
-    return _read(session, session.scalars(_LOCK, given).all())
+    found = session.scalars(_LOCK, {"endpoints": list(endpoint_ids)}).all()
+    return _read(session, found)
 
 
 def lock_due_for_review(session: Session, *, most: int, now: dt.datetime) -> dict[UUID, Locked]:

@@ -58,33 +58,30 @@ _LOCK_UNSETTLED = text("""
 _MARK = text("UPDATE endpoints SET unsettled = :unsettled WHERE id = :endpoint")
 
 
-def begin(session: Session, endpoint_id: UUID, *, now: dt.datetime, most: int = CHUNK) -> None:
+def begin(session: Session, endpoint_id: UUID, *, now: dt.datetime) -> None:
     """Let deliveries follow the new state of an endpoint that is locked FOR UPDATE.
 
     Those under way are left to their sender, which holds or cancels them unless they arrive.
 
     Args:
         now: when those that were held are due, or those that are cancelled were completed.
-        most: deliveries at once; if there are more, the endpoint is marked unsettled.
     """
     state = session.scalar(
         text("SELECT state FROM endpoints WHERE id = :endpoint"), {"endpoint": endpoint_id}
     )
-    _follow(session, endpoint_id, EndpointState(state), now=now, most=most)
+    _follow(session, endpoint_id, EndpointState(state), now=now)
 
 
-def go_on(session: Session, *, now: dt.datetime, most: int = CHUNK) -> int:
+def go_on(session: Session, *, now: dt.datetime) -> int:
     """Move a chunk of some unsettled endpoint's deliveries; return how many."""
     row = session.execute(_LOCK_UNSETTLED).first()
     if row is None:
         return 0
-    return _follow(session, row.id, EndpointState(row.state), now=now, most=most)
+    return _follow(session, row.id, EndpointState(row.state), now=now)
 
 
-def _follow(
-    session: Session, endpoint_id: UUID, state: EndpointState, *, now: dt.datetime, most: int
-) -> int:
-    asked = {"endpoint": endpoint_id, "most": most, "now": now}
+def _follow(session: Session, endpoint_id: UUID, state: EndpointState, *, now: dt.datetime) -> int:
+    asked = {"endpoint": endpoint_id, "most": CHUNK, "now": now}
     moved = [len(session.scalars(move, asked).all()) for move in _MOVES[state]]
-    session.execute(_MARK, {"endpoint": endpoint_id, "unsettled": most in moved})
+    session.execute(_MARK, {"endpoint": endpoint_id, "unsettled": CHUNK in moved})
     return sum(moved)

@@ -18,6 +18,8 @@ MEASURES = {
     "stream: drain alone, in process": 1,
     "deliveries: one worker process": 2,
     "deliveries: claim and complete, no HTTP": 2,
+    "isolation: commit to send on an idle system, median": 1,
+    "isolation: commit to send, p99, beside a dead endpoint's backlog": 1,
     "aggregation: touched days counted again": 1,
     "aggregation: first totals of days, announced": 1,
     "invoices: billing run, chunks of 500 tenants": 1,

@@ -29,6 +29,7 @@ def claimed(attempt_count: int = 0, *, ordered: bool = False) -> Claimed:
         endpoint_id=uuid4(),
         owner="acme",
         ordered=ordered,
+        unwell=False,
         url="https://example.com/",
         headers={"Authorization": "hush"},
         sealed=(b"sealed",),
