@@ -4,7 +4,7 @@ import datetime as dt
 import threading
 from collections.abc import Sequence
 from decimal import Decimal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import requests
 
@@ -13,13 +13,13 @@ from benchmarks.report import Measure
 from benchmarks.rounds import Way
 from benchmarks.servers import Stage
 from models import database
-from models.store import claim, delivery, endpoint, relay
-from tasks import announce, outcomes, sending, window
+from models.store import claim, relay
+from tasks import announce, outcomes, recording, sending, window
 from tasks.delivery import deliver_webhooks
 from tasks.endpoints import create_endpoint
 from tasks.queues import Queue
 from tasks.tenants import set_tenant
-from webhooks import events, health, transport
+from webhooks import events, transport
 from webhooks.retry import Outcome
 
 JOB = "deliveries"
@@ -45,7 +45,8 @@ LEASE = dt.timedelta(seconds=60)
 TERMS = claim.Terms(
     rows=window.SLOTS + window.AHEAD,
     per_endpoint=sending.PER_ENDPOINT,
-    probe_after=health.OPEN_AFTER_CONSECUTIVE,
+    per_host=sending.PER_HOST,
+    per_owner=(window.SLOTS + window.AHEAD) // window.OWNER_SHARE,
 )
 
 RETURNING = """
@@ -63,9 +64,9 @@ BOTH = f"""
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
     """Deliver to a receiver that answers at once; then claim and complete without sending."""
-    with receiver.running() as url:
-        _subscribe(url)
-        sent = _sending(stage, url, rounds.scaled(MESSAGES, scale))
+    with receiver.running() as urls:
+        subscribe(urls, tenants=ENDPOINTS)
+        sent = _sending(stage, urls[0], rounds.scaled(MESSAGES, scale))
     kept = _claiming(stage, rounds.scaled(BACKLOG, scale))
     return [
         sent.beside(SENDER, SESSION, job=JOB),
@@ -75,12 +76,13 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     ]
 
 
-def _subscribe(url: str) -> None:
-    for number in range(ENDPOINTS):
+def subscribe(urls: Sequence[str], *, tenants: int) -> None:
+    """Give so many tenants an endpoint each, at these hosts by turns."""
+    for number in range(tenants):
         set_tenant(tenant_id=f"tenant-{number}")
         create_endpoint(
-            url=f"{url}/{number}",
-            topics=["*"],
+            url=f"{urls[number % len(urls)]}/{number}",
+            topics=["billing.quota_consumed"],
             tenant_id=f"tenant-{number}",
             idempotency_key=f"endpoint-{number}",
         )
@@ -111,18 +113,19 @@ def _deliver(stage: Stage, count: int) -> float:
 
 
 def _announce(count: int) -> None:
-    now = _now()
+    at = now()
     announcements = [
-        announce.Announcement(_event(number), f"tenant-{number % ENDPOINTS}", number + 1)
+        announce.Announcement(event(number), f"tenant-{number % ENDPOINTS}", number + 1)
         for number in range(count)
     ]
     with database.transaction() as session:
-        announce.announce_all(session, announcements, now=now)
+        announce.announce_all(session, announcements, now=at)
 
 
-def _event(number: int) -> events.Event:
+def event(number: int, *, tenants: int = ENDPOINTS) -> events.QuotaConsumed:
+    """Return an event of one of so many tenants, by turns."""
     return events.QuotaConsumed(
-        tenant_id=f"tenant-{number % ENDPOINTS}",
+        tenant_id=f"tenant-{number % tenants}",
         product_key="TOKENS",
         amount=Decimal(number + 1),
         balance=Decimal(1_000_000),
@@ -191,38 +194,40 @@ def _queue(stage: Stage, count: int) -> None:
     stage.empty(*servers.OUTBOX)
     _announce(count)
     with database.transaction() as session:
-        relay.fan_out(session, most=count, now=_now())
+        relay.fan_out(session, most=count, now=now())
     stage.execute("VACUUM ANALYZE deliveries")
 
 
 def _claim_and_complete() -> None:
     """Do what the sender does in its transactions, and think that every endpoint said 200."""
-    results: list[delivery.Result] = []
-    cursor: UUID | None = None
+    verdicts: list[outcomes.Verdict] = []
+    tally, cursor = recording.Tally(), None
     while True:
+        at = now()
         with database.transaction() as session:
-            answered = {result.endpoint_id for result in results}
-            endpoint.lock_health(session, troubled=set(), succeeded=answered)
-            delivery.record(session, results, now=_now())
-            taken = claim.claim(
+            recorded = recording.record(
                 session,
-                terms=TERMS,
-                cursor=cursor,
-                token=uuid4(),
-                until=_now() + LEASE,
-                now=_now(),
+                verdicts,
+                tally=tally.waiting(at),
+                count_all=tally.is_due(at),
+                now=at,
             )
-        if not taken.rows and not results:
+            taken = claim.claim(
+                session, terms=TERMS, cursor=cursor, token=uuid4(), lease=LEASE, now=at
+            )
+        tally.settle(verdicts, recorded, at)
+        if not taken.rows and not verdicts:
             return
         cursor = taken.cursor
-        results = [_delivered(one) for one in taken.rows]
+        verdicts = [_delivered(one) for one in taken.rows]
 
 
-def _delivered(claimed: claim.Claimed) -> delivery.Result:
+def _delivered(claimed: claim.Claimed) -> outcomes.Verdict:
     attempt = transport.Attempt(Outcome.DELIVERED, 200, 1, "", None, None)
-    now = _now()
-    return outcomes.of_attempt(claimed, attempt, began=now, now=now, random=0.5).result
+    at = now()
+    return outcomes.of_attempt(claimed, attempt, began=at, now=at, random=0.5)
 
 
-def _now() -> dt.datetime:
+def now() -> dt.datetime:
+    """Return the instant."""
     return dt.datetime.now(dt.UTC)

@@ -36,9 +36,13 @@ class Answering(asyncio.Protocol):
             self._transport.write(ANSWER)
 
 
+ADDRESSES = [f"127.0.0.{number}" for number in range(1, 21 if sys.platform == "linux" else 2)]
+"""Where it listens, on one port. Only Linux has all of 127.0.0.0/8; each is a host of its own."""
+
+
 @contextlib.contextmanager
-def running() -> Iterator[str]:
-    """Run the receiver in a process of its own and yield its URL."""
+def running() -> Iterator[list[str]]:
+    """Run the receiver in a process of its own and yield its URLs, one a host."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.receiver"],
         cwd=settings.ROOT,
@@ -49,14 +53,19 @@ def running() -> Iterator[str]:
         assert process.stdin is not None
         assert process.stdout is not None
         with process.stdin:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            port = int(process.stdout.readline())
+            yield [f"http://{address}:{port}" for address in ADDRESSES]
 
 
 async def serve() -> None:
     """Answer until standard input closes."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Answering, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    first, *others = ADDRESSES
+    server = await loop.create_server(Answering, first, 0)
+    port = server.sockets[0].getsockname()[1]
+    for address in others:
+        await loop.create_server(Answering, address, port)
+    print(port, flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 

@@ -154,7 +154,7 @@ def _environment(servers: local.Servers) -> dict[str, str]:
         "BROKER_URL": servers.broker_url,
         "BILLING_MASTER_KEYS": keyring.new_master_key("bench"),
         "BILLING_WEBHOOK_ALLOW_HTTP": "true",
-        "BILLING_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
+        "BILLING_WEBHOOK_PRIVATE_HOSTS": "127.0.0.0/8",
         "BILLING_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
         "BILLING_LOG": "json",
         "BILLING_LOG_LEVEL": "WARNING",

@@ -21,8 +21,9 @@ from models import discretion
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
 
-RETRYABLE_SQLSTATES = frozenset({"40001", "40P01"})
-"""Serialization failure and deadlock: the transaction did nothing and may run again."""
+RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, and a lock that did not come free in time: the transaction did
+nothing and may run again."""
 
 CHECK_VIOLATION = "23514"
 

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
+    Computed,
     ForeignKey,
     Identity,
     Index,
@@ -64,7 +65,10 @@ class Endpoint(Base):
         CheckConstraint("length(url) <= 2048", name="url"),
         CheckConstraint("cardinality(topics) >= 1", name="topics"),
         CheckConstraint("(tenant_id IS NULL) = operator", name="owner"),
+        CheckConstraint("rate_per_minute BETWEEN 1 AND 60000", name="rate_per_minute"),
         Index("ix_endpoints_tenant_id", "tenant_id"),
+        # The few whose deliveries have yet to follow a change of state.
+        Index("ix_endpoints_unsettled", "id", postgresql_where=text("unsettled")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -74,13 +78,44 @@ class Endpoint(Base):
     topics: Mapped[list[str]] = mapped_column(ARRAY(Text))
     description: Mapped[str | None]
     headers: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    # URLs are stored in one normal spelling: this is the Host header, which many endpoints share.
+    host: Mapped[str] = mapped_column(Computed("split_part(url, '/', 3)", persisted=True))
+    ordered: Mapped[bool] = mapped_column(server_default=text("false"))
+    rate_per_minute: Mapped[int | None]
     state: Mapped[str] = mapped_column(server_default=text("'enabled'"))
-    hold_until: Mapped[dt.datetime | None]
-    consecutive_failures: Mapped[int] = mapped_column(server_default=text("0"))
+    unsettled: Mapped[bool] = mapped_column(server_default=text("false"))
     details: Mapped[dict[str, Any]] = metadata_column()
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class EndpointHealth(Base):
+    """How an endpoint is doing; no row while nothing is known. Written by whoever holds its lock.
+
+    The columns are what a claim asks: nothing before `hold_until` nor before `probe_at`, one
+    delivery at a time while `single`, only `blocked_by` while an ordered endpoint stands still,
+    and so many as the rate limit has left since `paced_until`. `condition` is for the rules alone.
+    """
+
+    __tablename__ = "endpoint_health"
+    __table_args__ = (
+        # Those that are failing: when the next notice of each falls due.
+        Index(
+            "ix_endpoint_health_review_at",
+            "review_at",
+            postgresql_where=text("review_at IS NOT NULL"),
+        ),
+    )
+
+    endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("endpoints.id"), primary_key=True)
+    hold_until: Mapped[dt.datetime | None]
+    probe_at: Mapped[dt.datetime | None]
+    single: Mapped[bool] = mapped_column(server_default=text("false"))
+    blocked_by: Mapped[int | None] = mapped_column(BigInteger)
+    paced_until: Mapped[dt.datetime | None]
+    review_at: Mapped[dt.datetime | None]
+    condition: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
 
 
 class EndpointSecret(Base):
@@ -141,6 +176,7 @@ class Delivery(Base):
     lease_token: Mapped[UUID | None]
     leased_until: Mapped[dt.datetime | None]
     completed_at: Mapped[dt.datetime | None]
+    skip_reason: Mapped[str | None]
 
 
 class DeliveryAttempt(Base):

@@ -11,8 +11,7 @@ from models import database
 from models.rules import decimals
 from models.store import inbox
 from models.store.credit_audit import Finding
-from tasks.announce import Announcement, announce_all
-from tasks.endpoints import OPERATOR
+from tasks.announce import OPERATOR, Announcement, announce_all
 from webhooks import events
 
 OPERATION = "billing.audit"

@@ -1,7 +1,29 @@
 """Send webhooks: from the outbox to deliveries, from deliveries to signed attempts."""
 
-from tasks import contract, fields, sending
+from typing import Annotated, TypedDict
+
+import structlog
+from pydantic import Field
+
+from models import database
+from models.rules import ids
+from models.rules.states import DeliveryState
+from models.store import skipping
+from tasks import announce, config, contract, fields, sending
 from tasks.queues import Queue
+
+DeliveryId = Annotated[int, Field(ge=1, lt=2**63)]
+
+log = structlog.get_logger(__name__)
+
+
+class DeliveryAnswer(TypedDict):
+    """The state of a delivery after a command; `event_id` is the `webhook-id`."""
+
+    delivery_id: int
+    endpoint_id: str
+    event_id: str
+    state: str
 
 
 @contract.job("billing.deliver_webhooks", queue=Queue.webhooks)
@@ -18,3 +40,38 @@ def deliver_webhooks(*, as_of: fields.Instant = contract.NOW) -> sending.Summary
             go by the real clock whatever it says.
     """
     return sending.Run(as_of).go()
+
+
+@contract.command("billing.skip_delivery", queue=Queue.webhooks)
+def skip_delivery(
+    session: database.Session,
+    *,
+    delivery_id: DeliveryId,
+    reason: fields.Reason,
+    tenant_id: fields.TenantId | None = None,
+    as_of: fields.Instant = contract.NOW,
+) -> DeliveryAnswer:
+    """Give up one delivery: it is never sent, and an ordered endpoint goes on behind it.
+
+    Runs when an operator sends it. One that waits, is held or is dead can be skipped; one that is
+    being sent is refused with `delivery.under_way` until the attempt has ended. Twice is harmless:
+    it is skipped already. If it dies half way nothing has changed, and the message comes back.
+
+    Args:
+        delivery_id: which.
+        reason: why, kept beside it.
+        tenant_id: when given, only a delivery to this tenant's endpoints is found.
+    """
+    skipped = skipping.skip(
+        session, delivery_id=delivery_id, tenant_id=tenant_id, reason=reason, now=as_of
+    )
+    if skipped.now:
+        log.info("delivery.skipped", delivery_id=delivery_id, reason=reason)
+        if config.current().kick:
+            database.after_commit(session, "kick sender", announce.kick_sender)
+    return {
+        "delivery_id": delivery_id,
+        "endpoint_id": str(skipped.endpoint_id),
+        "event_id": ids.event_id(skipped.message_id),
+        "state": DeliveryState.cancelled,
+    }

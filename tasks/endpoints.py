@@ -10,17 +10,18 @@ from models.outbox import Endpoint
 from models.rules import ids
 from models.rules.refusal import Refusal
 from models.rules.states import EndpointState
-from models.store import endpoint, tenant
+from models.store import endpoint, endpoint_health, tenant
 from tasks import announce, config, contract, fields
 from tasks.queues import Queue
 from webhooks import events, guard, signing
+from webhooks.health import Condition
 from webhooks.keyring import Keyring
+
+FASTEST = 60_000
+"""Deliveries a minute: the highest rate limit."""
 
 LONGEST_PAGE = 200
 """Endpoints in one answer of billing.list_endpoints."""
-
-OPERATOR = ""
-"""The tenant_id in events about the operator's own endpoints: no tenant can be called this."""
 
 
 class UnclearOwner(Refusal):
@@ -74,7 +75,10 @@ class EndpointEntry(TypedDict):
     headers: list[str]
     metadata: dict[str, Any]
     state: str
+    ordered: bool
+    rate_per_minute: int | None
     hold_until: str | None
+    circuit_open: bool
     consecutive_failures: int
     created_at: str
 
@@ -104,6 +108,8 @@ def create_endpoint(
     operator: bool = False,
     description: fields.Name | None = None,
     headers: fields.Headers | None = None,
+    ordered: bool = False,
+    rate_per_minute: Annotated[int, Field(ge=1, le=FASTEST)] | None = None,
     metadata: fields.Metadata | None = None,
     idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract reads it)
     as_of: fields.Instant = contract.NOW,
@@ -126,6 +132,10 @@ def create_endpoint(
         operator: true for an endpoint that gets every tenant's events. Exactly one of the two.
         description: for people.
         headers: added to each request; at most 20 and 4 KiB, ASCII.
+        ordered: oldest first, one at a time, and none past one that has not arrived, until that
+            arrives or is skipped with billing.skip_delivery. Without it up to five are under way
+            at once, and one that fails is tried again later.
+        rate_per_minute: the most that is sent, 1 to 60,000; bursts of at most a second's worth.
         metadata: the producer's own data, at most 16 KiB.
     """
     if operator == (tenant_id is not None):
@@ -144,6 +154,8 @@ def create_endpoint(
         topics=topics,
         description=description,
         headers=headers or {},
+        ordered=ordered,
+        rate_per_minute=rate_per_minute,
         details=metadata or {},
         secret_id=secret_id,
         sealed=_keyring().seal(signing.new_secret(), associated=str(endpoint_id)),
@@ -238,8 +250,9 @@ def list_endpoints(
         limit: endpoints on one page, 1 to 200.
     """
     found = endpoint.list_page(session, tenant_id=tenant_id, after=after, most=limit)
+    known = endpoint_health.find(session, [one.id for one in found])
     return {
-        "endpoints": [_entry(one) for one in found],
+        "endpoints": [_entry(one, known[one.id]) for one in found],
         "next_after": str(found[-1].id) if len(found) == limit else None,
     }
 
@@ -257,7 +270,7 @@ def disable(
     announce.announce(
         session,
         events.EndpointDisabled(endpoint_id=locked.id, reason=reason),
-        tenant_id=locked.tenant_id or OPERATOR,
+        tenant_id=locked.tenant_id or announce.OPERATOR,
         sequence=locked.version,
         now=as_of,
     )
@@ -294,7 +307,8 @@ def _state(found: Endpoint) -> EndpointAnswer:
     return {"endpoint_id": str(found.id), "state": found.state}
 
 
-def _entry(found: Endpoint) -> EndpointEntry:
+def _entry(found: Endpoint, known: endpoint_health.Health) -> EndpointEntry:
+    circuit = Condition.from_dict(known.condition).circuit
     return {
         "endpoint_id": str(found.id),
         "tenant_id": found.tenant_id,
@@ -305,7 +319,10 @@ def _entry(found: Endpoint) -> EndpointEntry:
         "headers": sorted(found.headers),
         "metadata": found.details,
         "state": found.state,
-        "hold_until": found.hold_until.isoformat() if found.hold_until else None,
-        "consecutive_failures": found.consecutive_failures,
+        "ordered": found.ordered,
+        "rate_per_minute": found.rate_per_minute,
+        "hold_until": known.hold_until.isoformat() if known.hold_until else None,
+        "circuit_open": circuit.is_open,
+        "consecutive_failures": circuit.consecutive_failures,
         "created_at": found.created_at.isoformat(),
     }

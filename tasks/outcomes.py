@@ -10,12 +10,15 @@ from models.rules import ids
 from models.rules.states import DeliveryState
 from models.store import delivery
 from models.store.claim import Claimed
-from models.store.endpoint import Health
+from models.store.endpoint_health import Health
 from webhooks import health, retry, transport
+from webhooks.health import Condition
 from webhooks.retry import Outcome
 
 EXCERPT_LENGTH = 2_048
 """Characters of a refusing peer's answer that are kept. Of a 2xx nothing is."""
+
+FAILURES, UNSENT = Outcome.failures(), Outcome.unsent()
 
 KEY_PAUSE = dt.timedelta(minutes=5)
 """How long an endpoint waits whose secrets can not be opened: somebody must bring the key."""
@@ -27,15 +30,19 @@ class Verdict:
 
     Args:
         result: to be written back.
+        claimed: what it was.
         succeeded: the endpoint answered well.
         failed: it is the endpoint's fault, and counts for its circuit.
+        refused: the endpoint can not be sent to as it is.
         hold_until: leave the whole endpoint alone until then.
         disables: the endpoint asked never to be called again.
     """
 
     result: delivery.Result
+    claimed: Claimed
     succeeded: bool = False
     failed: bool = False
+    refused: bool = False
     hold_until: dt.datetime | None = None
     disables: bool = False
 
@@ -55,6 +62,10 @@ def of_attempt(
 ) -> Verdict:
     """Return what an attempt means, by the retry policy.
 
+    An ordered endpoint stands still for a delivery that failed: not the delivery waits, but the
+    endpoint, and when the schedule is over it goes on at its longest step, until the delivery
+    arrives or is skipped.
+
     Args:
         began: when the attempt began.
         now: what waits and holds are counted from.
@@ -66,7 +77,10 @@ def of_attempt(
         retry_after=attempt.retry_after,
         random=random,
     )
-    state, due_at = DeliveryState.pending, now
+    if claimed.ordered and isinstance(decision, retry.Dead):
+        decision = retry.Retry(retry.SCHEDULE[-1], decision.hold)
+    state = DeliveryState.pending
+    due_at: dt.datetime | None = None
     hold_until: dt.datetime | None = None
     match decision:
         case retry.Success():
@@ -81,6 +95,8 @@ def of_attempt(
             pass  # Pending again, and held as soon as its endpoint is disabled.
         case never:
             assert_never(never)
+    if claimed.ordered and state is DeliveryState.pending:
+        hold_until, due_at = _latest([due_at, hold_until]), None
     return Verdict(
         result=delivery.Result(
             delivery_id=claimed.delivery_id,
@@ -88,11 +104,13 @@ def of_attempt(
             lease_token=claimed.lease_token,
             state=state,
             due_at=due_at,
-            spent=attempt.outcome not in Outcome.unsent(),
+            spent=attempt.outcome not in UNSENT,
             attempt=_kept(claimed, attempt, began),
         ),
+        claimed=claimed,
         succeeded=attempt.outcome is Outcome.DELIVERED,
-        failed=attempt.outcome in Outcome.failures(),
+        failed=attempt.outcome in FAILURES,
+        refused=isinstance(decision, retry.Blocked),
         hold_until=hold_until,
         disables=isinstance(decision, retry.Disable),
     )
@@ -106,44 +124,57 @@ def given_back(claimed: Claimed, *, hold_until: dt.datetime | None = None) -> Ve
         lease_token=claimed.lease_token,
         state=DeliveryState.pending,
     )
-    return Verdict(result, hold_until=hold_until)
+    return Verdict(result, claimed, hold_until=hold_until)
 
 
-def health_after(before: Health, verdicts: Iterable[Verdict], *, now: dt.datetime) -> Health:
-    """Return an endpoint's health after verdicts on its deliveries.
+def health_after(
+    before: Health, verdicts: Iterable[Verdict], *, successes: int = 0, now: dt.datetime
+) -> Health:
+    """Return an endpoint's health after verdicts on its deliveries, by the rules of its circuit.
 
-    Five failures in a row open its circuit: it is left alone for 30 s, then one delivery goes to
-    see; each one that fails doubles the wait, up to 10 minutes. Any success closes it. A hold the
-    endpoint asked for with Retry-After stands whatever comes of the others.
+    A hold the endpoint asked for with Retry-After stands whatever comes of the others. After a
+    refusal it gets one delivery at a time until something can be sent again.
+
+    Args:
+        verdicts: in the order in which the attempts ended.
+        successes: attempts that ended well before them and have not been counted.
     """
-    verdicts = list(verdicts)
-    held = [verdict.hold_until for verdict in verdicts if verdict.hold_until is not None]
-    was_open = before.consecutive_failures >= health.OPEN_AFTER_CONSECUTIVE
-    if any(verdict.succeeded for verdict in verdicts):
-        # The hold of an open circuit ends with it.
-        return Health(0, _latest(held if was_open else [*held, before.hold_until]))
-    failures = _count(before, sum(verdict.failed for verdict in verdicts), now)
-    if failures > before.consecutive_failures and failures >= health.OPEN_AFTER_CONSECUTIVE:
-        held.append(now + _probe_delay(failures))
-    return Health(failures, _latest([*held, before.hold_until]))
+    condition, single = Condition.from_dict(before.condition), before.single
+    held = [before.hold_until]
+    if successes:
+        condition = health.succeed(condition, times=successes, now=now)
+    for verdict in verdicts:
+        held.append(verdict.hold_until)
+        if verdict.succeeded:
+            condition, single = health.succeed(condition, now=now), False
+        elif verdict.failed:
+            event = ids.event_id(verdict.claimed.message_id)
+            condition, single = health.fail(condition, event=event, now=now), False
+        elif verdict.refused:
+            single = True
+    return kept(condition, hold_until=_latest(held), single=single, now=now)
+
+
+def kept(
+    condition: Condition, *, hold_until: dt.datetime | None, single: bool, now: dt.datetime
+) -> Health:
+    """Return a condition as it is stored, with what a claim asks of it beside it."""
+    return Health(
+        hold_until=hold_until,
+        probe_at=condition.circuit.probe_at,
+        single=single,
+        review_at=health.review_at(condition, now=now),
+        condition=condition.to_dict(),
+    )
+
+
+def rests(known: Health, *, now: dt.datetime) -> bool:
+    """Tell whether an endpoint is to be left alone at the moment."""
+    return any(until is not None and until > now for until in (known.hold_until, known.probe_at))
 
 
 def _after(now: dt.datetime, wait: dt.timedelta | None) -> dt.datetime | None:
     return None if wait is None else now + wait
-
-
-def _count(before: Health, failed: int, now: dt.datetime) -> int:
-    if before.consecutive_failures < health.OPEN_AFTER_CONSECUTIVE:
-        return min(before.consecutive_failures + failed, health.OPEN_AFTER_CONSECUTIVE)
-    # Those that were under way when the circuit opened say nothing new; a probe does.
-    waiting = before.hold_until is not None and before.hold_until > now
-    return before.consecutive_failures + (1 if failed and not waiting else 0)
-
-
-def _probe_delay(failures: int) -> dt.timedelta:
-    doublings = min(failures - health.OPEN_AFTER_CONSECUTIVE, 10)
-    delay: dt.timedelta = health.PROBE_DELAY_FIRST * 2**doublings
-    return min(delay, health.PROBE_DELAY_MAX)
 
 
 def _latest(instants: Iterable[dt.datetime | None]) -> dt.datetime | None:

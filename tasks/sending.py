@@ -4,33 +4,35 @@ import datetime as dt
 import functools
 import random
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from typing import ClassVar, TypedDict, TypeVar
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict
 from uuid import UUID, uuid4
 
 import structlog
 
 from models import database
 from models.rules.states import DeliveryState
-from models.store import claim, delivery, endpoint, relay
-from tasks import announce, config, endpoints, outcomes, shutdown, window
+from models.store import claim, relay
+from tasks import announce, clock, config, outcomes, recording, shutdown, tending, window
+from tasks.exchange import persist
 from tasks.outcomes import Verdict
-from webhooks import events, health
+from webhooks import events
 from webhooks.keyring import TamperedSecret, UnknownMasterKey
 from webhooks.signing import MAX_LIVE_SECRETS
-
-T = TypeVar("T")
 
 LEASE_ATTEMPTS = 4
 """A claimed delivery is its sender's for so many attempts of the longest kind: one minute with the
 usual deadline of 15 s. Half of it may be spent waiting for a slot."""
 
 SHORTEST_LEASE = dt.timedelta(seconds=8)
-"""However short the attempts: clocks of two hosts differ, and writing back takes its time."""
+"""However short the attempts: writing back takes its time."""
 
 PER_ENDPOINT = 5
 """Deliveries of one endpoint under way at once, over all processes."""
+
+PER_HOST = 20
+"""The same of all endpoints that share a host: a thousand on one dead host cost twenty slots."""
 
 REFILL = 16
 """Free places in the window from which it is worth claiming more."""
@@ -41,11 +43,15 @@ FAN_OUT = 500
 RELAY_INTERVAL = 0.2
 """Seconds before looking again into an outbox that was empty."""
 
-RECLAIM = 500
-"""Deliveries of dead senders made pending in one transaction."""
+TEND_INTERVAL = 5.0
+"""Seconds between two looks for lost leases, failing endpoints and unsettled ones in one run."""
 
-RECLAIM_INTERVAL = 5.0
-"""Seconds between two looks for lost leases in one run."""
+STAY = announce.KICK_INTERVAL + 0.05
+"""Seconds that a run stays once all is done: what is written meanwhile rings no more, since it was
+rung a moment ago."""
+
+STAY_INTERVAL = 0.02
+"""Seconds between two looks into the outbox of a run that stays."""
 
 PATIENCE = 0.1
 """Seconds to wait for an attempt to end before looking for new work."""
@@ -54,16 +60,14 @@ BUDGET = 60.0
 """Seconds after which a run claims nothing more: with its last attempts it ends well before the
 soft time limit."""
 
-MOST_TRIES = 8
-"""How often one exchange with the database is tried while it undoes us or is away."""
-
-LONGEST_PAUSE = 5.0
-"""Seconds between two of those tries; the first pause is a twentieth of it and they double."""
+STOP_SECONDS = 30.0
+"""After a clock was found to be wrong, nothing is claimed for so long."""
 
 WARN_INTERVAL = 60.0
-"""Seconds between two warnings of one process that there is no master key."""
+"""Seconds between two warnings of one process that something keeps it from sending."""
 
 log = structlog.get_logger(__name__)
+_warned_at: dict[str, float] = {}
 
 
 class Summary(TypedDict):
@@ -86,16 +90,18 @@ class Run:
     """One run in one process. Made, gone and forgotten; where it stopped the next one goes on."""
 
     _cursor: ClassVar[UUID | None] = None
-    _warned_at: ClassVar[float] = -WARN_INTERVAL
+    _tally: ClassVar[recording.Tally] = recording.Tally()
+    _stopped_until: ClassVar[float] = 0.0
 
     def __init__(self, as_of: dt.datetime) -> None:
         self._ahead = as_of - _now()
         self._ends_at = time.monotonic() + BUDGET
-        self._relay_at = self._reclaim_at = 0.0
+        self._relay_at = self._tend_at = 0.0
         self._lease = max(LEASE_ATTEMPTS * config.current().send_timeout, SHORTEST_LEASE)
         self._window = window.Window(window.sender(), lease=self._lease)
         self._unwritten: list[Verdict] = []
-        self._left_work = self._has_seen_all = False
+        self._left_work = self._is_in_a_hurry = self._is_staying = False
+        self._stay_until = 0.0
         self._counts: Counter[str] = Counter()
 
     def go(self) -> Summary:
@@ -113,17 +119,33 @@ class Run:
 
     def _turn(self) -> bool:
         """Do one round and tell whether there may be more to do."""
-        self._judge(self._window.collect(patience=PATIENCE))
+        self._judge(self._window.collect(patience=0 if self._is_in_a_hurry else PATIENCE))
         if self._is_over():
             self._window.stop_waiting()
-            _persist(self._write_back)
+            persist(self._write_back)
             return bool(self._window.under_way or self._unwritten)
-        self._reclaim()
         relayed = self._relay()
-        claimed = _persist(self._write_back_and_claim)
-        self._send(claimed)
-        self._left_work = bool(relayed or claimed or not self._has_seen_all)
-        return bool(self._left_work or self._window.under_way or self._unwritten)
+        if self._is_staying and not relayed:
+            return self._stays()
+        taken = persist(self._write_back_and_claim)
+        self._send(taken.rows)
+        # Once what was due is on its way: none of this is as urgent.
+        tended = self._tend()
+        self._is_in_a_hurry = bool(relayed == FAN_OUT or tended or not taken.has_seen_all)
+        self._left_work = bool(self._is_in_a_hurry or relayed or taken.rows)
+        self._is_staying = not (self._left_work or self._window.under_way or self._unwritten)
+        if self._is_staying:
+            return self._stays()
+        self._stay_until = time.monotonic() + STAY
+        return True
+
+    def _stays(self) -> bool:
+        """Wait a moment for what comes next, after a run that had something to do."""
+        if not config.current().kick or time.monotonic() >= self._stay_until:
+            return False
+        time.sleep(STAY_INTERVAL)
+        self._relay_at = 0.0
+        return True
 
     def _is_over(self) -> bool:
         return shutdown.has_begun() or time.monotonic() >= self._ends_at
@@ -136,7 +158,9 @@ class Run:
             verdict = self._verdict(one)
             if verdict.disables:
                 # Before its result is written: a crash between the two leaves nothing unheld.
-                _persist(functools.partial(_disable, verdict.endpoint_id))
+                disable = functools.partial(tending.disable_gone, now=self._now_due())
+                persist(functools.partial(disable, verdict.endpoint_id))
+                self._window.withdraw({verdict.endpoint_id})
             self._unwritten.append(verdict)
 
     def _verdict(self, finished: window.Finished) -> Verdict:
@@ -150,97 +174,112 @@ class Run:
             random=random.random(),  # noqa: S311 (jitter, not a secret)
         )
 
-    def _reclaim(self) -> None:
-        if time.monotonic() < self._reclaim_at:
-            return
-        self._reclaim_at = time.monotonic() + RECLAIM_INTERVAL
-        with database.transaction() as session:
-            reclaimed = delivery.reclaim(session, most=RECLAIM, now=_now())
-        if reclaimed:
-            self._counts["reclaimed"] += reclaimed
-            log.warning("delivery.leases_lost", deliveries=reclaimed)
+    def _tend(self) -> int:
+        """Do what is due beside sending; return how many deliveries that moved."""
+        if time.monotonic() < self._tend_at:
+            return 0
+        self._tend_at = time.monotonic() + TEND_INTERVAL
+        tended = persist(functools.partial(tending.tend, now=self._now_due()))
+        self._counts.update(+Counter(reclaimed=tended.reclaimed))
+        if tended.followed:
+            self._tend_at = 0.0  # there may be more
+        return tended.reclaimed + tended.followed
 
     def _relay(self) -> int:
         if time.monotonic() < self._relay_at:
             return 0
-        relayed = _persist(_fan_out)
+        relayed = persist(_fan_out)
         if relayed:
             self._counts["relayed"] += relayed
         else:
             self._relay_at = time.monotonic() + RELAY_INTERVAL
         return relayed
 
-    def _write_back_and_claim(self) -> Sequence[claim.Claimed]:
-        room, cursor = self._window.room, Run._cursor
-        may_claim = room >= REFILL and self._can_sign()
+    def _write_back_and_claim(self) -> claim.Claim:
+        may_claim = self._window.room >= REFILL and self._can_send()
+        nothing = claim.Claim([], Run._cursor, has_seen_all=True, clock=None)
+        before = _now()
         with database.transaction() as session:
-            accepted = self._record(session)
-            taken = self._claim(session, room, cursor) if may_claim else claim.Claim([], None)
-        self._count(accepted)
+            recorded = self._record(session)
+            taken = self._claim(session) if may_claim else nothing
+        self._remember(recorded)
         Run._cursor = taken.cursor
-        # Only a claim that goes from the first endpoint to the last shows that nothing is left.
-        self._has_seen_all = cursor is None and taken.cursor is None
-        return taken.rows
+        if taken.clock is not None:
+            self._check_clock(taken.clock, before)
+        return taken
 
     def _write_back(self) -> None:
         if not self._unwritten:
             return
         with database.transaction() as session:
-            accepted = self._record(session)
-        self._count(accepted)
+            recorded = self._record(session)
+        self._remember(recorded)
 
-    def _record(self, session: database.Session) -> dict[int, DeliveryState]:
+    def _record(self, session: database.Session) -> recording.Recorded | None:
         if not self._unwritten:
-            return {}
-        by_endpoint: dict[UUID, list[Verdict]] = defaultdict(list)
-        for verdict in self._unwritten:
-            by_endpoint[verdict.endpoint_id].append(verdict)
-        known = endpoint.lock_health(
-            session,
-            troubled={one.endpoint_id for one in self._unwritten if not one.succeeded},
-            succeeded={one.endpoint_id for one in self._unwritten if one.succeeded},
-        )
+            return None
         now = self._now_due()
-        after = {
-            endpoint_id: outcomes.health_after(before, by_endpoint[endpoint_id], now=now)
-            for endpoint_id, before in known.items()
-        }
-        endpoint.keep_health(session, {key: new for key, new in after.items() if new != known[key]})
-        return delivery.record(session, [one.result for one in self._unwritten], now=now)
+        return recording.record(
+            session,
+            self._unwritten,
+            tally=Run._tally.waiting(now),
+            count_all=Run._tally.is_due(now),
+            now=now,
+        )
 
-    def _claim(self, session: database.Session, room: int, cursor: UUID | None) -> claim.Claim:
+    def _claim(self, session: database.Session) -> claim.Claim:
+        terms = claim.Terms(
+            rows=self._window.room,
+            per_endpoint=PER_ENDPOINT,
+            per_host=PER_HOST,
+            per_owner=self._window.owners_room,
+            taken=self._window.taken,
+        )
         return claim.claim(
             session,
-            terms=claim.Terms(
-                rows=room, per_endpoint=PER_ENDPOINT, probe_after=health.OPEN_AFTER_CONSECUTIVE
-            ),
-            cursor=cursor,
+            terms=terms,
+            cursor=Run._cursor,
             token=uuid4(),
-            until=_now() + self._lease,
+            lease=self._lease,
             now=self._now_due(),
         )
 
-    def _count(self, accepted: dict[int, DeliveryState]) -> None:
+    def _remember(self, recorded: recording.Recorded | None) -> None:
         """Called once the results are committed; only then are they forgotten."""
-        self._counts.update(state.value for state in accepted.values())
-        refused = len(self._unwritten) - len(accepted)
+        if recorded is None:
+            return
+        self._counts.update(state.value for state in recorded.states.values())
+        refused = len(self._unwritten) - len(recorded.states)
         if refused:
             self._counts["refused"] += refused
             log.warning("delivery.results_refused", deliveries=refused)
+        Run._tally.settle(self._unwritten, recorded, self._now_due())
         self._unwritten.clear()
+        self._window.withdraw(recorded.resting)
+        for endpoint_id in recorded.disabling:
+            disable = functools.partial(tending.disable_failing, now=self._now_due())
+            persist(functools.partial(disable, endpoint_id))
 
-    def _can_sign(self) -> bool:
-        if config.current().keyring is not None:
-            return True
-        if time.monotonic() - Run._warned_at >= WARN_INTERVAL:
-            Run._warned_at = time.monotonic()
-            log.warning("sender.no_master_key", remedy="set BILLING_MASTER_KEYS; deliveries wait")
-        return False
+    def _can_send(self) -> bool:
+        if config.current().keyring is None:
+            _warn("sender.no_master_key", remedy="set BILLING_MASTER_KEYS; deliveries wait")
+            return False
+        return time.monotonic() >= Run._stopped_until
+
+    def _check_clock(self, theirs: dt.datetime, before: dt.datetime) -> None:
+        apart = clock.difference(theirs, before=before, after=_now())
+        match clock.judge(apart):
+            case clock.Judgement.stop:
+                Run._stopped_until = time.monotonic() + STOP_SECONDS
+                _warn("sender.stopped_by_clock", seconds=_whole(apart), remedy=clock.REMEDY)
+            case clock.Judgement.warn:
+                _warn("sender.clock_differs", seconds=_whole(apart), remedy=clock.REMEDY)
 
     def _send(self, claimed: Sequence[claim.Claimed]) -> None:
         for one in claimed:
-            secrets = _opened(one)
-            if secrets is None:
+            if time.monotonic() < Run._stopped_until:
+                self._unwritten.append(outcomes.given_back(one))
+            elif (secrets := _opened(one)) is None:
                 hold_until = self._now_due() + outcomes.KEY_PAUSE
                 self._unwritten.append(outcomes.given_back(one, hold_until=hold_until))
             else:
@@ -252,7 +291,7 @@ class Run:
         self._window.stop_waiting()
         self._judge(self._window.collect(patience=0))
         self._window.close()
-        self._write_back()
+        persist(self._write_back)
 
 
 def _opened(claimed: claim.Claimed) -> list[str] | None:
@@ -270,13 +309,6 @@ def _opened(claimed: claim.Claimed) -> list[str] | None:
         return None
 
 
-def _disable(endpoint_id: UUID) -> None:
-    with database.transaction() as session:
-        locked = endpoint.lock(session, endpoint_id)
-        if endpoints.disable(session, locked, reason="gone", as_of=_now()):
-            log.warning("endpoint.disabled", endpoint_id=str(endpoint_id), reason="gone")
-
-
 def _fan_out() -> int:
     with database.transaction() as session:
         return relay.fan_out(
@@ -284,23 +316,15 @@ def _fan_out() -> int:
         )
 
 
-def _persist(exchange: Callable[[], T]) -> T:
-    """Run one exchange with the database, again if it was undone or the database was away.
+def _whole(apart: dt.timedelta) -> int:
+    return round(apart.total_seconds())
 
-    What is to be written back is known to nobody else: to give up at once would mean to send it
-    again.
-    """
-    for tries_left in reversed(range(MOST_TRIES)):
-        try:
-            return exchange()
-        except Exception as error:
-            passing = database.is_retryable(error) or database.is_unreachable(error)
-            if not passing or tries_left == 0:
-                raise
-            log.warning("sender.database_away", reason=type(error).__name__)
-            doublings = MOST_TRIES - 1 - tries_left
-            time.sleep(min(LONGEST_PAUSE, LONGEST_PAUSE / 20 * 2**doublings))
-    raise AssertionError("unreachable: the last try returns or raises")
+
+def _warn(event: str, **said: object) -> None:
+    """Say what keeps this process from sending, now and then."""
+    if time.monotonic() - _warned_at.get(event, -WARN_INTERVAL) >= WARN_INTERVAL:
+        _warned_at[event] = time.monotonic()
+        log.warning(event, **said)
 
 
 def _summary(counts: Counter[str]) -> Summary:

@@ -5,9 +5,11 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter, OrderedDict, deque
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import UUID
 
 import structlog
 
@@ -24,6 +26,10 @@ SLOTS = 32
 AHEAD = 64
 """Deliveries claimed beyond the slots, so that a slot that is free need not wait for a claim."""
 
+OWNER_SHARE = 4
+"""One owner gets a quarter of the slots, and of what is claimed ahead. Each process keeps to that
+by itself: a quarter of each one's slots is a quarter of all."""
+
 LINGER = 0.005
 """Seconds to wait for more once an attempt has ended: a few results cost the database what one
 does."""
@@ -31,7 +37,7 @@ does."""
 log = structlog.get_logger(__name__)
 
 
-class WaitingInsideTransaction(RuntimeError):
+class InsideTransaction(RuntimeError):
     """Somebody was about to wait for the network with a database transaction open."""
 
 
@@ -44,79 +50,139 @@ class Finished:
     attempt: transport.Attempt | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    claimed: Claimed
+    secrets: Sequence[str] = field(repr=False)
+    start_by: float
+
+
 class Window:
     """Sends claimed deliveries on threads and hands back what has ended, in the order it ends.
 
-    A slow peer keeps its own slots and nobody else's: no chunk waits for its slowest member.
+    A slow peer keeps its own slots and nobody else's: no chunk waits for its slowest member, and
+    however many slow endpoints an owner has, three quarters of the slots are for the others.
     """
 
     def __init__(self, sender: transport.Sender, *, lease: dt.timedelta) -> None:
         self._sender = sender
         # What has waited so long for a slot that its lease could end in mid-attempt is not begun.
         self._longest_wait = (lease - 2 * config.current().send_timeout).total_seconds()
+        self._slots, self._share = SLOTS, max(1, SLOTS // OWNER_SHARE)
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="webhook")
-        self._under_way: dict[Future[Finished], Claimed] = {}
-        self._ended: queue.SimpleQueue[Future[Finished]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Finished] = queue.SimpleQueue()
+        self._taken: Counter[str] = Counter()
+        # Shared with the threads: who waits for a slot, by owner, and who has one.
+        self._lock = threading.Lock()
+        self._waiting: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+        self._on_wire: Counter[str] = Counter()
 
     @property
     def under_way(self) -> int:
         """Deliveries taken and not yet handed back."""
-        return len(self._under_way)
+        return self._taken.total()
+
+    @property
+    def taken(self) -> Mapping[str, int]:
+        """The same by owner."""
+        return +self._taken
 
     @property
     def room(self) -> int:
         """How many more may be taken."""
-        return SLOTS + AHEAD - len(self._under_way)
+        return self._slots + AHEAD - self.under_way
+
+    @property
+    def owners_room(self) -> int:
+        """How many one owner may have taken."""
+        return (self._slots + AHEAD) // OWNER_SHARE
 
     def submit(self, claimed: Claimed, secrets: Sequence[str]) -> None:
-        """Begin an attempt as soon as a slot is free."""
+        """Begin an attempt as soon as its owner has a slot free.
+
+        Raises:
+            InsideTransaction: a database transaction is open: what it claimed could be undone.
+        """
+        _refuse_inside_transaction()
         start_by = time.monotonic() + self._longest_wait
-        future = self._threads.submit(self._attempt, claimed, secrets, start_by)
-        self._under_way[future] = claimed
-        future.add_done_callback(self._ended.put)
+        self._taken[claimed.owner] += 1
+        with self._lock:
+            waiting = self._waiting.setdefault(claimed.owner, deque())
+            waiting.append(_Waiting(claimed, secrets, start_by))
+            self._begin_what_may()
 
     def collect(self, *, patience: float) -> list[Finished]:
         """Return what has ended; wait up to `patience` seconds for the first if nothing has.
 
         Raises:
-            WaitingInsideTransaction: a database transaction is open.
+            InsideTransaction: a database transaction is open.
         """
-        if database.in_transaction():
-            raise WaitingInsideTransaction(WaitingInsideTransaction.__doc__)
+        _refuse_inside_transaction()
         finished: list[Finished] = []
         until = time.monotonic() + patience
-        while self._under_way:
+        while self.under_way:
             try:
-                future = self._ended.get(timeout=max(0.0, until - time.monotonic()))
+                one = self._ended.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
             if not finished:
                 until = time.monotonic() + min(patience, LINGER)
-            finished.append(self._hand_back(future))
+            self._taken[one.claimed.owner] -= 1
+            finished.append(one)
         return finished
 
+    def withdraw(self, endpoint_ids: Collection[UUID]) -> None:
+        """Begin no more attempts to these endpoints: what waits for a slot ends as not started."""
+        with self._lock:
+            for owner, waiting in self._waiting.items():
+                stays: deque[_Waiting] = deque()
+                for one in waiting:
+                    if one.claimed.endpoint_id in endpoint_ids:
+                        self._ended.put(Finished(one.claimed, _now(), None))
+                    else:
+                        stays.append(one)
+                self._waiting[owner] = stays
+
     def stop_waiting(self) -> None:
-        """Begin no more attempts: what waits for a slot ends as not started."""
-        for future in self._under_way:
-            future.cancel()
+        """Begin no more attempts at all: what waits for a slot ends as not started."""
+        with self._lock:
+            for waiting in self._waiting.values():
+                while waiting:
+                    self._ended.put(Finished(waiting.popleft().claimed, _now(), None))
 
     def close(self) -> None:
         """Let the threads go without waiting for them."""
+        self.stop_waiting()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _hand_back(self, future: Future[Finished]) -> Finished:
-        claimed = self._under_way.pop(future)
-        try:
-            return future.result()
-        except CancelledError:
-            return Finished(claimed, _now(), None)
+    def _begin_what_may(self) -> None:
+        """Give free slots to those who wait, the owners by turns. Needs the lock."""
+        while self._on_wire.total() < self._slots and (one := self._next()) is not None:
+            self._on_wire[one.claimed.owner] += 1
+            self._threads.submit(self._occupy_slot, one)
 
-    def _attempt(self, claimed: Claimed, secrets: Sequence[str], start_by: float) -> Finished:
-        began = _now()
-        if time.monotonic() > start_by:
+    def _next(self) -> _Waiting | None:
+        for owner in list(self._waiting):
+            if not self._waiting[owner]:
+                del self._waiting[owner]
+            elif self._on_wire[owner] < self._share:
+                self._waiting.move_to_end(owner)
+                return self._waiting[owner].popleft()
+        return None
+
+    def _occupy_slot(self, one: _Waiting) -> None:
+        finished = self._attempt(one)
+        with self._lock:
+            self._on_wire[one.claimed.owner] -= 1
+            self._begin_what_may()
+        self._ended.put(finished)
+
+    def _attempt(self, one: _Waiting) -> Finished:
+        claimed, began = one.claimed, _now()
+        if time.monotonic() > one.start_by:
             return Finished(claimed, began, None)
         try:
-            attempt = self._sender.send(_request(claimed, secrets, began))
+            attempt = self._sender.send(_request(claimed, one.secrets, began))
         except Exception as error:
             # Ours, not the peer's; it costs an attempt, so that it can not go round for ever.
             log.exception("attempt.broke", delivery_id=claimed.delivery_id)
@@ -124,6 +190,11 @@ class Window:
                 Outcome.PROTOCOL_ERROR, None, 0, "", None, f"not sent: {type(error).__name__}"
             )
         return Finished(claimed, began, attempt)
+
+
+def _refuse_inside_transaction() -> None:
+    if database.in_transaction():
+        raise InsideTransaction(InsideTransaction.__doc__)
 
 
 def _request(claimed: Claimed, secrets: Sequence[str], began: dt.datetime) -> transport.Request:

@@ -300,6 +300,31 @@ class EndpointDisabled(Event):
     reason: str
 
 
+class EndpointFailing(Event):
+    """An endpoint fails: its circuit opened, or nothing has arrived there for 24 or 72 hours."""
+
+    topic = "billing.endpoint.failing"
+
+    endpoint_id: UUID
+    notice: Literal["opened", "failing_24h", "failing_72h"]
+    failing_since: Instant
+    failures: int
+
+
+class DeliveryDead(Event):
+    """A delivery spent its attempts; it is kept and waits for an operator to replay it."""
+
+    topic = "billing.delivery.dead"
+
+    delivery_id: int
+    endpoint_id: UUID
+    event_id: str
+    event_type: str
+    attempts: int
+    outcome: str
+    status: int | None
+
+
 class Ping(Event):
     """A test event, sent to one endpoint on request."""
 

@@ -21,6 +21,7 @@ from typing import Final
 from webhooks import addresses, lookup, urls
 from webhooks.addresses import Address
 from webhooks.lookup import NameNotResolved, Resolver
+from webhooks.ourselves import OwnServerRefused, leads_to_us
 from webhooks.urls import UrlRefused
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "AddressRefused",
     "InvalidPolicy",
     "NameNotResolved",
+    "OwnServerRefused",
     "Policy",
     "Resolver",
     "Target",
@@ -95,19 +97,27 @@ class Policy:
     ``[::1]:8080``), trusted wherever they lead, and networks (``127.0.0.0/8``), trusted whatever
     name leads there. An allowed host, or an address in an allowed network, may be on any port
     unless its entry names one. Raises `InvalidPolicy`.
+
+    `own_servers` holds ``host:port`` of our own database, broker and the like: nothing is sent
+    there, whatever is allowed besides and by whatever name.
     """
 
     allow_http: bool = False
     any_port: bool = False
     allowed_private_hosts: frozenset[str] = frozenset()
+    own_servers: frozenset[str] = frozenset()
     _networks: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)
     _hosts: frozenset[tuple[str, int | None]] = field(init=False, repr=False, compare=False)
+    _own: frozenset[tuple[str, int | None]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         networks = [entry for entry in self.allowed_private_hosts if "/" in entry]
         hosts = self.allowed_private_hosts - set(networks)
         object.__setattr__(self, "_networks", tuple(_network(entry) for entry in networks))
         object.__setattr__(self, "_hosts", frozenset(_host_entry(entry) for entry in hosts))
+        object.__setattr__(
+            self, "_own", frozenset(_host_entry(entry) for entry in self.own_servers)
+        )
 
     def allows_host(self, host: str, port: int) -> bool:
         """Whether this host is trusted by name."""
@@ -122,6 +132,10 @@ class Policy:
         """Whether this address lies in a trusted network."""
         return any(address in network for network in self._networks)
 
+    def own_hosts(self, port: int) -> frozenset[str]:
+        """Hosts of our own servers on this port."""
+        return frozenset(host for host, own_port in self._own if own_port == port)
+
 
 STRICT: Final = Policy()
 
@@ -131,12 +145,14 @@ def check_url(url: str, *, policy: Policy = STRICT) -> Target:
 
     Raises `UrlRefused` for what is not ``https://host/path`` of at most 2,048 characters (no
     user, no fragment, no odd spelling of an address), `AddressRefused` for an address or a name
-    that is known to be inside.
+    that is known to be inside, `OwnServerRefused` for a server of ours.
     """
     scheme, host, port, path = urls.split(url)
     if scheme == "http" and not policy.allow_http:
         raise UrlRefused("the URL's scheme is 'http'; only https is taken")
     target = Target(scheme, host, port, path, _literal(host))
+    if host in policy.own_hosts(port):
+        raise OwnServerRefused(host, port)
     _check_port(target, policy)
     _check_inside(target, policy)
     return target
@@ -153,8 +169,8 @@ def resolve(
     """Look the host up once: 1 to 4 addresses, each of them checked, both families among them.
 
     Takes 3 s at most, or until `deadline` on `clock` when that is sooner. Raises `AddressRefused`
-    when *any* answer is denied, so that a name can not lead us inside on one try in two, and
-    `NameNotResolved` when there is no answer.
+    when *any* answer is denied, so that a name can not lead us inside on one try in two,
+    `OwnServerRefused` when one is a server of ours, and `NameNotResolved` when there is no answer.
     """
     if target.address is not None:
         found: Sequence[Address] = (target.address,)
@@ -168,6 +184,9 @@ def resolve(
         )
     for address in found:
         _check_address(target, address, policy)
+    # Only an address on the very port of a server of ours makes anybody look further.
+    if leads_to_us(policy.own_hosts(target.port), found, port=target.port):
+        raise OwnServerRefused(target.host, target.port)
     return _both_families(found)[:ADDRESSES_MAX]
 
 

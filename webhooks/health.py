@@ -1,11 +1,12 @@
-"""How an endpoint is doing: its circuit, when to disable it, when to tell its owner. Pure policy.
+"""How an endpoint is doing: its circuit, its run of failures, what is told of it. Pure policy.
 
-A circuit is *closed* (send), *open* (defer, without spending attempts) or *probing* (one attempt
-is out to see). It is a small value kept beside the endpoint; `now` is always an argument.
+A circuit is *closed* (send) or *open* (defer, without spending attempts, and let one attempt
+through now and then to see). It opens at five failures in a row, or when at least 70 % of at least
+ten attempts of the last five minutes failed. Any success closes it: the endpoint answers.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from typing import Any, Final
@@ -16,15 +17,18 @@ OPEN_AT_LEAST: Final = 10
 """Attempts in the window below which the percentage says nothing."""
 BUCKET: Final = timedelta(seconds=30)
 BUCKETS: Final = 10
-"""Ten buckets of 30 s: the window is the last 5 minutes, to the bucket."""
+WINDOW: Final = BUCKET * BUCKETS
+"""The last 5 minutes, to the bucket of 30 s."""
 PROBE_DELAY_FIRST: Final = timedelta(seconds=30)
 PROBE_DELAY_MAX: Final = timedelta(minutes=10)
-PROBE_LEASE: Final = timedelta(seconds=60)
-"""How long a probe may stay unanswered (its sender was killed) before another may go."""
 
 DISABLE_AFTER: Final = timedelta(days=5)
 DISABLE_FAILURES: Final = 20
 DISABLE_EVENTS: Final = 2
+TELL_OPENING_AGAIN: Final = timedelta(hours=24)
+"""An endpoint that comes and goes all day is told of once a day."""
+LOOK_AGAIN: Final = timedelta(hours=1)
+"""How often an endpoint is judged that has failed for five days, but too seldom to disable it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,57 +46,19 @@ class Circuit:
 
     consecutive_failures: int = 0
     window: tuple[Bucket, ...] = ()
-    opened_at: datetime | None = None
     probe_at: datetime | None = None
     """While open: when the next attempt may go as a probe."""
     probe_delay: timedelta = PROBE_DELAY_FIRST
-    probing: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether ordinary attempts are deferred."""
-        return self.opened_at is not None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The state as JSON-ready values; `from_dict` reads it."""
-        return {
-            "consecutive_failures": self.consecutive_failures,
-            "window": [[b.slot, b.attempts, b.failures] for b in self.window],
-            "opened_at": self.opened_at and self.opened_at.isoformat(),
-            "probe_at": self.probe_at and self.probe_at.isoformat(),
-            "probe_delay_seconds": int(self.probe_delay.total_seconds()),
-            "probing": self.probing,
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> "Circuit":
-        """The state again; an empty mapping is a fresh circuit."""
-        if not state:
-            return cls()
-        return cls(
-            consecutive_failures=state["consecutive_failures"],
-            window=tuple(Bucket(*bucket) for bucket in state["window"]),
-            opened_at=_instant(state["opened_at"]),
-            probe_at=_instant(state["probe_at"]),
-            probe_delay=timedelta(seconds=state["probe_delay_seconds"]),
-            probing=state["probing"],
-        )
-
-
-@unique
-class Admission(StrEnum):
-    """Whether an attempt may go now."""
-
-    SEND = "send"
-    PROBE = "probe"
-    """This one attempt may go, to see whether the endpoint is back."""
-    DEFER = "defer"
-    """Not before `Circuit.probe_at`; no attempt is spent."""
+        return self.probe_at is not None
 
 
 @unique
 class Notice(StrEnum):
-    """What an endpoint's owner is told, once per run of failures."""
+    """What is told of an endpoint, each once in a run of failures."""
 
     OPENED = "opened"
     FAILING_24H = "failing_24h"
@@ -100,72 +66,168 @@ class Notice(StrEnum):
     DISABLED = "disabled"
 
 
-def admit(circuit: Circuit, *, now: datetime) -> tuple[Admission, Circuit]:
-    """Ask to send: the answer and the state to keep (a probe takes the endpoint's only turn)."""
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A run of failures without a success between them. A fresh one has not begun."""
+
+    began_at: datetime | None = None
+    failures: int = 0
+    events: tuple[str, ...] = ()
+    """Distinct events among them, as many as the disable rule asks for."""
+    told: frozenset[Notice] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """All that the rules know of one endpoint. A fresh one is well."""
+
+    circuit: Circuit = field(default_factory=Circuit)
+    trouble: Trouble = field(default_factory=Trouble)
+    opening_told_at: datetime | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The condition as JSON-ready values; `from_dict` reads it. A fresh one is empty."""
+        circuit, trouble = self.circuit, self.trouble
+        every = {
+            "consecutive_failures": circuit.consecutive_failures,
+            "window": [[b.slot, b.attempts, b.failures] for b in circuit.window],
+            "probe_at": _text(circuit.probe_at),
+            "probe_delay_seconds": circuit.is_open and int(circuit.probe_delay.total_seconds()),
+            "failing_from": _text(trouble.began_at),
+            "failures": trouble.failures,
+            "events": list(trouble.events),
+            "told": sorted(trouble.told),
+            "opening_told_at": _text(self.opening_told_at),
+        }
+        return {name: value for name, value in every.items() if value}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> "Condition":
+        """The condition again; an empty mapping is a fresh one."""
+        return cls(
+            Circuit(
+                consecutive_failures=state.get("consecutive_failures", 0),
+                window=tuple(Bucket(*bucket) for bucket in state.get("window", ())),
+                probe_at=_instant(state.get("probe_at")),
+                probe_delay=timedelta(
+                    seconds=state.get("probe_delay_seconds", PROBE_DELAY_FIRST.total_seconds())
+                ),
+            ),
+            Trouble(
+                began_at=_instant(state.get("failing_from")),
+                failures=state.get("failures", 0),
+                events=tuple(state.get("events", ())),
+                told=frozenset(Notice(notice) for notice in state.get("told", ())),
+            ),
+            _instant(state.get("opening_told_at")),
+        )
+
+
+def lanes(circuit: Circuit, *, most: int, now: datetime) -> int:
+    """How many attempts may be under way at once: `most`, or while open none, then one to see."""
     if circuit.probe_at is None:
-        return Admission.SEND, circuit
-    if now < circuit.probe_at:
-        return Admission.DEFER, circuit
-    return Admission.PROBE, replace(circuit, probing=True, probe_at=now + PROBE_LEASE)
+        return most
+    return 1 if now >= circuit.probe_at else 0
 
 
-def record(circuit: Circuit, *, succeeded: bool, now: datetime) -> Circuit:
-    """The circuit after an attempt ended.
+def succeed(condition: Condition, *, times: int = 1, now: datetime) -> Condition:
+    """The condition after so many attempts ended well.
 
-    Any success closes it, also one that was under way when it opened: the endpoint answers. A
-    failed probe doubles the wait up to 10 minutes; failures of attempts that were under way when
-    it opened change nothing.
+    That closes the circuit, also if they were under way when it opened, and ends the trouble.
     """
-    if circuit.is_open:
-        return Circuit() if succeeded else _still_open(circuit, now)
-    failures = 0 if succeeded else circuit.consecutive_failures + 1
-    window = _counted(circuit.window, failed=not succeeded, now=now)
-    if _must_open(failures, window):
-        return Circuit(failures, window, opened_at=now, probe_at=now + PROBE_DELAY_FIRST)
-    return replace(circuit, consecutive_failures=failures, window=window)
+    circuit = condition.circuit
+    after = Circuit() if circuit.is_open else _counted(circuit, times=times, failed=False, now=now)
+    return Condition(after, opening_told_at=condition.opening_told_at)
 
 
-def should_disable(
-    *, failing_since: datetime | None, failures: int, events: int, now: datetime
-) -> bool:
-    """Whether an endpoint has failed long and often enough to be disabled.
+def fail(condition: Condition, *, event: str, now: datetime) -> Condition:
+    """The condition after an attempt with `event` ended badly.
 
-    `failing_since` is its first failure after its last success (None: none), so that an endpoint
-    that was merely idle for days is not disabled within its first bad hour; `failures` and
-    `events` count failed attempts and distinct messages among them since then.
+    While the circuit is open, a failure before the probe's turn is of an attempt that was under way
+    when it opened, and changes nothing of it; the probe's doubles the wait up to 10 minutes.
     """
-    return (
-        failing_since is not None
-        and now - failing_since >= DISABLE_AFTER
-        and failures >= DISABLE_FAILURES
-        and events >= DISABLE_EVENTS
+    before, circuit = condition.trouble, condition.circuit
+    events = before.events
+    if event not in events and len(events) < DISABLE_EVENTS:
+        events = (*events, event)
+    return replace(
+        condition,
+        circuit=(
+            _still_open(circuit, now)
+            if circuit.is_open
+            else _counted(circuit, times=1, failed=True, now=now)
+        ),
+        trouble=Trouble(before.began_at or now, before.failures + 1, events, before.told),
     )
 
 
-def notices_due(
-    *,
-    opened: bool,
-    failing_since: datetime | None,
-    disabled: bool,
-    sent: Collection[Notice],
-    now: datetime,
-) -> tuple[Notice, ...]:
-    """The notices to send now, in order; `sent` are those of this run of failures already out."""
-    failing_for = timedelta(0) if failing_since is None else now - failing_since
+def should_disable(trouble: Trouble, *, now: datetime) -> bool:
+    """Whether an endpoint has failed long and often enough to be disabled.
+
+    Its time counts from the first failure after its last success, so that an endpoint that was
+    merely idle for days is not disabled within its first bad hour.
+    """
+    return (
+        trouble.began_at is not None
+        and now - trouble.began_at >= DISABLE_AFTER
+        and trouble.failures >= DISABLE_FAILURES
+        and len(trouble.events) >= DISABLE_EVENTS
+    )
+
+
+def notices_due(condition: Condition, *, now: datetime) -> tuple[Notice, ...]:
+    """What is to be told now, in order; `tell` remembers it."""
+    trouble = condition.trouble
+    failing_for = timedelta(0) if trouble.began_at is None else now - trouble.began_at
     due = {
-        Notice.OPENED: opened,
+        Notice.OPENED: condition.circuit.is_open and _may_tell_opening(condition, now),
         Notice.FAILING_24H: failing_for >= timedelta(hours=24),
         Notice.FAILING_72H: failing_for >= timedelta(hours=72),
-        Notice.DISABLED: disabled,
+        Notice.DISABLED: should_disable(trouble, now=now),
     }
-    return tuple(notice for notice, is_due in due.items() if is_due and notice not in sent)
+    return tuple(notice for notice, is_due in due.items() if is_due and notice not in trouble.told)
+
+
+def tell(condition: Condition, notices: Iterable[Notice], *, now: datetime) -> Condition:
+    """The condition once `notices` are out."""
+    told = frozenset(notices)
+    return replace(
+        condition,
+        trouble=replace(condition.trouble, told=condition.trouble.told | told),
+        opening_told_at=now if Notice.OPENED in told else condition.opening_told_at,
+    )
+
+
+def review_at(condition: Condition, *, now: datetime) -> datetime | None:
+    """When to judge the endpoint again though nothing happens to it; None while it is well."""
+    trouble = condition.trouble
+    if trouble.began_at is None:
+        return None
+    if Notice.FAILING_24H not in trouble.told:
+        return trouble.began_at + timedelta(hours=24)
+    if Notice.FAILING_72H not in trouble.told:
+        return trouble.began_at + timedelta(hours=72)
+    return max(trouble.began_at + DISABLE_AFTER, now + LOOK_AGAIN)
+
+
+def _counted(circuit: Circuit, *, times: int, failed: bool, now: datetime) -> Circuit:
+    """A closed circuit after attempts that all ended alike, opened if that is too much."""
+    slot = int(now.timestamp() // BUCKET.total_seconds())
+    recent = {b.slot: b for b in circuit.window if slot - BUCKETS < b.slot <= slot}
+    last = recent.get(slot, Bucket(slot, 0, 0))
+    recent[slot] = Bucket(slot, last.attempts + times, last.failures + times * failed)
+    window = tuple(recent[key] for key in sorted(recent))
+    failures = circuit.consecutive_failures + times if failed else 0
+    opens = _must_open(failures, window)
+    return Circuit(failures, window, probe_at=now + PROBE_DELAY_FIRST if opens else None)
 
 
 def _still_open(circuit: Circuit, now: datetime) -> Circuit:
-    if not circuit.probing:
+    if lanes(circuit, most=1, now=now) == 0:
         return circuit
     delay = min(circuit.probe_delay * 2, PROBE_DELAY_MAX)
-    return replace(circuit, probing=False, probe_delay=delay, probe_at=now + delay)
+    failures = circuit.consecutive_failures + 1
+    return Circuit(failures, circuit.window, probe_at=now + delay, probe_delay=delay)
 
 
 def _must_open(consecutive_failures: int, window: tuple[Bucket, ...]) -> bool:
@@ -176,12 +238,16 @@ def _must_open(consecutive_failures: int, window: tuple[Bucket, ...]) -> bool:
     return attempts >= OPEN_AT_LEAST and failures * 100 >= attempts * OPEN_AT_PERCENT
 
 
-def _counted(window: tuple[Bucket, ...], *, failed: bool, now: datetime) -> tuple[Bucket, ...]:
-    slot = int(now.timestamp() // BUCKET.total_seconds())
-    recent = {bucket.slot: bucket for bucket in window if slot - BUCKETS < bucket.slot <= slot}
-    last = recent.get(slot, Bucket(slot, 0, 0))
-    recent[slot] = Bucket(slot, last.attempts + 1, last.failures + failed)
-    return tuple(recent[key] for key in sorted(recent))
+def _may_tell_opening(condition: Condition, now: datetime) -> bool:
+    told_at, began_at = condition.opening_told_at, condition.trouble.began_at
+    if told_at is None:
+        return True
+    in_another_run = began_at is None or told_at < began_at
+    return in_another_run and now - told_at >= TELL_OPENING_AGAIN
+
+
+def _text(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()
 
 
 def _instant(text: str | None) -> datetime | None:

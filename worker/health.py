@@ -13,12 +13,11 @@ from redis.exceptions import RedisError
 
 from models import database, migrations
 from models.store import health
-from tasks import config, stream
+from tasks import clock, config, stream
 from tasks.queues import Queue
 from worker import boot, settings
 
 OLDEST_POSTGRES = 160_000
-LARGEST_CLOCK_DIFFERENCE = dt.timedelta(seconds=5)
 OVERDUE = dt.timedelta(minutes=5)
 """Work that waits longer than this is not merely busy."""
 
@@ -77,6 +76,19 @@ def of_backlog(waiting: health.Backlog, now: dt.datetime) -> Iterator[Finding]:
     )
 
 
+def of_clock(apart: dt.timedelta) -> Finding:
+    """Judge how far our clock is from the database's."""
+    detail = f"differs by {apart.total_seconds():.1f} s from the database's"
+    match clock.judge(apart):
+        case clock.Judgement.fine:
+            return Finding("clock", Verdict.ok, detail)
+        case clock.Judgement.warn:
+            return Finding("clock", Verdict.warn, detail, clock.REMEDY)
+        case clock.Judgement.stop:
+            said = f"{detail}: no webhook is sent from here"
+            return Finding("clock", Verdict.fail, said, clock.REMEDY)
+
+
 def _master_keys(chosen: settings.Settings) -> Finding:
     remedy = "set BILLING_MASTER_KEYS to what `billing keys new` prints, and keep it safe"
     try:
@@ -93,8 +105,9 @@ def _database(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iter
     try:
         database.configure(chosen.database_options())
         with database.transaction() as session:
+            before = now()
             server = health.server(session)
-            difference = abs(now() - server.clock)
+            apart = clock.difference(server.clock, before=before, after=now())
     except settings.InvalidSettings as error:
         yield Finding("database", Verdict.fail, str(error), "set DATABASE_URL or run `billing up`")
         return
@@ -105,7 +118,7 @@ def _database(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iter
         yield Finding("database", Verdict.fail, database.reason(error), remedy)
         return
     yield _version(server)
-    yield _clock(difference)
+    yield of_clock(apart)
     schema = _schema()
     yield schema
     if schema.verdict is Verdict.ok:
@@ -118,13 +131,6 @@ def _version(server: health.Server) -> Finding:
     if server.version >= OLDEST_POSTGRES:
         return Finding("database", Verdict.ok, detail)
     return Finding("database", Verdict.fail, detail, "upgrade it to 16 or newer")
-
-
-def _clock(difference: dt.timedelta) -> Finding:
-    detail = f"differs by {difference.total_seconds():.1f} s from the database's"
-    if difference <= LARGEST_CLOCK_DIFFERENCE:
-        return Finding("clock", Verdict.ok, detail)
-    return Finding("clock", Verdict.warn, detail, "synchronise both hosts by NTP")
 
 
 def _schema() -> Finding:

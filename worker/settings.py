@@ -3,6 +3,7 @@
 import datetime as dt
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +19,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SOFT_SHUTDOWN_SECONDS = 20
 """What a worker gets to finish its tasks after SIGTERM, unless the environment says otherwise."""
+
+FLOWER = frozenset({"flower:5555", "127.0.0.1:5555"})
+"""Where Flower is, in docker-compose.yml and beside `billing up`: its API ends workers."""
+
+DEFAULT_PORTS = {
+    "postgresql": 5432,
+    "postgres": 5432,
+    "redis": 6379,
+    "rediss": 6379,
+    "amqp": 5672,
+    "amqps": 5671,
+}
 
 OFF = "off"
 """Says that a part is not wanted."""
@@ -181,9 +194,29 @@ class Settings(BaseSettings):
 
     def _address_policy(self) -> Policy:
         try:
-            return Policy(allow_http=self.allow_http, allowed_private_hosts=self.private_hosts)
+            return Policy(
+                allow_http=self.allow_http,
+                allowed_private_hosts=self.private_hosts,
+                own_servers=FLOWER | self._own_servers(),
+            )
         except ValueError as error:
             raise InvalidSettings(f"BILLING_WEBHOOK_PRIVATE_HOSTS: {error}") from None
+
+    def _own_servers(self) -> frozenset[str]:
+        """Return host and port of every server we are told of."""
+        asked = (
+            lambda: self.database_options().url,
+            self.broker,
+            self.results,
+            self.stream,
+        )
+        found = set()
+        for url in asked:
+            try:
+                found.add(_address_of(url()))
+            except InvalidSettings:
+                continue  # who needs that one says so
+        return frozenset(address for address in found if address is not None)
 
     def _master_keys(self) -> str | None:
         if self.master_keys is not None:
@@ -218,6 +251,16 @@ def load() -> Settings:
     except ValidationError as error:
         faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
         raise InvalidSettings("; ".join(faults)) from None
+
+
+def _address_of(url: str | None) -> str | None:
+    """Return "host:port" of a server's URL; None if it names no host."""
+    parts = urlsplit(url or "")
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme.partition("+")[0])
+    if not parts.hostname or port is None:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{port}"
 
 
 def is_redis(url: str) -> bool:

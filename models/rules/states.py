@@ -236,6 +236,7 @@ DELIVERY: Final = Machine(
             "claim": DeliveryState.sending,
             "hold": DeliveryState.held,
             "cancel": DeliveryState.cancelled,
+            "skip": DeliveryState.cancelled,
         },
         DeliveryState.sending: {
             "succeed": DeliveryState.delivered,
@@ -248,9 +249,10 @@ DELIVERY: Final = Machine(
         DeliveryState.held: {
             "release": DeliveryState.pending,
             "cancel": DeliveryState.cancelled,
+            "skip": DeliveryState.cancelled,
         },
         DeliveryState.delivered: {"replay": DeliveryState.pending},
-        DeliveryState.dead: {"replay": DeliveryState.pending},
+        DeliveryState.dead: {"replay": DeliveryState.pending, "skip": DeliveryState.cancelled},
         DeliveryState.cancelled: {},
     },
     meaning={
@@ -264,7 +266,8 @@ DELIVERY: Final = Machine(
         "operator sends it again.",
         DeliveryState.dead: "It spent its attempts; it waits for an operator to replay it and is "
         "kept at least 30 days.",
-        DeliveryState.cancelled: "Its endpoint was deleted before it arrived; nothing follows.",
+        DeliveryState.cancelled: "Its endpoint was deleted before it arrived, or an operator "
+        "skipped it; nothing follows.",
     },
 )
 
@@ -298,6 +301,11 @@ OPEN_DELIVERY_STATES: Final = frozenset(
     {DeliveryState.pending, DeliveryState.sending, DeliveryState.held}
 )
 """Deliveries that have yet to arrive; deleting their endpoint cancels them."""
+
+SKIPPABLE_DELIVERY_STATES: Final = frozenset(
+    {DeliveryState.pending, DeliveryState.held, DeliveryState.dead}
+)
+"""Deliveries that an operator can give up; one that is under way is waited for."""
 
 REPLAYABLE_DELIVERY_STATES: Final = frozenset({DeliveryState.delivered, DeliveryState.dead})
 """Deliveries that an operator can send again under the same id."""

@@ -1,13 +1,13 @@
-"""Deliveries: what came of an attempt, leases given back or run out, and holding and cancelling."""
+"""Deliveries: what came of an attempt, leases that ran out, and what an operator gives up."""
 
 import datetime as dt
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+import orjson
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.rules.states import DeliveryState
@@ -57,11 +57,10 @@ class Result:
 
 
 # An attempt is kept whoever holds the lease now: it was made (once: a commit whose answer was lost
-# is written again). The delivery moves only for the
-# holder of its lease. Rows are locked in the order of their ids here and wherever several are
-# locked, so that two transactions can not deadlock.
+# is written again). The delivery moves only for the holder of its lease: nobody else updates it
+# meanwhile but `reclaim`, which waits for nobody, so no order of locks is needed.
 _RECORD = text("""
-    WITH result AS (
+    WITH result AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(CAST(:results AS jsonb)) AS r(
             delivery_id bigint, endpoint_id uuid, lease_token uuid, state text,
             due_at timestamptz, spent boolean, attempt_id uuid, attempted_at timestamptz,
@@ -74,19 +73,13 @@ _RECORD = text("""
             outcome, status, latency_ms, error, convert_to(excerpt, 'UTF8')
         FROM result WHERE attempt_id IS NOT NULL
         ON CONFLICT DO NOTHING
-    ), mine AS (
-        SELECT d.id, r.state, r.due_at, r.spent, e.state AS endpoint_state
-        FROM deliveries d
-        JOIN result r ON r.delivery_id = d.id AND r.lease_token = d.lease_token
-        JOIN endpoints e ON e.id = r.endpoint_id
-        WHERE d.id = ANY(CAST(:ids AS bigint[]))
-        ORDER BY d.id
-        FOR UPDATE OF d
-    ), settled AS (
-        SELECT id, due_at, spent, CASE
-            WHEN state <> 'pending' OR endpoint_state = 'enabled' THEN state
-            WHEN endpoint_state = 'disabled' THEN 'held' ELSE 'cancelled' END AS state
-        FROM mine
+    ), settled AS MATERIALIZED (
+        SELECT delivery_id, lease_token, due_at, spent, CASE
+            WHEN r.state <> 'pending' THEN r.state ELSE (
+                SELECT CASE e.state WHEN 'enabled' THEN 'pending' WHEN 'disabled' THEN 'held'
+                    ELSE 'cancelled' END FROM endpoints e WHERE e.id = r.endpoint_id)
+            END AS state
+        FROM result r
     )
     UPDATE deliveries d
     SET state = settled.state,
@@ -96,7 +89,9 @@ _RECORD = text("""
         leased_until = NULL,
         completed_at = CASE WHEN settled.state IN ('delivered', 'dead', 'cancelled')
                             THEN CAST(:now AS timestamptz) END
-    FROM settled WHERE d.id = settled.id
+    FROM settled
+    WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.id = settled.delivery_id
+      AND d.lease_token = settled.lease_token
     RETURNING d.id, d.state
 """)
 
@@ -107,14 +102,14 @@ def record(
     """Write results back in one statement and return the new state of each that was accepted.
 
     A result whose lease has passed to somebody else moves nothing. The endpoints of results that
-    are pending again must have been locked in this transaction (`endpoint.lock_health`).
+    are pending again must have been locked in this transaction (`endpoint_health.lock`).
     """
     if not results:
         return {}
     rows = session.execute(
         _RECORD,
         {
-            "results": json.dumps([_row(result) for result in results]),
+            "results": orjson.dumps([_row(result) for result in results]).decode(),
             "ids": [result.delivery_id for result in results],
             "now": now,
         },
@@ -122,10 +117,11 @@ def record(
     return {row.id: DeliveryState(row.state) for row in rows}
 
 
+# Leases end by the database's clock, as `claim` set them: senders' clocks differ.
 _ENDPOINTS_OF_LOST_LEASES = text("""
     SELECT DISTINCT endpoint_id FROM (
         SELECT endpoint_id FROM deliveries
-        WHERE state = 'sending' AND leased_until <= :now
+        WHERE state = 'sending' AND leased_until <= clock_timestamp()
         ORDER BY leased_until LIMIT :most) AS lost
 """)
 
@@ -138,7 +134,8 @@ _RECLAIM = text("""
     WITH lost AS (
         SELECT d.id, e.state AS endpoint_state
         FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE d.state = 'sending' AND d.leased_until <= :now AND d.endpoint_id = ANY(:endpoints)
+        WHERE d.state = 'sending' AND d.leased_until <= clock_timestamp()
+          AND d.endpoint_id = ANY(:endpoints)
         ORDER BY d.leased_until LIMIT :most
         FOR UPDATE OF d SKIP LOCKED
     )
@@ -155,13 +152,13 @@ _RECLAIM = text("""
 
 
 def reclaim(session: Session, *, most: int, now: dt.datetime) -> int:
-    """Make deliveries pending again whose sender died; return how many.
+    """Make deliveries pending again whose lease has run out; return how many.
 
     Args:
         most: deliveries at once; the longest lost first.
-        now: leases that ended by then are lost. The clock that `claim` set them by.
+        now: when those of deleted endpoints are cancelled.
     """
-    lost = session.scalars(_ENDPOINTS_OF_LOST_LEASES, {"now": now, "most": most}).all()
+    lost = session.scalars(_ENDPOINTS_OF_LOST_LEASES, {"most": most}).all()
     if not lost:
         return 0
     # Endpoints before deliveries, as everywhere; one that is busy is looked at the next time.
@@ -169,86 +166,25 @@ def reclaim(session: Session, *, most: int, now: dt.datetime) -> int:
     return len(session.scalars(_RECLAIM, {"endpoints": locked, "now": now, "most": most}).all())
 
 
-_HOLD = text(
-    """
-    WITH open AS (
-        SELECT id FROM deliveries WHERE endpoint_id = :endpoint AND state = 'pending'
-        ORDER BY id FOR UPDATE
-    ), moved AS (
-        UPDATE deliveries d SET state = 'held' FROM open WHERE d.id = open.id RETURNING 1
-    )
-    SELECT count(*) FROM moved
-    """
-)
-
-_RELEASE = text(
-    """
-    WITH open AS (
-        SELECT id FROM deliveries WHERE endpoint_id = :endpoint AND state = 'held'
-        ORDER BY id FOR UPDATE
-    ), moved AS (
-        UPDATE deliveries d SET state = 'pending', due_at = :now
-        FROM open WHERE d.id = open.id RETURNING 1
-    )
-    SELECT count(*) FROM moved
-    """
-)
-
-_CANCEL = text(
-    """
-    WITH open AS (
-        SELECT id FROM deliveries WHERE endpoint_id = :endpoint AND state IN ('pending', 'held')
-        ORDER BY id FOR UPDATE
-    ), moved AS (
-        UPDATE deliveries d SET state = 'cancelled', completed_at = :now
-        FROM open WHERE d.id = open.id RETURNING 1
-    )
-    SELECT count(*) FROM moved
-    """
-)
-
-
-def hold(session: Session, endpoint_id: UUID) -> int:
-    """Hold an endpoint's pending deliveries; return how many.
-
-    Those under way are left to their sender, which holds them unless they arrive. The endpoint's
-    row must be locked FOR UPDATE (`endpoint.lock`), here and in the two functions below.
-    """
-    return _moved(session, _HOLD, {"endpoint": endpoint_id})
-
-
-def release(session: Session, endpoint_id: UUID, *, now: dt.datetime) -> int:
-    """Make an endpoint's held deliveries due now; return how many."""
-    return _moved(session, _RELEASE, {"endpoint": endpoint_id, "now": now})
-
-
-def cancel(session: Session, endpoint_id: UUID, *, now: dt.datetime) -> int:
-    """Cancel what an endpoint has waiting; return how many. Those under way end by themselves."""
-    return _moved(session, _CANCEL, {"endpoint": endpoint_id, "now": now})
-
-
-def _moved(session: Session, statement: TextClause, parameters: dict[str, Any]) -> int:
-    return int(session.execute(statement, parameters).scalar_one())
-
-
 def _row(result: Result) -> dict[str, Any]:
     row: dict[str, Any] = {
         "delivery_id": result.delivery_id,
-        "endpoint_id": str(result.endpoint_id),
-        "lease_token": str(result.lease_token),
+        "endpoint_id": result.endpoint_id,
+        "lease_token": result.lease_token,
         "state": result.state,
-        "due_at": None if result.due_at is None else result.due_at.isoformat(),
+        "due_at": result.due_at,
         "spent": result.spent,
     }
-    if result.attempt is not None:
-        row |= {
-            "attempt_id": str(result.attempt.id),
-            "attempted_at": result.attempt.at.isoformat(),
-            "attempt_number": result.attempt.number,
-            "outcome": result.attempt.outcome,
-            "status": result.attempt.status,
-            "latency_ms": result.attempt.latency_ms,
-            "error": result.attempt.error,
-            "excerpt": result.attempt.excerpt,
-        }
+    attempt = result.attempt
+    if attempt is not None:
+        row["attempt_id"] = attempt.id
+        row["attempted_at"] = attempt.at
+        row["attempt_number"] = attempt.number
+        row["outcome"] = attempt.outcome
+        row["status"] = attempt.status
+        row["latency_ms"] = attempt.latency_ms
+        if attempt.error is not None:
+            row["error"] = attempt.error
+        if attempt.excerpt is not None:
+            row["excerpt"] = attempt.excerpt
     return row

@@ -1,19 +1,19 @@
 """Endpoints: where events go, the secrets that sign for them, and how they are doing."""
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from models.outbox import Endpoint, EndpointSecret
 from models.rules.refusal import Refusal
 from models.rules.states import EndpointState
-from models.store import delivery
+from models.store import endpoint_health, following
 
 
 class UnknownEndpoint(Refusal):
@@ -29,6 +29,8 @@ class Draft:
     Args:
         tenant_id: whose events it gets; None is the operator's, which gets every tenant's.
         topics: exact types, "prefix.*", or "*".
+        ordered: oldest first, one at a time, none past one that has not arrived.
+        rate_per_minute: 1 to 60,000; None for as fast as it answers.
         sealed: its first signing key, sealed for this endpoint's id.
     """
 
@@ -41,6 +43,8 @@ class Draft:
     details: Mapping[str, Any]
     secret_id: UUID
     sealed: bytes = field(repr=False)
+    ordered: bool = False
+    rate_per_minute: int | None = None
 
 
 def create(session: Session, draft: Draft, *, now: dt.datetime) -> None:
@@ -55,6 +59,8 @@ def create(session: Session, draft: Draft, *, now: dt.datetime) -> None:
             description=draft.description,
             headers=dict(draft.headers),
             details=dict(draft.details),
+            ordered=draft.ordered,
+            rate_per_minute=draft.rate_per_minute,
             created_at=now,
             updated_at=now,
         )
@@ -75,7 +81,7 @@ def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -
     """Return an endpoint locked until the transaction ends; a deleted one too.
 
     FOR UPDATE, and one endpoint a transaction: it waits for the fan-outs that are giving this
-    endpoint deliveries, so that what is moved next includes theirs.
+    endpoint deliveries, so that what follows its change includes theirs.
 
     Args:
         tenant_id: when given, only an endpoint of this tenant is found.
@@ -99,10 +105,7 @@ def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -
 
 def disable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
     """Disable a locked endpoint and hold its deliveries; tell whether it was enabled."""
-    if not _move(session, endpoint, {EndpointState.enabled}, EndpointState.disabled, now):
-        return False
-    delivery.hold(session, endpoint.id)
-    return True
+    return _move(session, endpoint, {EndpointState.enabled}, EndpointState.disabled, now)
 
 
 def enable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
@@ -112,9 +115,7 @@ def enable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
     """
     if not _move(session, endpoint, {EndpointState.disabled}, EndpointState.enabled, now):
         return False
-    endpoint.hold_until, endpoint.consecutive_failures = None, 0
-    session.flush()
-    delivery.release(session, endpoint.id, now=now)
+    endpoint_health.forget(session, endpoint.id)
     return True
 
 
@@ -127,8 +128,18 @@ def delete(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
     if not _move(session, endpoint, before, EndpointState.deleted, now):
         return False
     session.execute(sql_delete(EndpointSecret).where(EndpointSecret.endpoint_id == endpoint.id))
-    delivery.cancel(session, endpoint.id, now=now)
+    endpoint_health.forget(session, endpoint.id)
     return True
+
+
+def next_version(session: Session, endpoint_id: UUID) -> int:
+    """Count an event about a locked endpoint, and return the sequence it has."""
+    return session.scalars(
+        update(Endpoint)
+        .where(Endpoint.id == endpoint_id)
+        .values(version=Endpoint.version + 1)
+        .returning(Endpoint.version)
+    ).one()
 
 
 def list_page(
@@ -149,55 +160,6 @@ def list_page(
     return session.scalars(statement.order_by(Endpoint.id).limit(most)).all()
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How an endpoint is doing: failures in a row, and until when it is left alone."""
-
-    consecutive_failures: int
-    hold_until: dt.datetime | None
-
-
-# As text: an expression with a parameter an endpoint took SQLAlchemy longer to write than it took
-# PostgreSQL to run, and this is part of every exchange of the sender.
-_LOCK_HEALTH = text("""
-    SELECT id, consecutive_failures, hold_until FROM endpoints
-    WHERE id = ANY(CAST(:troubled AS uuid[]))
-       OR (id = ANY(CAST(:succeeded AS uuid[])) AND consecutive_failures > 0)
-    ORDER BY id
-    FOR NO KEY UPDATE
-""")
-
-
-def lock_health(
-    session: Session, *, troubled: Collection[UUID], succeeded: Collection[UUID]
-) -> dict[UUID, Health]:
-    """Lock endpoints whose health may change, in the order of their ids, and return it.
-
-    Args:
-        troubled: endpoints with a result that is not a success; all are locked.
-        succeeded: endpoints that answered well: locked only if they have a record to clear, so
-            that a healthy endpoint's row is not fought for.
-    """
-    rows = session.execute(_LOCK_HEALTH, {"troubled": list(troubled), "succeeded": list(succeeded)})
-    return {row.id: Health(row.consecutive_failures, row.hold_until) for row in rows}
-
-
-def keep_health(session: Session, health: Mapping[UUID, Health]) -> None:
-    """Store the health of endpoints that `lock_health` locked in this transaction."""
-    if health:
-        session.execute(
-            update(Endpoint),
-            [
-                {
-                    "id": endpoint_id,
-                    "consecutive_failures": known.consecutive_failures,
-                    "hold_until": known.hold_until,
-                }
-                for endpoint_id, known in sorted(health.items())
-            ],
-        )
-
-
 def _move(
     session: Session,
     endpoint: Endpoint,
@@ -210,4 +172,5 @@ def _move(
     endpoint.state, endpoint.updated_at = after, now
     endpoint.version += 1
     session.flush()
+    following.begin(session, endpoint.id, now=now)
     return True

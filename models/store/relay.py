@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 # cursor over ids, can not skip a message whose transaction commits late. SKIP LOCKED lets two
 # relays work side by side.
 #
+# A delivery is due since its message was written: two relays at once do not change that order.
+#
 # The two halves of `e` each use ix_endpoints_tenant_id; an OR of them would use none. A prefix
 # "billing.*" means children only: it is compared with its full stop.
 _FAN_OUT = text("""
@@ -21,7 +23,8 @@ _FAN_OUT = text("""
         RETURNING message_id
     ), fanned AS (
         INSERT INTO deliveries (message_id, endpoint_id, state, due_at)
-        SELECT m.id, e.id, CASE e.state WHEN 'enabled' THEN 'pending' ELSE 'held' END, :now
+        SELECT m.id, e.id, CASE e.state WHEN 'enabled' THEN 'pending' ELSE 'held' END,
+               least(m.created_at, :now)
         FROM taken
         JOIN outbox_messages m ON m.id = taken.message_id
         CROSS JOIN LATERAL (
@@ -64,7 +67,7 @@ def fan_out(
 
     Args:
         most: messages at once.
-        now: when the deliveries are due.
+        now: a message that was written later than that, by its writer's clock, is due then.
     """
     given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
     taken = session.scalars(_FAN_OUT, given).all()

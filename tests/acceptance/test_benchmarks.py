@@ -26,6 +26,8 @@ MEASURES = {
     "growth, ingest: on 20 M rows": 1,
     "growth, roll-up of all: on 20 M rows": 1,
     "freshness: sent → in the total": 1,
+    "isolation: commit to send on an idle system, median": 1,
+    "isolation: commit to send, p99, beside a dead endpoint's backlog": 1,
     "invoices: billing run, chunks of 500 tenants": 1,
     "credit: consume_quota, one hot tenant": 1,
     "credit: expire_batches, chunks of 2,000": 1,

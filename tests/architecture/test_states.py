@@ -101,5 +101,8 @@ def test_the_named_subsets_are_what_the_moves_say() -> None:
         state for state in DeliveryState if "cancel" in states.DELIVERY.transitions[state]
     } == states.OPEN_DELIVERY_STATES
     assert {
+        state for state in DeliveryState if "skip" in states.DELIVERY.transitions[state]
+    } == states.SKIPPABLE_DELIVERY_STATES
+    assert {
         state for state in DeliveryState if "replay" in states.DELIVERY.transitions[state]
     } == states.REPLAYABLE_DELIVERY_STATES

@@ -3,7 +3,6 @@
 import datetime as dt
 import threading
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,91 +12,26 @@ from sqlalchemy import Engine, text
 from models import database
 from models.rules import ids
 from models.rules.states import DeliveryState
-from models.store import claim, delivery, endpoint, relay
+from models.store import delivery, endpoint, relay
 from tasks import config, sending
 from tasks.announce import announce
 from tasks.delivery import deliver_webhooks
-from tasks.endpoints import create_endpoint, delete_endpoint, disable_endpoint, enable_endpoint
-from tasks.tenants import set_tenant
-from tests.receiver import Answer, Receiver, receiver
+from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint
+from tests.integration.outbox_world import (
+    attempts,
+    deliveries,
+    emit,
+    execute,
+    later,
+    now,
+    sample,
+    states,
+    subscribe,
+    take,
+)
+from tests.receiver import Answer, receiver
 from webhooks import events
 from webhooks.keyring import Keyring, new_master_key
-
-TERMS = claim.Terms(rows=100, per_endpoint=5, probe_after=5)
-
-
-def now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-def later(**delta: float) -> dt.datetime:
-    return now() + dt.timedelta(**delta)
-
-
-def emit(
-    tenant_id: str = "acme", *, topic: type[events.Event] = events.QuotaConsumed, count: int = 1
-) -> list[str]:
-    with database.transaction() as session:
-        return [
-            announce(session, sample(topic, tenant_id), tenant_id=tenant_id, sequence=1, now=now())
-            for _ in range(count)
-        ]
-
-
-def sample(topic: type[events.Event], tenant_id: str) -> events.Event:
-    if topic is events.Ping:
-        return events.Ping(endpoint_id=uuid4())
-    if topic is events.UsageDrifted:
-        return events.UsageDrifted(
-            tenant_id=tenant_id, metric="api", day_start=now(), stored=None, counted=Decimal(1)
-        )
-    if topic is events.InvoiceCreated:
-        return events.InvoiceCreated(
-            tenant_id=tenant_id,
-            invoice_id=uuid4(),
-            period_start=now(),
-            period_end=now(),
-            currency="EUR",
-            total_minor=1200,
-            line_count=1,
-        )
-    return events.QuotaConsumed(
-        tenant_id=tenant_id,
-        product_key="TOKENS",
-        amount=Decimal(1),
-        balance=Decimal(9),
-        idempotency_key="k",
-    )
-
-
-def subscribe(
-    to: Receiver | str, *, tenant_id: str | None = "acme", topics: list[str] | None = None
-) -> Any:
-    if tenant_id is not None:
-        set_tenant(tenant_id=tenant_id)
-    return create_endpoint(
-        url=to if isinstance(to, str) else to.url,
-        topics=topics or ["*"],
-        tenant_id=tenant_id,
-        operator=tenant_id is None,
-        idempotency_key=uuid4().hex,
-    )
-
-
-def deliveries(db: Engine) -> list[Any]:
-    with db.connect() as connection:
-        return list(connection.execute(text("SELECT * FROM deliveries ORDER BY id")))
-
-
-def states(db: Engine) -> list[str]:
-    return [row.state for row in deliveries(db)]
-
-
-def attempts(db: Engine) -> list[Any]:
-    with db.connect() as connection:
-        return list(
-            connection.execute(text("SELECT * FROM delivery_attempts ORDER BY attempted_at"))
-        )
 
 
 def query_leases(db: Engine) -> list[Any]:
@@ -112,17 +46,6 @@ def query_leases(db: Engine) -> list[Any]:
                 """)
             )
         )
-
-
-def execute(db: Engine, statement: str, **parameters: Any) -> None:
-    with db.begin() as connection:
-        connection.execute(text(statement), parameters)
-
-
-def take(token: UUID, *, until: dt.datetime) -> claim.Claim:
-    with database.transaction() as session:
-        relay.fan_out(session, most=100, now=now())
-        return claim.claim(session, terms=TERMS, cursor=None, token=token, until=until, now=now())
 
 
 def test_an_event_reaches_its_endpoint_and_verifies(db: Engine) -> None:
@@ -301,8 +224,8 @@ def test_a_run_that_begins_in_the_middle_comes_round_to_all_endpoints(
 def test_no_more_than_five_are_under_way_to_one_endpoint_whoever_sends(db: Engine) -> None:
     subscribe("http://127.0.0.1:9/")
     emit(count=20)
-    first = take(uuid4(), until=later(seconds=60))
-    second = take(uuid4(), until=later(seconds=60))
+    first = take(uuid4())
+    second = take(uuid4())
 
     assert len(first.rows) == 5
     assert second.rows == []
@@ -312,7 +235,7 @@ def test_a_lease_that_ran_out_is_sent_again_and_its_late_result_is_refused(db: E
     with receiver() as peer:
         subscribe(peer)
         [event_id] = emit()
-        stale = take(uuid4(), until=later(seconds=-1)).rows[0]
+        stale = take(uuid4(), lease=dt.timedelta(seconds=-1)).rows[0]
 
         summary = deliver_webhooks()
 
@@ -365,26 +288,17 @@ def test_a_dead_endpoint_with_many_rows_does_not_delay_a_healthy_one(db: Engine)
 
 def test_an_open_circuit_lets_one_probe_through_and_closes_on_success(db: Engine) -> None:
     with receiver(*[Answer(500)] * 5, Answer(200)) as peer:
-        subscribe(peer)
+        subscribe(peer, topics=["billing.quota_consumed"])
         emit(count=5)
         deliver_webhooks()
         emit(count=20)
         assert deliver_webhooks()["delivered"] == 0, "left alone for 30 s"
 
-        assert len(take_rows(later(seconds=31))) == 1
+        assert len(take(at=later(seconds=31)).rows) == 1
         execute(db, "UPDATE deliveries SET leased_until = now() WHERE state = 'sending'")
         assert deliver_webhooks(as_of=later(seconds=31))["delivered"] == 25
 
         assert len(peer.requests) == 30
-
-
-def take_rows(at: dt.datetime) -> list[claim.Claimed]:
-    with database.transaction() as session:
-        relay.fan_out(session, most=100, now=now())
-        taken = claim.claim(
-            session, terms=TERMS, cursor=None, token=uuid4(), until=later(seconds=60), now=at
-        )
-    return list(taken.rows)
 
 
 def test_retry_after_holds_the_whole_endpoint(db: Engine) -> None:
@@ -419,7 +333,7 @@ def test_an_endpoint_deleted_between_attempts_gets_nothing_more(db: Engine) -> N
 def test_an_endpoint_deleted_during_an_attempt_cancels_it_unless_it_arrives(db: Engine) -> None:
     endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
     emit(count=2)
-    failing, fine = take(uuid4(), until=later(seconds=60)).rows
+    failing, fine = take(uuid4()).rows
     delete_endpoint(endpoint_id=endpoint_id)
 
     with database.transaction() as session:
@@ -463,7 +377,7 @@ def test_a_fan_out_that_met_a_change_of_its_endpoint_obeys_it(
 ) -> None:
     endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
     emit()
-    fan_out = threading.Thread(target=lambda: take(uuid4(), until=later(seconds=60)))
+    fan_out = threading.Thread(target=lambda: take(uuid4()))
     with database.transaction() as session:
         move(session, endpoint.lock(session, endpoint_id), now=now())
         fan_out.start()
@@ -523,7 +437,7 @@ def test_enabling_an_endpoint_sends_what_was_held(db: Engine) -> None:
 def test_results_written_twice_count_once(db: Engine) -> None:
     subscribe("http://127.0.0.1:9/")
     emit()
-    [row] = take(uuid4(), until=later(seconds=60)).rows
+    [row] = take(uuid4()).rows
     attempt = delivery.Attempt(uuid4(), now(), 1, "timeout", None, 5, "slow", None)
     result = delivery.Result(
         delivery_id=row.delivery_id,

@@ -1,5 +1,6 @@
 """Endpoints: created once, the secret shown once and stored sealed, disabled, deleted, listed."""
 
+import datetime as dt
 import json
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models import database
-from models.store import endpoint, inbox, relay, tenant
+from models.store import endpoint, endpoint_health, inbox, relay, tenant
 from tasks import config, contract, execution
 from tasks.endpoints import (
     UnclearOwner,
@@ -160,6 +161,17 @@ def test_a_list_shows_names_of_headers_only_and_no_other_tenant(acme: Engine) ->
     assert mine["secret"] not in json.dumps(page)
 
 
+def test_an_order_and_a_rate_are_shown_as_they_were_asked_for(acme: Engine) -> None:
+    create(ordered=True, rate_per_minute=90)
+    create()
+
+    listed = list_endpoints()["endpoints"]
+    assert [(one["ordered"], one["rate_per_minute"]) for one in listed] == [
+        (True, 90),
+        (False, None),
+    ]
+
+
 def test_a_list_goes_on_from_page_to_page(acme: Engine) -> None:
     made = {create()["endpoint_id"] for _ in range(5)}
     seen: list[str] = []
@@ -188,14 +200,20 @@ def test_disabling_is_said_once_however_often_it_is_asked(acme: Engine) -> None:
 def test_enabling_clears_holds_and_failures(acme: Engine) -> None:
     endpoint_id = UUID(create()["endpoint_id"])
     disable_endpoint(endpoint_id=endpoint_id)
-    with acme.begin() as connection:
-        connection.execute(
-            text("UPDATE endpoints SET hold_until = '2999-01-01', consecutive_failures = 7")
-        )
+    held = endpoint_health.Health(
+        hold_until=dt.datetime(2999, 1, 1, tzinfo=dt.UTC),
+        condition={"consecutive_failures": 7},
+    )
+    with database.transaction() as session:
+        endpoint_health.keep(session, {endpoint_id: held})
+    [listed] = list_endpoints()["endpoints"]
+    assert listed["hold_until"] == "2999-01-01T00:00:00+00:00"
+    assert listed["consecutive_failures"] == 7
 
-    assert enable_endpoint(endpoint_id=endpoint_id)["state"] == "enabled"
+    enable_endpoint(endpoint_id=endpoint_id)
 
-    assert rows(acme, "SELECT hold_until, consecutive_failures FROM endpoints") == [(None, 0)]
+    [listed] = list_endpoints()["endpoints"]
+    assert (listed["hold_until"], listed["consecutive_failures"]) == (None, 0)
 
 
 @pytest.mark.parametrize("command", [disable_endpoint, enable_endpoint, delete_endpoint])

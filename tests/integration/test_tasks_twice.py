@@ -23,6 +23,7 @@ from sqlalchemy import Engine, select, text
 from models import database
 from models.base import Base
 from models.rules.refusal import Refusal
+from models.store import relay
 from tasks import config, contract
 from tests.conftest import EMPTY_TABLES
 from tests.receiver import Receiver, receiver
@@ -52,6 +53,9 @@ NUMBERED = frozenset({"id", "delivery_id"})
 
 LOG_OF_TOUCHED_DAYS = "usage_touched_days"
 """A log without a key, on purpose: the same span twice has the same days counted, once."""
+
+STATISTICS = "endpoint_health"
+"""Attempts by the half minute, of the real clock: of endpoints that are well, now and then."""
 
 SEALED = frozenset({"sealed", "request_hash"})
 """Made of what is random: a secret, the id of another row."""
@@ -203,6 +207,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "name": "Acme",
         "metadata": {"plan": "gold"},
     },
+    "billing.skip_delivery": lambda world: {
+        "delivery_id": int(world.ids["delivery"]),
+        "reason": "a test",
+    },
     "billing.void_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -351,47 +359,83 @@ def furnish(world: World, name: str) -> dict[str, Any]:
 
 def _furnish_for(name: str, world: World) -> None:
     """Add what only this task has to do with."""
-    do = world.do
-    if name in {"billing.discard_rejected", "billing.replay_rejected"}:
-        answer = do("record_usage", events=[_event(9, amount="-1")], as_of=CLOSED)
-        world.ids["rejected"] = str(answer["refused"][0]["rejected_message_id"])
-    if name == "billing.drain_usage_stream":
-        where: dict[str, Any] = {"stream_url": world.broker_url}
-        config.use(replace(config.current(), **where))
-        with contextlib.closing(Redis.from_url(world.broker_url)) as client:
-            for event in CHUNK:
-                client.xadd(STREAM, {"event": json.dumps(event)})
     if name == "billing.refund_use":
-        do("consume_quota", **CREDIT, amount="30", idempotency_key="used", as_of=HELD_UNTIL)
+        world.do("consume_quota", **CREDIT, amount="30", idempotency_key="used", as_of=HELD_UNTIL)
     if name in WITH_A_HOLD:
-        held = do(
-            "reserve_credits",
-            **CREDIT,
-            amount="4",
-            ttl_seconds=86_400,
-            idempotency_key="held",
-            as_of="2026-01-19T12:00:00+00:00",
-        )
-        world.ids["hold"] = held["reservation_id"]
+        _reserve(world)
     if name in QUOTAS:
-        do("set_entitlement", **QUOTA, limit="7", as_of=OPENED)
-        do("consume_entitlement", **QUOTA, amount="1", idempotency_key="first", as_of=LATER)
-        late = _event(8, amount="9", at=LATER, idempotency_key="late")
-        do("record_usage", events=[late], as_of=LATER)
-    if name == "billing.recount_quotas":
-        with database.transaction() as session:
-            session.execute(text("UPDATE quota_counters SET used = used + 1"))
-    if name == "billing.recount_usage":
-        do("aggregate_usage", as_of=CLOSED)
-        with database.transaction() as session:
-            session.execute(text("UPDATE usage_aggregates SET total = total + 1"))
-    if name in {"billing.finalize_invoice", "billing.finalize_invoices", "billing.get_invoice"}:
-        made = do(
-            "generate_monthly_invoice",
-            **ARGUMENTS["billing.generate_monthly_invoice"](world),
-            as_of=CLOSED,
-        )
-        world.ids["invoice"] = made["invoice_id"]
+        _use_quota(world)
+    if name in FURNISHED:
+        FURNISHED[name](world)
+
+
+def _reserve(world: World) -> None:
+    held = world.do(
+        "reserve_credits",
+        **CREDIT,
+        amount="4",
+        ttl_seconds=86_400,
+        idempotency_key="held",
+        as_of="2026-01-19T12:00:00+00:00",
+    )
+    world.ids["hold"] = held["reservation_id"]
+
+
+def _use_quota(world: World) -> None:
+    world.do("set_entitlement", **QUOTA, limit="7", as_of=OPENED)
+    world.do("consume_entitlement", **QUOTA, amount="1", idempotency_key="first", as_of=LATER)
+    late = _event(8, amount="9", at=LATER, idempotency_key="late")
+    world.do("record_usage", events=[late], as_of=LATER)
+
+
+def _reject_an_event(world: World) -> None:
+    answer = world.do("record_usage", events=[_event(9, amount="-1")], as_of=CLOSED)
+    world.ids["rejected"] = str(answer["refused"][0]["rejected_message_id"])
+
+
+def _fill_the_stream(world: World) -> None:
+    where: dict[str, Any] = {"stream_url": world.broker_url}
+    config.use(replace(config.current(), **where))
+    with contextlib.closing(Redis.from_url(world.broker_url)) as client:
+        for event in CHUNK:
+            client.xadd(STREAM, {"event": json.dumps(event)})
+
+
+def _let_quotas_drift(_: World) -> None:
+    with database.transaction() as session:
+        session.execute(text("UPDATE quota_counters SET used = used + 1"))
+
+
+def _let_totals_drift(world: World) -> None:
+    world.do("aggregate_usage", as_of=CLOSED)
+    with database.transaction() as session:
+        session.execute(text("UPDATE usage_aggregates SET total = total + 1"))
+
+
+def _relay(world: World) -> None:
+    with database.transaction() as session:
+        relay.fan_out(session, most=100, now=dt.datetime.now(dt.UTC))
+        first = session.scalars(text("SELECT min(id) FROM deliveries WHERE state = 'pending'"))
+        world.ids["delivery"] = str(first.one())
+
+
+def _make_an_invoice(world: World) -> None:
+    arguments = ARGUMENTS["billing.generate_monthly_invoice"](world)
+    made = world.do("generate_monthly_invoice", **arguments, as_of=CLOSED)
+    world.ids["invoice"] = made["invoice_id"]
+
+
+FURNISHED: dict[str, Callable[[World], None]] = {
+    "billing.discard_rejected": _reject_an_event,
+    "billing.replay_rejected": _reject_an_event,
+    "billing.drain_usage_stream": _fill_the_stream,
+    "billing.recount_quotas": _let_quotas_drift,
+    "billing.recount_usage": _let_totals_drift,
+    "billing.skip_delivery": _relay,
+    "billing.finalize_invoice": _make_an_invoice,
+    "billing.finalize_invoices": _make_an_invoice,
+    "billing.get_invoice": _make_an_invoice,
+}
 
 
 def _as_of(name: str) -> dict[str, str]:
@@ -432,6 +476,7 @@ def contents(db: Engine) -> dict[str, Rows]:
 def of_one_world(db: Engine) -> dict[str, Rows]:
     """The contents that any world comes to in which the same was done."""
     found = {table: masked(rows) for table, rows in contents(db).items()}
+    found[STATISTICS] = []
     found[LOG_OF_TOUCHED_DAYS] = [span for span, _ in itertools.groupby(found[LOG_OF_TOUCHED_DAYS])]
     return found
 

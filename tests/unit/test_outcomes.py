@@ -7,7 +7,7 @@ import pytest
 
 from models.rules.states import DeliveryState
 from models.store.claim import Claimed
-from models.store.endpoint import Health
+from models.store.endpoint_health import Health
 from tasks import outcomes
 from webhooks import retry
 from webhooks.retry import Outcome
@@ -17,17 +17,19 @@ NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
 SOON = NOW + dt.timedelta(seconds=20)
 
 
-def claimed(attempt_count: int = 0) -> Claimed:
+def claimed(attempt_count: int = 0, *, ordered: bool = False) -> Claimed:
     return Claimed(
         delivery_id=1,
         lease_token=uuid4(),
-        leased_until=NOW,
         attempt_count=attempt_count,
         message_id=uuid4(),
         type="billing.ping",
         schema_version=1,
         body=b"{}",
         endpoint_id=uuid4(),
+        owner="acme",
+        ordered=ordered,
+        unwell=False,
         url="https://example.com/",
         headers={"Authorization": "hush"},
         sealed=(b"sealed",),
@@ -40,9 +42,11 @@ def verdict(
     attempt_count: int = 0,
     retry_after: dt.timedelta | None = None,
     excerpt: str = "",
+    ordered: bool = False,
 ) -> outcomes.Verdict:
     attempt = Attempt(outcome, 500, 12, excerpt, retry_after, None)
-    return outcomes.of_attempt(claimed(attempt_count), attempt, began=NOW, now=NOW, random=0.0)
+    one = claimed(attempt_count, ordered=ordered)
+    return outcomes.of_attempt(one, attempt, began=NOW, now=NOW, random=0.0)
 
 
 @pytest.mark.parametrize(
@@ -102,45 +106,63 @@ def test_a_claimed_delivery_shows_nothing_private() -> None:
         assert private not in shown
 
 
-def after(before: Health, *verdicts: outcomes.Verdict, now: dt.datetime = NOW) -> Health:
-    return outcomes.health_after(before, verdicts, now=now)
+def test_an_ordered_endpoint_waits_itself_for_what_failed_and_gives_nothing_up() -> None:
+    day = dt.timedelta(days=1)
+    for attempt_count, step in enumerate([*retry.SCHEDULE, day, day]):
+        failed = verdict(Outcome.HTTP_ERROR, attempt_count=attempt_count, ordered=True)
+
+        assert (failed.result.state, failed.result.due_at) == (DeliveryState.pending, None)
+        assert failed.hold_until == NOW + step
+
+
+def test_an_ordered_endpoint_waits_as_long_as_it_asks_for() -> None:
+    asked = verdict(Outcome.HTTP_ERROR, retry_after=dt.timedelta(hours=1), ordered=True)
+
+    assert asked.hold_until == NOW + dt.timedelta(hours=1)
+    assert verdict(Outcome.DELIVERED, ordered=True).hold_until is None
+
+
+def after(
+    before: Health, *verdicts: outcomes.Verdict, successes: int = 0, now: dt.datetime = NOW
+) -> Health:
+    return outcomes.health_after(before, verdicts, successes=successes, now=now)
 
 
 FAILED = verdict(Outcome.HTTP_ERROR)
 FINE = verdict(Outcome.DELIVERED)
-WELL = Health(0, None)
+WELL = Health()
 
 
 def test_five_failures_in_a_row_open_the_circuit_for_thirty_seconds() -> None:
     four = after(WELL, *[FAILED] * 4)
 
-    assert four == Health(4, None)
-    assert after(four, FAILED) == Health(5, NOW + dt.timedelta(seconds=30))
-    assert after(WELL, *[FAILED] * 9) == Health(5, NOW + dt.timedelta(seconds=30))
+    assert four.probe_at is None
+    assert after(four, FAILED).probe_at == NOW + dt.timedelta(seconds=30)
+    assert after(WELL, *[FAILED] * 9).probe_at == NOW + dt.timedelta(seconds=30)
 
 
-def test_each_failed_probe_doubles_the_wait_up_to_ten_minutes() -> None:
-    known, now, waits = after(WELL, *[FAILED] * 5), NOW, []
-    for _ in range(7):
-        assert known.hold_until is not None
-        waits.append((known.hold_until - now).total_seconds())
-        now = known.hold_until
-        known = after(known, FAILED, now=now)
+def test_seven_failures_of_ten_open_it_whoever_counted_the_successes() -> None:
+    mixed = [FAILED, FAILED, FAILED, FINE] * 2 + [FAILED]
 
-    assert waits == [30, 60, 120, 240, 480, 600, 600]
+    assert after(WELL, *mixed).probe_at is None
+    assert after(WELL, *mixed, successes=1).probe_at is not None
+    assert after(WELL, *mixed, successes=20).probe_at is None
 
 
-def test_failures_under_way_when_the_circuit_opened_change_nothing() -> None:
+def test_what_a_claim_asks_stands_beside_the_condition() -> None:
     opened = after(WELL, *[FAILED] * 5)
 
-    assert after(opened, FAILED, FAILED, now=SOON) == opened
+    assert outcomes.rests(opened, now=NOW)
+    assert not outcomes.rests(opened, now=NOW + dt.timedelta(seconds=30))
+    assert opened.review_at == NOW + dt.timedelta(hours=24)
+    assert after(WELL, FINE).review_at is None
 
 
-def test_any_success_closes_the_circuit() -> None:
+def test_any_success_closes_the_circuit_and_ends_the_trouble() -> None:
     opened = after(WELL, *[FAILED] * 5)
 
     assert after(opened, FINE, now=SOON) == WELL
-    assert after(Health(3, None), FAILED, FINE) == WELL
+    assert after(after(WELL, *[FAILED] * 3), FINE).review_at is None
 
 
 def test_a_hold_the_endpoint_asked_for_outlives_a_success() -> None:
@@ -148,13 +170,21 @@ def test_a_hold_the_endpoint_asked_for_outlives_a_success() -> None:
 
     held = after(WELL, asked)
 
-    assert held == Health(1, NOW + dt.timedelta(hours=1))
-    assert after(held, FINE, now=SOON) == Health(0, NOW + dt.timedelta(hours=1))
+    assert held.hold_until == NOW + dt.timedelta(hours=1)
+    assert after(held, FINE, now=SOON).hold_until == NOW + dt.timedelta(hours=1)
 
 
 def test_what_was_never_sent_says_nothing_about_the_endpoint() -> None:
-    back = outcomes.given_back(claimed())
+    before = after(WELL, FAILED, FAILED)
 
-    assert after(Health(2, SOON), back) == Health(2, SOON)
-    refused = after(Health(2, None), verdict(Outcome.ADDRESS_REFUSED))
-    assert refused == Health(2, NOW + dt.timedelta(hours=1))
+    assert after(before, outcomes.given_back(claimed())) == before
+    refused = after(before, verdict(Outcome.ADDRESS_REFUSED))
+    assert refused.condition == before.condition
+
+
+def test_after_a_refusal_one_delivery_looks_again_an_hour_later() -> None:
+    refused = after(WELL, verdict(Outcome.ADDRESS_REFUSED))
+
+    assert refused == Health(hold_until=NOW + dt.timedelta(hours=1), single=True)
+    assert not after(refused, FINE).single
+    assert not after(refused, FAILED).single

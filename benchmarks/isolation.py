@@ -1,0 +1,164 @@
+"""Webhooks: how long an event waits from its commit to its sending, and what a dead endpoint costs.
+
+Latencies, in milliseconds: smaller is better, and there is no aim that a ratio could miss. An event
+waits from when it was written until its first attempt begins, as the tables have it.
+"""
+
+import contextlib
+import dataclasses
+import socket
+import time
+from collections.abc import Iterator
+
+from benchmarks import deliveries, receiver, rounds, servers
+from benchmarks.report import Measure
+from benchmarks.servers import Stage
+from models import database
+from tasks import announce, config
+from tasks.endpoints import create_endpoint
+from tasks.queues import Queue
+from tasks.tenants import set_tenant
+
+JOB = "isolation"
+
+ENDPOINTS = 10
+"""Healthy ones, of as many tenants."""
+
+PROCESSES = 2
+
+IDLE_EVENTS = 60
+IDLE_PAUSE = 0.25
+"""Seconds between two events of an idle system."""
+
+BUSY_SECONDS = 20
+BUSY_PAUSE = 0.01
+"""Seconds between two events of a busy one."""
+
+BACKLOG = 500_000
+"""Deliveries that are due to the dead endpoint."""
+
+ROUNDS = 2
+
+IDLE = "commit to send on an idle system, median"
+IDLE_99 = "99th percentile"
+HEALTHY = "commit to send, p99, beside a dead endpoint's backlog"
+ALONE = "without it"
+
+DEAD = "dead"
+
+PERCENTILE = """
+    SELECT 1000 * percentile_cont({part}) WITHIN GROUP (
+        ORDER BY extract(epoch FROM a.attempted_at - m.created_at))
+    FROM delivery_attempts a
+    JOIN deliveries d ON d.id = a.delivery_id JOIN outbox_messages m ON m.id = d.message_id
+    WHERE m.tenant_id <> 'dead' AND a.attempt_number = 1
+"""
+
+MESSAGES = """
+    INSERT INTO outbox_messages (id, type, tenant_id, schema_version, sequence, body, created_at)
+    SELECT gen_random_uuid(), 'billing.quota_consumed', 'dead', 1, 1, '{}', now() - interval '1 day'
+    FROM generate_series(1, %(count)s)
+"""
+
+DUE = """
+    INSERT INTO deliveries (message_id, endpoint_id, due_at)
+    SELECT m.id, e.id, m.created_at FROM outbox_messages m JOIN endpoints e USING (tenant_id)
+    WHERE m.tenant_id = 'dead'
+"""
+
+
+def measure(stage: Stage, scale: float) -> list[Measure]:
+    """Measure latencies on an idle system, then on a busy one without and with a dead endpoint."""
+    with receiver.running() as urls, _ringing(), _silent() as dead:
+        deliveries.subscribe(urls, tenants=ENDPOINTS)
+        _subscribe_dead(dead)
+        with stage.worker(Queue.webhooks, concurrency=PROCESSES):
+            # The processes have their connections from here on.
+            _emit(stage, rounds.scaled(100, scale, least=20), pause=BUSY_PAUSE)
+            idle = _idle(stage, rounds.scaled(IDLE_EVENTS, scale, least=8))
+            count = rounds.scaled(round(BUSY_SECONDS / BUSY_PAUSE), scale, least=100)
+            alone = [_busy(stage, count) for _ in range(ROUNDS)]
+            _let_fall_due(stage, rounds.scaled(BACKLOG, scale))
+            beside = [_busy(stage, count) for _ in range(ROUNDS)]
+    return [
+        idle.beside(IDLE, IDLE_99, job=JOB),
+        rounds.Rates("ms", {HEALTHY: beside, ALONE: alone}).beside(HEALTHY, ALONE, job=JOB),
+    ]
+
+
+def _idle(stage: Stage, count: int) -> rounds.Rates:
+    stage.empty(*servers.OUTBOX)
+    _emit(stage, count, pause=IDLE_PAUSE)
+    found = {IDLE: [_percentile(stage, "0.5")], IDLE_99: [_percentile(stage, "0.99")]}
+    return rounds.Rates("ms", found)
+
+
+def _busy(stage: Stage, count: int) -> float:
+    """Let so many events happen and return the 99th percentile of how long they waited."""
+    stage.execute("DELETE FROM delivery_attempts")
+    _emit(stage, count, pause=BUSY_PAUSE)
+    return _percentile(stage, "0.99")
+
+
+def _percentile(stage: Stage, part: str) -> float:
+    return float(stage.value(PERCENTILE.format(part=part)))
+
+
+def _emit(stage: Stage, count: int, *, pause: float) -> None:
+    """Write events one by one, and return when the healthy endpoints have had them all."""
+    for number in range(count):
+        event = deliveries.event(number, tenants=ENDPOINTS)
+        with database.transaction() as session:
+            announce.announce(
+                session,
+                event,
+                tenant_id=event.tenant_id,
+                sequence=number + 1,
+                now=deliveries.now(),
+            )
+        time.sleep(pause)
+    servers.wait_until(lambda: _all_tried(stage))
+
+
+def _all_tried(stage: Stage) -> bool:
+    waits = stage.value("""
+        SELECT EXISTS (SELECT FROM outbox_pending) OR EXISTS (
+            SELECT FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+            WHERE e.tenant_id <> 'dead' AND d.state IN ('pending', 'sending'))
+    """)
+    return not waits
+
+
+def _subscribe_dead(url: str) -> None:
+    set_tenant(tenant_id=DEAD)
+    create_endpoint(
+        url=url,
+        topics=["billing.quota_consumed"],
+        tenant_id=DEAD,
+        idempotency_key=DEAD,
+    )
+
+
+def _let_fall_due(stage: Stage, count: int) -> None:
+    stage.execute(MESSAGES, {"count": count})
+    stage.execute(DUE)
+    stage.execute("VACUUM ANALYZE deliveries")
+    stage.execute("CHECKPOINT")
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[str]:
+    """A peer that lets everybody connect and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
+@contextlib.contextmanager
+def _ringing() -> Iterator[None]:
+    """Let commits of this process ring the sender, as a producer's do."""
+    before = config.current()
+    config.use(dataclasses.replace(before, kick=True))
+    try:
+        yield
+    finally:
+        config.use(before)

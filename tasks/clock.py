@@ -1,0 +1,31 @@
+"""Our clock against the database's: signatures carry ours, and receivers refuse an odd one."""
+
+import datetime as dt
+from enum import StrEnum
+from typing import Final
+
+WARN_ABOVE: Final = dt.timedelta(seconds=30)
+STOP_ABOVE: Final = dt.timedelta(seconds=120)
+"""Receivers allow five minutes, a clock of their own included."""
+
+REMEDY: Final = "synchronise both hosts by NTP"
+
+
+class Judgement(StrEnum):
+    """What a difference means for the sender."""
+
+    fine = "fine"
+    warn = "warn"
+    stop = "stop"
+
+
+def difference(theirs: dt.datetime, *, before: dt.datetime, after: dt.datetime) -> dt.timedelta:
+    """Return how far our clock is from one that was read between `before` and `after` by ours."""
+    return max(before - theirs, theirs - after, dt.timedelta(0))
+
+
+def judge(apart: dt.timedelta) -> Judgement:
+    """Return what to do with clocks so far apart: warn above 30 s, send nothing above 120 s."""
+    if abs(apart) > STOP_ABOVE:
+        return Judgement.stop
+    return Judgement.warn if abs(apart) > WARN_ABOVE else Judgement.fine
