@@ -17,6 +17,7 @@ from benchmarks import (
     growth,
     ingest,
     invoices,
+    quota,
     report,
     servers,
     stream,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "freshness": freshness.measure,
     "invoices": invoices.measure,
     "credit": credit.measure,
+    "quota": quota.measure,
 }
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
