@@ -18,6 +18,7 @@ from benchmarks import (
     ingest,
     invoices,
     isolation,
+    quota,
     report,
     servers,
     stream,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "freshness": freshness.measure,
     "invoices": invoices.measure,
     "credit": credit.measure,
+    "quota": quota.measure,
 }
 
 LATEST = Path(__file__).parent / "results" / "latest.json"

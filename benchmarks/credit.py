@@ -145,7 +145,14 @@ def _consuming(stage: Stage, calls: int) -> Measure:
 
 def _expiring(stage: Stage, batches: int, wallets: int) -> Measure:
     def fill() -> None:
-        stage.empty("ledger_entries", "credit_batches", "credit_balances", *OUTBOX)
+        stage.empty(
+            "ledger_entries",
+            "reservation_slices",
+            "reservations",
+            "credit_batches",
+            "credit_balances",
+            *OUTBOX,
+        )
         stage.execute("DELETE FROM tenants")
         for statement in DUE:
             stage.execute(statement.format(wallets=wallets, batches=batches))

@@ -1,4 +1,4 @@
-"""Credit set aside by a program in this process: reserved, then committed or released."""
+"""Credit set aside by a program in this process: reserved, then charged or released."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -85,7 +85,7 @@ class AboveHold(Exception):
 class Hold:
     """Credit set aside for work that has not ended.
 
-    `charged`, `uncovered` and `overdraft` are None until it has been committed: what was charged,
+    `charged`, `uncovered` and `overdraft` are None until it has been charged: what that was,
     what was used beyond it and not charged, and how much of the charge became debt.
     """
 
@@ -169,7 +169,7 @@ def reserve(
     idempotency_key: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Hold:
-    """Set an estimate aside; commit or release what comes back when the work has ended.
+    """Set an estimate aside; charge or release what comes back when the work has ended.
 
     The arguments are those of `tasks.metered.metered`.
 

@@ -31,6 +31,8 @@ MEASURES = {
     "invoices: billing run, chunks of 500 tenants": 1,
     "credit: consume_quota, one hot tenant": 1,
     "credit: expire_batches, chunks of 2,000": 1,
+    "quota: consume_entitlement, one hot tenant": 1,
+    "quota: consume_entitlement, 1,000 tenants": 1,
 }
 """Each with how many floors."""
 
