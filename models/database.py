@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from sqlalchemy import URL, Engine, create_engine, make_url, orm
+from sqlalchemy import URL, Engine, create_engine, make_url, orm, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -129,6 +129,15 @@ def savepoint(session: Session) -> Iterator[None]:
     """Undo what the block did if it raises, and nothing else of the transaction."""
     with session.begin_nested():
         yield
+
+
+def relax(session: Session) -> None:
+    """Let the session's commit not wait for the disk.
+
+    For what may be done again: should the database's server crash within the next second, this
+    transaction may not have happened. What commits later without this is never there without it.
+    """
+    session.execute(text("SET LOCAL synchronous_commit TO off"))
 
 
 def in_transaction() -> bool:

@@ -131,8 +131,9 @@ class Run:
         self._send(taken.rows)
         # Once what was due is on its way: none of this is as urgent.
         tended = self._tend()
-        self._is_in_a_hurry = bool(relayed == FAN_OUT or tended or not taken.has_seen_all)
-        self._left_work = bool(self._is_in_a_hurry or relayed or taken.rows)
+        more_is_due = bool(taken.rows) and not taken.has_seen_all
+        self._is_in_a_hurry = bool(relayed == FAN_OUT or tended or more_is_due)
+        self._left_work = bool(relayed or taken.rows or tended)
         self._is_staying = not (self._left_work or self._window.under_way or self._unwritten)
         if self._is_staying:
             return self._stays()
@@ -200,6 +201,9 @@ class Run:
         nothing = claim.Claim([], Run._cursor, has_seen_all=True, clock=None)
         before = _now()
         with database.transaction() as session:
+            if not self._unwritten:
+                # A claim that a crash undoes is made again, and costs what a killed sender costs.
+                database.relax(session)
             recorded = self._record(session)
             taken = self._claim(session) if may_claim else nothing
         self._remember(recorded)
@@ -311,6 +315,7 @@ def _opened(claimed: claim.Claimed) -> list[str] | None:
 
 def _fan_out() -> int:
     with database.transaction() as session:
+        database.relax(session)  # what a crash undoes waits in the outbox again
         return relay.fan_out(
             session, most=FAN_OUT, now=_now(), operator_topics=events.operator_topics()
         )

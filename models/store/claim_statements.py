@@ -55,8 +55,11 @@ _LOCK = """
                 SELECT b.host FROM busy JOIN endpoints b ON b.id = busy.endpoint_id
                 GROUP BY b.host HAVING sum(busy.lanes) >= :per_host))
             AND coalesce(e.tenant_id, '') <> ALL(CAST(:full_owners AS text[]))
+            AND (NOT e.ordered OR e.id <> ALL(ARRAY(SELECT endpoint_id FROM busy)))
             AND (SELECT (h.hold_until IS NULL OR h.hold_until <= :now)
                     AND (h.probe_at IS NULL OR h.probe_at <= :now)
+                    AND (NOT h.single AND h.probe_at IS NULL
+                         OR e.id <> ALL(ARRAY(SELECT endpoint_id FROM busy)))
                     AND (e.rate_per_minute IS NULL OR {tokens} > 0)
                  FROM endpoint_health h WHERE h.endpoint_id = e.id) IS NOT FALSE
             THEN pg_try_advisory_xact_lock(:hosts_key, hashtext(e.host)) ELSE false END

@@ -413,3 +413,15 @@ def test_a_refused_address_is_looked_at_once_an_hour(db: Engine) -> None:
     [row] = take(at=later(hours=6)).rows
     finish([row], at=later(hours=6))
     assert len(take(at=later(hours=6)).rows) == sending.PER_ENDPOINT
+
+
+def test_endpoints_that_have_their_one_under_way_do_not_fill_a_claim(db: Engine) -> None:
+    many(6, each=2, ordered=True)
+    subscribe(tenant_id="other")
+    emit("other")
+    assert len(take(terms=terms(rows=6)).rows) == 6
+
+    # Its room is for six endpoints, and six have nothing to give.
+    claimed = take(terms=terms(rows=6))
+    assert [row.owner for row in claimed.rows] == ["other"]
+    assert claimed.has_seen_all

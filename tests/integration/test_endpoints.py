@@ -2,11 +2,12 @@
 
 import datetime as dt
 import json
+import threading
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from models import database
 from models.store import endpoint, endpoint_health, inbox, relay, tenant
@@ -296,3 +297,28 @@ def test_a_prefix_means_children_only(pattern: str, topic: str, expected: bool) 
 def test_every_topic_of_the_catalogue_can_be_subscribed_to() -> None:
     for topic in events.CATALOGUE:
         topics.check(topic)
+
+
+def test_a_command_that_waited_too_long_for_a_lock_is_tried_again(
+    acme: Engine, database_url: str
+) -> None:
+    endpoint_id = UUID(create()["endpoint_id"])
+    database.configure(database.Options(url=database_url, lock_timeout_ms=20))
+    refused: list[BaseException] = []
+    given_up = threading.Event()
+
+    def count(context: Any) -> None:
+        refused.append(context.original_exception)
+        given_up.set()
+
+    impatient = database.engine()
+    event.listen(impatient, "handle_error", count)
+    with impatient.begin() as other:
+        other.execute(text("SELECT FROM endpoints FOR UPDATE"))
+        command = threading.Thread(target=lambda: disable_endpoint(endpoint_id=endpoint_id))
+        command.start()
+        assert given_up.wait(30)
+    command.join()
+
+    assert {one.sqlstate for one in refused} == {"55P03"}  # type: ignore[attr-defined]
+    assert rows(impatient, "SELECT state FROM endpoints") == [("disabled",)]
