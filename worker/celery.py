@@ -25,6 +25,7 @@ TASK_MODULES = (
     "tasks.invoice_runs",
     "tasks.invoices",
     "tasks.meters",
+    "tasks.offers",
     "tasks.plans",
     "tasks.recount",
     "tasks.rejected",

@@ -135,6 +135,8 @@ def grant(
     cause: Cause,
     details: dict[str, Any],
     now: dt.datetime,
+    priority: int = 0,
+    action: Action = Action.grant,
 ) -> Granted:
     """Make one batch of credit with its CREDIT entry. The tenant must exist.
 
@@ -143,6 +145,8 @@ def grant(
         valid_from: when it can first be spent; None is `now`.
         expires_at: from when on it can not be spent; None is never.
         source: where it came from, such as "manual".
+        priority: a lower one pays first.
+        action: what the ledger calls it.
 
     Raises:
         UnknownProduct, InactiveProduct: the product can not be granted.
@@ -170,6 +174,7 @@ def grant(
             product_key=product_key,
             initial_amount=amount,
             remaining_amount=amount,
+            priority=priority,
             valid_from=begins,
             expires_at=expires_at,
             source=source,
@@ -183,7 +188,7 @@ def grant(
             product_key=product_key,
             direction=Direction.CREDIT.value,
             amount=amount,
-            action=Action.grant.value,
+            action=action.value,
             batch_id=batch_id,
             balance_after=balance,
             cause_type=cause.type,

@@ -1,6 +1,8 @@
 """Products, and the namespace they share with offers."""
 
 import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from sqlalchemy import select
@@ -8,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.catalog import CatalogKey, Product, ProductType
+from models.rules import money
 from models.rules.refusal import Refusal
 
 
@@ -21,6 +24,12 @@ class ProductTypeFixed(Refusal):
     """A product keeps the type it was made with: the meaning of its ledger depends on it."""
 
     code: ClassVar[str] = "product.type_fixed"
+
+
+class CurrencyCode(Refusal):
+    """A product that prices are in can not be called as money is."""
+
+    code: ClassVar[str] = "product.currency_code"
 
 
 class CatalogKeyTaken(Refusal):
@@ -44,6 +53,37 @@ def get(session: Session, product_key: str) -> Product:
     return product
 
 
+def is_currency(session: Session, product_key: str) -> bool:
+    """Tell whether there is a product by this key that prices can be in."""
+    found = session.get(Product, product_key)
+    return found is not None and found.is_currency
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which products are meant; None is any."""
+
+    active: bool | None = None
+    type_: ProductType | None = None
+    is_currency: bool | None = None
+
+
+def list_page(
+    session: Session, wanted: Filter, *, after: str | None, most: int
+) -> Sequence[Product]:
+    """Return products by key, at most `most` of those behind `after`."""
+    statement = select(Product).order_by(Product.product_key).limit(most)
+    if after is not None:
+        statement = statement.where(Product.product_key > after)
+    if wanted.active is not None:
+        statement = statement.where(Product.active.is_(wanted.active))
+    if wanted.type_ is not None:
+        statement = statement.where(Product.type == wanted.type_.value)
+    if wanted.is_currency is not None:
+        statement = statement.where(Product.is_currency.is_(wanted.is_currency))
+    return session.scalars(statement).all()
+
+
 def change(
     session: Session,
     product_key: str,
@@ -62,6 +102,7 @@ def change(
     Raises:
         CatalogKeyTaken: the key is an offer's.
         ProductTypeFixed: the product exists with another type.
+        CurrencyCode: it would be a currency, and its key is an ISO 4217 code.
     """
     claim_key(session, product_key, kind="product")
     session.execute(
@@ -83,6 +124,12 @@ def change(
         )
     product.name = name
     product.is_currency = product.is_currency if is_currency is None else is_currency
+    if product.is_currency and product_key in money.MINOR_UNITS:
+        raise CurrencyCode(
+            f"product {product_key!r} can not be a currency: that is the code of money; choose "
+            "another key",
+            field="product_key",
+        )
     product.active = product.active if active is None else active
     product.details = {**product.details, **(details or {})}
     if session.is_modified(product):

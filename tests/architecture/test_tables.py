@@ -15,6 +15,7 @@ from models import (
     inbox,
     invoice,
     migrations,
+    offer,
     outbox,
     subscription,
     tenant,
@@ -22,7 +23,7 @@ from models import (
 )
 from models.base import Base
 
-TABLE_MODULES = (catalog, credit, inbox, invoice, outbox, subscription, tenant, usage)
+TABLE_MODULES = (catalog, credit, inbox, invoice, offer, outbox, subscription, tenant, usage)
 
 
 def columns() -> Iterator[Column[object]]:

@@ -87,6 +87,8 @@ CHUNK = [*(_event(number) for number in range(10, 20)), _event(10), _event(11, a
 CREDIT = {"tenant_id": "acme", "product_key": "CALLS"}
 PRICE = {"price_key": "calls", "kind": "usage", "metric": "calls", "currency": "USD"}
 
+MONTH_OF_CALLS = {"product_key": "CALLS", "quantity": "50", "period": "months", "value": 1}
+
 ARGUMENTS: dict[str, Arguments] = {
     "billing.add_credits": lambda _: {**CREDIT, "amount": "7", "idempotency_key": "more"},
     "billing.aggregate_daily": lambda _: {
@@ -129,8 +131,18 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.get_offer": lambda _: {"sku": "STARTER"},
+    "billing.get_product": lambda _: {"product_key": "CALLS"},
+    "billing.grant_offer": lambda _: {
+        "tenant_id": "acme",
+        "sku": "STARTER",
+        "source": "shop",
+        "idempotency_key": "buy",
+    },
     "billing.list_endpoints": lambda _: {},
     "billing.list_meters": lambda _: {},
+    "billing.list_offers": lambda _: {},
+    "billing.list_products": lambda _: {},
     "billing.list_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -147,6 +159,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "actor": "somebody",
     },
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
+    "billing.set_offer": lambda _: {"sku": "STARTER", "price": "12", "items": [MONTH_OF_CALLS]},
     "billing.set_plan": lambda _: {
         "plan_key": "pro",
         "name": "Professional",
@@ -177,8 +190,12 @@ CHANGES_NOTHING = frozenset(
         "billing.audit",
         "billing.get_balance",
         "billing.get_invoice",
+        "billing.get_offer",
+        "billing.get_product",
         "billing.list_endpoints",
         "billing.list_meters",
+        "billing.list_offers",
+        "billing.list_products",
         "billing.list_usage",
     }
 )
@@ -248,6 +265,17 @@ def furnish(world: World, name: str) -> dict[str, Any]:
     """Make a world in which the task has something to do; return the task's arguments."""
     do, opened = world.do, {"as_of": OPENED}
     do("set_product", product_key="CALLS", name="Calls", type="quantity", **opened)
+    do(
+        "set_product",
+        product_key="COINS",
+        name="Coins",
+        type="quantity",
+        is_currency=True,
+        **opened,
+    )
+    for sku, currency in (("STARTER", "USD"), ("TREAT", "COINS")):
+        items = [MONTH_OF_CALLS, {"product_key": "COINS", "quantity": "3"}]
+        do("set_offer", sku=sku, name=sku, price="9", currency=currency, items=items, **opened)
     do(
         "set_plan",
         plan_key="pro",
