@@ -50,8 +50,8 @@ def set_product(
     change nothing. If it dies half way nothing has changed, and the message comes back.
 
     Refused with code `catalog.key_taken` if the key is an offer's, `product.type_fixed` if the
-    product exists with another type, and `product.currency_code` if it would be a currency by the
-    name of an ISO 4217 one.
+    product exists with another type, and `product.not_a_currency` if it would be a currency and is
+    of another type than quantity, or has the name of an ISO 4217 one.
 
     Args:
         product_key: 1 to 64 characters, made upper-case; shares its namespace with offers.

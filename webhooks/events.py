@@ -90,6 +90,19 @@ class QuotaConsumed(Event):
     idempotency_key: str
 
 
+class CreditsExchanged(Event):
+    """Units of a currency product were given for an offer; each batch it grants is told as well."""
+
+    topic = "billing.credits_exchanged"
+
+    tenant_id: str
+    sku: str
+    quantity: int
+    product_key: str
+    amount: Quantity
+    balance: Quantity
+
+
 class CreditsExpired(Event):
     """What remained of a batch at its expiry is gone."""
 

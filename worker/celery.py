@@ -22,6 +22,7 @@ TASK_MODULES = (
     "tasks.credits",
     "tasks.delivery",
     "tasks.endpoints",
+    "tasks.exchange",
     "tasks.invoice_runs",
     "tasks.invoices",
     "tasks.meters",

@@ -22,13 +22,17 @@ FIRST_LOOK = 32
 
 @dataclass(frozen=True, slots=True)
 class Debit:
-    """What to take: `amount` units above 0 of a tenant's product, and why."""
+    """What to take: `amount` units above 0 of a tenant's product, and why.
+
+    `action` is what the ledger calls it.
+    """
 
     tenant_id: str
     product_key: str
     amount: Decimal
     cause: Cause
     details: dict[str, Any]
+    action: Action = Action.consume
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ def _spend(session: Session, debit: Debit, now: dt.datetime) -> Spent:
             "batch_ids": [part.batch_id for part in slices],
             "amounts": [part.amount for part in slices],
             "depleted": depleted,
+            "action": debit.action.value,
             "cause_type": debit.cause.type,
             "cause_id": debit.cause.id,
             "details": debit.details,
@@ -159,7 +164,7 @@ def _use(session: Session, debit: Debit, balance: Decimal, now: dt.datetime) -> 
             product_key=debit.product_key,
             direction=Direction.USE.value,
             amount=debit.amount,
-            action=Action.consume.value,
+            action=debit.action.value,
             batch_id=allowing[0].id,
             balance_after=balance,
             cause_type=debit.cause.type,
@@ -199,7 +204,7 @@ WITH slice AS (
     INSERT INTO ledger_entries
         (tenant_id, product_key, direction, amount, action, batch_id, balance_after,
          cause_type, cause_id, metadata, created_at)
-    SELECT :tenant_id, :product_key, 'DEBIT', slice.amount, 'consume', slice.batch_id,
+    SELECT :tenant_id, :product_key, 'DEBIT', slice.amount, :action, slice.batch_id,
            lessened.balance + :amount - slice.so_far, :cause_type, :cause_id, :details, :now
     FROM slice CROSS JOIN lessened
     ORDER BY slice.nth

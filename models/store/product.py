@@ -26,10 +26,10 @@ class ProductTypeFixed(Refusal):
     code: ClassVar[str] = "product.type_fixed"
 
 
-class CurrencyCode(Refusal):
-    """A product that prices are in can not be called as money is."""
+class NotACurrency(Refusal):
+    """A product that prices are in is counted, and not called as money is."""
 
-    code: ClassVar[str] = "product.currency_code"
+    code: ClassVar[str] = "product.not_a_currency"
 
 
 class CatalogKeyTaken(Refusal):
@@ -54,7 +54,7 @@ def get(session: Session, product_key: str) -> Product:
 
 
 def is_currency(session: Session, product_key: str) -> bool:
-    """Tell whether there is a product by this key that prices can be in."""
+    """Tell whether there is a product by this key that prices can be in now."""
     found = session.get(Product, product_key)
     return found is not None and found.is_currency
 
@@ -102,7 +102,7 @@ def change(
     Raises:
         CatalogKeyTaken: the key is an offer's.
         ProductTypeFixed: the product exists with another type.
-        CurrencyCode: it would be a currency, and its key is an ISO 4217 code.
+        NotACurrency: it would be a currency, and is not counted or is called as money is.
     """
     claim_key(session, product_key, kind="product")
     session.execute(
@@ -124,12 +124,8 @@ def change(
         )
     product.name = name
     product.is_currency = product.is_currency if is_currency is None else is_currency
-    if product.is_currency and product_key in money.MINOR_UNITS:
-        raise CurrencyCode(
-            f"product {product_key!r} can not be a currency: that is the code of money; choose "
-            "another key",
-            field="product_key",
-        )
+    if product.is_currency:
+        _check_currency(product_key, type_)
     product.active = product.active if active is None else active
     product.details = {**product.details, **(details or {})}
     if session.is_modified(product):
@@ -151,4 +147,19 @@ def claim_key(session: Session, key: str, *, kind: Literal["product", "offer"]) 
         raise CatalogKeyTaken(
             f"{kind} key {key!r} is taken, it is the key of another kind: {owner}; choose another",
             field="product_key" if kind == "product" else "sku",
+        )
+
+
+def _check_currency(product_key: str, type_: ProductType) -> None:
+    if product_key in money.MINOR_UNITS:
+        raise NotACurrency(
+            f"product {product_key!r} can not be a currency: that is the code of money; choose "
+            "another key",
+            field="product_key",
+        )
+    if type_ is not ProductType.quantity:
+        raise NotACurrency(
+            f"product {product_key!r} is of type {type_.value!r} and can not be a currency: its "
+            "use takes nothing away; a currency is of type 'quantity'",
+            field="is_currency",
         )

@@ -18,8 +18,8 @@ from tasks.tenants import set_tenant
 from tests.integration import wallet
 from tests.integration.test_credit_races import at_once
 
-CALLS = {"product_key": "calls", "quantity": "100", "period": "Months", "value": 1}
-SEATS = {"product_key": "SEATS", "quantity": "5", "period": "forever"}
+CALLS: Any = {"product_key": "calls", "quantity": "100", "period": "Months", "value": 1}
+SEATS: Any = {"product_key": "SEATS", "quantity": "5", "period": "forever"}
 
 
 @pytest.fixture(autouse=True)
@@ -117,8 +117,16 @@ def test_a_product_can_not_take_an_offers_key_nor_the_name_of_money(db: Engine) 
 
     with pytest.raises(product.CatalogKeyTaken, match="STARTER"):
         wallet.product("starter")
-    with pytest.raises(product.CurrencyCode, match="'USD'"):
+    with pytest.raises(product.NotACurrency, match="'USD'"):
         wallet.product("usd", is_currency=True)
+
+
+def test_only_what_is_counted_can_be_a_currency(db: Engine) -> None:
+    with pytest.raises(product.NotACurrency, match="'unlimited'"):
+        wallet.product("SKY", "unlimited", is_currency=True)
+    wallet.product("SKY", "unlimited")
+    with pytest.raises(product.NotACurrency):
+        wallet.product("SKY", "unlimited", is_currency=True)
 
 
 def test_offers_are_listed_by_sku_page_by_page(db: Engine) -> None:

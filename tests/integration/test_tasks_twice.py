@@ -120,6 +120,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "ended_at": "2026-03-15T00:00:00+00:00",
         "idempotency_key": "end",
     },
+    "billing.exchange": lambda _: {"tenant_id": "acme", "sku": "TREAT", "idempotency_key": "swap"},
     "billing.expire_batches": lambda _: {},
     "billing.finalize_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.finalize_invoices": lambda _: {},
@@ -273,9 +274,9 @@ def furnish(world: World, name: str) -> dict[str, Any]:
         is_currency=True,
         **opened,
     )
-    for sku, currency in (("STARTER", "USD"), ("TREAT", "COINS")):
+    for sku, paid_in in (("STARTER", "USD"), ("TREAT", "COINS")):
         items = [MONTH_OF_CALLS, {"product_key": "COINS", "quantity": "3"}]
-        do("set_offer", sku=sku, name=sku, price="9", currency=currency, items=items, **opened)
+        do("set_offer", sku=sku, name=sku, price="9", currency=paid_in, items=items, **opened)
     do(
         "set_plan",
         plan_key="pro",
@@ -303,6 +304,8 @@ def furnish(world: World, name: str) -> dict[str, Any]:
     # One after the other: of two batches of one instant it is chance which is spent first.
     for key, over, at in (("short", CLOSED, OPENED), ("long", None, A_SECOND_LATER)):
         do("add_credits", **CREDIT, amount="20", idempotency_key=key, expires_at=over, as_of=at)
+    coins = {"tenant_id": "acme", "product_key": "COINS", "amount": "20"}
+    do("add_credits", **coins, idempotency_key="coins", as_of=A_SECOND_LATER)
     do("record_usage", events=[_event(number) for number in range(1, 9)], as_of=CLOSED)
     _furnish_for(name, world)
     return {**_as_of(name), **ARGUMENTS[name](world)}
