@@ -98,7 +98,7 @@ def exchange(
         source=source,
         now=as_of,
     )
-    batches = granting.grant(
+    granted = granting.grant(
         session, lots, tenant_id=tenant_id, cause=debit.cause, details=debit.details, now=as_of
     )
     announce_all(session, _what_it_tells(sku, quantity, debit, spent), now=as_of)
@@ -109,7 +109,7 @@ def exchange(
         "currency": debit.product_key,
         "price": decimals.plain(debit.amount),
         "balance": decimals.plain(spent.balance),
-        "batches": batches,
+        "batches": [granting.answer(one) for one in granted],
     }
 
 

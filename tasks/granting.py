@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from models import database
+from models.credit import Action
 from models.rules import decimals, offer, period
 from models.store import credit, credit_locking, tenant
 from tasks.announce import Announcement, announce_all
@@ -40,6 +41,14 @@ class Lot:
     priority: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A lot that was granted."""
+
+    lot: Lot
+    granted: credit.Granted
+
+
 def lots_of(
     sold: offer.Offer, *, quantity: int, timezone: str, source: str, now: dt.datetime
 ) -> list[Lot]:
@@ -63,40 +72,60 @@ def grant(
     cause: credit.Cause,
     details: dict[str, Any],
     now: dt.datetime,
-) -> list[GrantedBatch]:
-    """Grant lots to a tenant, announce each, and return the batches in the same order.
+    action: Action = Action.grant,
+) -> list[Done]:
+    """Grant lots to a tenant and announce each; what comes back is in the same order.
 
     The tenant is created if nobody has introduced it.
 
+    Args:
+        action: what the ledger calls it.
+
     Raises:
         UnknownProduct, InactiveProduct: one of the products can not be granted; nothing is.
+        NeverValid: one of them would be over before it could be spent; nothing is granted.
     """
     tenant.ensure(session, tenant_id, now=now)
     product_keys = {lot.product_key for lot in lots}
     if len(product_keys) > 1:
         credit_locking.lock(session, tenant_id=tenant_id, product_keys=product_keys, now=now)
-    granted = [
-        credit.grant(
-            session,
-            tenant_id=tenant_id,
-            product_key=lot.product_key,
-            amount=lot.amount,
-            valid_from=lot.valid_from,
-            expires_at=lot.expires_at,
-            priority=lot.priority,
-            source=lot.source,
-            cause=cause,
-            details=details,
-            now=now,
+    done = [
+        Done(
+            lot,
+            credit.grant(
+                session,
+                tenant_id=tenant_id,
+                product_key=lot.product_key,
+                amount=lot.amount,
+                valid_from=lot.valid_from,
+                expires_at=lot.expires_at,
+                priority=lot.priority,
+                source=lot.source,
+                cause=cause,
+                details=details,
+                now=now,
+                action=action,
+            ),
         )
         for lot in lots
     ]
-    told = [_announcement(tenant_id, lot, one) for lot, one in zip(lots, granted, strict=True)]
-    announce_all(session, told, now=now)
-    return [_answer(lot, one) for lot, one in zip(lots, granted, strict=True)]
+    announce_all(session, [_announcement(tenant_id, one) for one in done], now=now)
+    return done
 
 
-def _announcement(tenant_id: str, lot: Lot, granted: credit.Granted) -> Announcement:
+def answer(done: Done) -> GrantedBatch:
+    """Return what to tell the caller of a batch."""
+    return {
+        "batch_id": done.granted.batch_id,
+        "product_key": done.lot.product_key,
+        "amount": decimals.plain(done.lot.amount),
+        "balance": decimals.plain(done.granted.balance),
+        "expires_at": done.lot.expires_at,
+    }
+
+
+def _announcement(tenant_id: str, done: Done) -> Announcement:
+    lot, granted = done.lot, done.granted
     event = events.CreditsGranted(
         tenant_id=tenant_id,
         product_key=lot.product_key,
@@ -107,13 +136,3 @@ def _announcement(tenant_id: str, lot: Lot, granted: credit.Granted) -> Announce
         source=lot.source,
     )
     return Announcement(event, tenant_id, granted.version)
-
-
-def _answer(lot: Lot, granted: credit.Granted) -> GrantedBatch:
-    return {
-        "batch_id": granted.batch_id,
-        "product_key": lot.product_key,
-        "amount": decimals.plain(lot.amount),
-        "balance": decimals.plain(granted.balance),
-        "expires_at": lot.expires_at,
-    }

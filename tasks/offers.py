@@ -227,7 +227,7 @@ def grant_offer(
         source=source,
         now=as_of,
     )
-    batches = granting.grant(
+    granted = granting.grant(
         session,
         lots,
         tenant_id=tenant_id,
@@ -235,7 +235,12 @@ def grant_offer(
         details=metadata or {},
         now=as_of,
     )
-    return {"tenant_id": tenant_id, "sku": sku, "quantity": quantity, "batches": batches}
+    return {
+        "tenant_id": tenant_id,
+        "sku": sku,
+        "quantity": quantity,
+        "batches": [granting.answer(one) for one in granted],
+    }
 
 
 def get_active(session: database.Session, sku: str) -> rules.Offer:

@@ -103,6 +103,30 @@ class CreditsExchanged(Event):
     balance: Quantity
 
 
+class CreditsAdjusted(Event):
+    """A balance was corrected by hand; of one that was raised the batch is told as well."""
+
+    topic = "billing.credits_adjusted"
+
+    tenant_id: str
+    product_key: str
+    amount: Quantity
+    balance: Quantity
+
+
+class CreditsRevoked(Event):
+    """What was left of a batch was taken back; `held` of it stays until its holds end."""
+
+    topic = "billing.credits_revoked"
+
+    tenant_id: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    held: Quantity
+    balance: Quantity
+
+
 class CreditsExpired(Event):
     """What remained of a batch at its expiry is gone."""
 

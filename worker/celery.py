@@ -17,7 +17,9 @@ from tasks.queues import Queue
 from worker import masking, schedule, settings
 
 TASK_MODULES = (
+    "tasks.adjustments",
     "tasks.aggregation",
+    "tasks.batches",
     "tasks.catalog",
     "tasks.credits",
     "tasks.delivery",

@@ -91,6 +91,13 @@ MONTH_OF_CALLS = {"product_key": "CALLS", "quantity": "50", "period": "months", 
 
 ARGUMENTS: dict[str, Arguments] = {
     "billing.add_credits": lambda _: {**CREDIT, "amount": "7", "idempotency_key": "more"},
+    "billing.adjust_credits": lambda _: {
+        **CREDIT,
+        "amount": "-25",
+        "reason": "a test",
+        "actor": "somebody",
+        "idempotency_key": "correct",
+    },
     "billing.aggregate_daily": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -134,6 +141,13 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_offer": lambda _: {"sku": "STARTER"},
     "billing.get_product": lambda _: {"product_key": "CALLS"},
+    "billing.grant_credits": lambda _: {
+        **CREDIT,
+        "amount": "5",
+        "reason": "a test",
+        "actor": "somebody",
+        "idempotency_key": "sorry",
+    },
     "billing.grant_offer": lambda _: {
         "tenant_id": "acme",
         "sku": "STARTER",
@@ -158,6 +172,13 @@ ARGUMENTS: dict[str, Arguments] = {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
         "actor": "somebody",
+    },
+    "billing.revoke": lambda _: {
+        "tenant_id": "acme",
+        "source": "manual",
+        "reason": "a test",
+        "actor": "somebody",
+        "idempotency_key": "take back",
     },
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
     "billing.set_offer": lambda _: {"sku": "STARTER", "price": "12", "items": [MONTH_OF_CALLS]},
@@ -339,7 +360,7 @@ def _furnish_for(name: str, world: World) -> None:
 def _as_of(name: str) -> dict[str, str]:
     if "as_of" not in contract.REGISTRY[name].model.model_fields:
         return {}
-    if name == "billing.consume_quota":
+    if name in {"billing.adjust_credits", "billing.consume_quota"}:
         return {"as_of": "2026-01-20T00:00:00+00:00"}
     if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
         return {"as_of": dt.datetime.now(dt.UTC).isoformat()}

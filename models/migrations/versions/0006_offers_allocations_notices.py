@@ -49,3 +49,6 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['sku'], ['offers.sku'], name=op.f('fk_offer_items_sku')),
     sa.PrimaryKeyConstraint('sku', 'position', name=op.f('pk_offer_items'))
     )
+    op.add_column('credit_batches', sa.Column('revoked_reason', sa.Text(), nullable=True))
+    op.add_column('credit_batches', sa.Column('revoked_by', sa.Text(), nullable=True))
+    op.create_index('ix_credit_batches_tenant_id_id', 'credit_batches', ['tenant_id', 'id'], unique=False)
