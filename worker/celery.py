@@ -19,6 +19,7 @@ from worker import masking, schedule, settings
 TASK_MODULES = (
     "tasks.adjustments",
     "tasks.aggregation",
+    "tasks.batch_list",
     "tasks.batches",
     "tasks.catalog",
     "tasks.credits",
@@ -27,6 +28,7 @@ TASK_MODULES = (
     "tasks.exchange",
     "tasks.invoice_runs",
     "tasks.invoices",
+    "tasks.ledger",
     "tasks.meters",
     "tasks.offers",
     "tasks.plans",
@@ -39,6 +41,7 @@ TASK_MODULES = (
     "tasks.usage",
     "tasks.usage_voids",
     "tasks.usage_list",
+    "tasks.wallets",
 )
 """Named one by one: autodiscovery of a package called `tasks` finds nothing, silently."""
 

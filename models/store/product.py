@@ -46,11 +46,16 @@ def get(session: Session, product_key: str) -> Product:
     """
     product = session.get(Product, product_key)
     if product is None:
-        raise UnknownProduct(
-            f"product_key {product_key!r} is unknown; make it with billing.set_product",
-            field="product_key",
-        )
+        raise unknown(product_key)
     return product
+
+
+def unknown(product_key: str) -> UnknownProduct:
+    """Return the refusal of a key by which there is no product."""
+    return UnknownProduct(
+        f"product_key {product_key!r} is unknown; make it with billing.set_product",
+        field="product_key",
+    )
 
 
 def is_currency(session: Session, product_key: str) -> bool:

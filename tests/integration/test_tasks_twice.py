@@ -137,7 +137,9 @@ ARGUMENTS: dict[str, Arguments] = {
         "period_start": "2026-01-01",
         "period_end": "2026-02-01",
     },
+    "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
+    "billing.get_batch": lambda world: {"tenant_id": "acme", "batch_id": world.ids["batch"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_offer": lambda _: {"sku": "STARTER"},
     "billing.get_product": lambda _: {"product_key": "CALLS"},
@@ -154,7 +156,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "source": "shop",
         "idempotency_key": "buy",
     },
+    "billing.get_wallet": lambda _: {"tenant_id": "acme"},
+    "billing.list_batches": lambda _: {"tenant_id": "acme"},
     "billing.list_endpoints": lambda _: {},
+    "billing.list_ledger": lambda _: {"tenant_id": "acme"},
     "billing.list_meters": lambda _: {},
     "billing.list_offers": lambda _: {},
     "billing.list_products": lambda _: {},
@@ -210,11 +215,16 @@ ARGUMENTS: dict[str, Arguments] = {
 CHANGES_NOTHING = frozenset(
     {
         "billing.audit",
+        "billing.check_quota",
         "billing.get_balance",
+        "billing.get_batch",
         "billing.get_invoice",
         "billing.get_offer",
         "billing.get_product",
+        "billing.get_wallet",
+        "billing.list_batches",
         "billing.list_endpoints",
+        "billing.list_ledger",
         "billing.list_meters",
         "billing.list_offers",
         "billing.list_products",
@@ -324,7 +334,8 @@ def furnish(world: World, name: str) -> dict[str, Any]:
     world.ids["subscription"] = subscription["subscription_id"]
     # One after the other: of two batches of one instant it is chance which is spent first.
     for key, over, at in (("short", CLOSED, OPENED), ("long", None, A_SECOND_LATER)):
-        do("add_credits", **CREDIT, amount="20", idempotency_key=key, expires_at=over, as_of=at)
+        batch = {"amount": "20", "idempotency_key": key, "expires_at": over, "as_of": at}
+        world.ids["batch"] = do("add_credits", **CREDIT, **batch)["batch_id"]
     coins = {"tenant_id": "acme", "product_key": "COINS", "amount": "20"}
     do("add_credits", **coins, idempotency_key="coins", as_of=A_SECOND_LATER)
     do("record_usage", events=[_event(number) for number in range(1, 9)], as_of=CLOSED)
