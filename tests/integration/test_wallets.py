@@ -264,7 +264,7 @@ def test_batches_are_listed_newest_first_and_filtered(db: Engine) -> None:
     wallet.consume(20, "spend", day=1)
     wallet.sweep(3)
 
-    def ids(day: float = 3, **rest: Any) -> list[str]:
+    def ids(day: float = 3, **rest: Any) -> list[Any]:
         found = list_batches(tenant_id="acme", as_of=wallet.at(day), **rest)
         return [one["batch_id"] for one in found["batches"]]
 
