@@ -144,7 +144,7 @@ def _selector(
             "say which batches, in one way: batch_id, or source, or cause_type with cause_id",
             field="batch_id",
         )
-    return credit_revoking.Selector(batch_id, source, cause)
+    return credit_revoking.Selector([batch_id] if batch_id else None, source, cause)
 
 
 def _revoked(one: credit_revoking.Revoked) -> RevokedBatch:

@@ -150,6 +150,26 @@ class ProductDeactivated(Event):
     reason: Literal["expired", "exhausted", "revoked"]
 
 
+class SubscriptionCreditsAllocated(Event):
+    """A subscription got its plan's credit of one product for a billing period.
+
+    It can be spent from the beginning of the period on. What is carried over from the period before
+    is told as a batch of its own.
+    """
+
+    topic = "billing.subscription_credits_allocated"
+
+    tenant_id: str
+    subscription_id: UUID
+    plan_key: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    period_start: Instant
+    period_end: Instant
+    expires_at: Instant
+
+
 class SubscriptionSet(Event):
     """A tenant was put on a plan, or the terms of it were changed."""
 

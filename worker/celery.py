@@ -19,6 +19,7 @@ from worker import masking, schedule, settings
 TASK_MODULES = (
     "tasks.adjustments",
     "tasks.aggregation",
+    "tasks.allocations",
     "tasks.batch_list",
     "tasks.batches",
     "tasks.catalog",

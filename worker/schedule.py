@@ -21,6 +21,7 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "drain the usage stream": _entry("billing.drain_usage_stream", 1.0, expires=5),
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
+    "renew plans' credit": _entry("billing.renew_subscriptions", 60.0, expires=300),
     "invoice closed periods": _entry(
         "billing.generate_invoices", crontab(minute="*/10"), expires=3000
     ),

@@ -27,9 +27,9 @@ return to it."""
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Which batches of a tenant: one, or all from a source, or all that one cause granted."""
+    """Which batches of a tenant: these, or all from a source, or all that one cause granted."""
 
-    batch_id: UUID | None = None
+    batch_ids: Sequence[UUID] | None = None
     source: str | None = None
     cause: Cause | None = None
 
@@ -111,8 +111,8 @@ def revoke(
 
 def _meant(selector: Selector) -> list[Any]:
     conditions: list[Any] = []
-    if selector.batch_id is not None:
-        conditions.append(CreditBatch.id == selector.batch_id)
+    if selector.batch_ids is not None:
+        conditions.append(CreditBatch.id.in_(selector.batch_ids))
     if selector.source is not None:
         conditions.append(CreditBatch.source == selector.source)
     if selector.cause is not None:

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, Column, DateTime, Engine, Float, Table
 from sqlalchemy.sql.schema import SchemaItem
 
 from models import (
+    allocation,
     catalog,
     credit,
     inbox,
@@ -23,7 +24,18 @@ from models import (
 )
 from models.base import Base
 
-TABLE_MODULES = (catalog, credit, inbox, invoice, offer, outbox, subscription, tenant, usage)
+TABLE_MODULES = (
+    allocation,
+    catalog,
+    credit,
+    inbox,
+    invoice,
+    offer,
+    outbox,
+    subscription,
+    tenant,
+    usage,
+)
 
 
 def columns() -> Iterator[Column[object]]:

@@ -104,6 +104,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "day_start": "2026-01-05",
     },
     "billing.aggregate_usage": lambda _: {},
+    "billing.allocate_subscription_credits": lambda world: {"subscription_id": world.ids["gold"]},
     "billing.audit": lambda _: {},
     "billing.consume_quota": lambda _: {**CREDIT, "amount": "30", "idempotency_key": "spend"},
     "billing.create_endpoint": lambda world: {
@@ -173,6 +174,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.prepare_partitions": lambda _: {},
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
+    "billing.renew_subscriptions": lambda _: {},
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
@@ -184,6 +186,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "reason": "a test",
         "actor": "somebody",
         "idempotency_key": "take back",
+    },
+    "billing.set_auto_renew": lambda world: {
+        "subscription_id": world.ids["gold"],
+        "auto_renew": False,
     },
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
     "billing.set_offer": lambda _: {"sku": "STARTER", "price": "12", "items": [MONTH_OF_CALLS]},
@@ -211,6 +217,14 @@ ARGUMENTS: dict[str, Arguments] = {
         "actor": "somebody",
     },
 }
+
+PLANS_CREDIT = frozenset(
+    {
+        "billing.allocate_subscription_credits",
+        "billing.renew_subscriptions",
+        "billing.set_auto_renew",
+    }
+)
 
 CHANGES_NOTHING = frozenset(
     {
@@ -349,6 +363,12 @@ def _furnish_for(name: str, world: World) -> None:
     if name in {"billing.discard_rejected", "billing.replay_rejected"}:
         answer = do("record_usage", events=[_event(9, amount="-1")], as_of=CLOSED)
         world.ids["rejected"] = str(answer["refused"][0]["rejected_message_id"])
+    if name in PLANS_CREDIT:
+        gold: dict[str, Any] = {"plan_key": "gold", "as_of": OPENED}
+        month = {"product_key": "CALLS", "credit_limit": "9", "rollover": "all"}
+        do("set_plan", name="Gold", prices=[], credits=[month], **gold)
+        made = do("set_subscription", tenant_id="acme", idempotency_key="gold", **gold)
+        world.ids["gold"] = made["subscription_id"]
     if name == "billing.drain_usage_stream":
         where: dict[str, Any] = {"stream_url": world.broker_url}
         config.use(replace(config.current(), **where))
