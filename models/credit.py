@@ -111,6 +111,8 @@ class CreditBatch(Base):
             "id",
             postgresql_where=text("state = 'ACTIVE' AND expires_at IS NOT NULL"),
         ),
+        # A wallet's batches, newest first, whatever has become of them.
+        Index("ix_credit_batches_tenant_id_id", "tenant_id", "id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -126,6 +128,9 @@ class CreditBatch(Base):
     source: Mapped[str]
     created_at: Mapped[dt.datetime]
     closed_at: Mapped[dt.datetime | None]
+    # Of state REVOKED: why, and who decided. A batch of which nothing was left has no entry of it.
+    revoked_reason: Mapped[str | None]
+    revoked_by: Mapped[str | None]
     details: Mapped[dict[str, Any]] = metadata_column()
 
 

@@ -51,6 +51,8 @@ class Subscription(Base):
     anchored_on: Mapped[dt.date]
     billed_until: Mapped[dt.date | None]
     next_invoice_at: Mapped[dt.datetime | None]
+    # Whether each further period gets the plan's credit.
+    auto_renew: Mapped[bool] = mapped_column(server_default=text("true"))
     details: Mapped[dict[str, Any]] = metadata_column()
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

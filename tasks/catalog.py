@@ -1,13 +1,18 @@
 """What is sold: the products that credit is counted in."""
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
+
+from pydantic import Field
 
 from models import database
-from models.catalog import ProductType
+from models.catalog import Product, ProductType
 from models.rules.burndown import Policy
 from models.store import product
-from tasks import contract, fields
+from tasks import contract, fields, paging
 from tasks.queues import Queue
+
+LONGEST_PAGE = 1_000
+"""Products in one answer."""
 
 
 class ProductAnswer(TypedDict):
@@ -20,6 +25,13 @@ class ProductAnswer(TypedDict):
     burn_policy: str
     active: bool
     metadata: dict[str, Any]
+
+
+class ProductList(TypedDict):
+    """One page of products, by key. `next_cursor` leads to the next page, None on the last one."""
+
+    products: list[ProductAnswer]
+    next_cursor: str | None
 
 
 @contract.command("billing.set_product", queue=Queue.billing)
@@ -40,8 +52,9 @@ def set_product(
     Runs when an operator or a catalogue import sends it. Twice is harmless: the same values again
     change nothing. If it dies half way nothing has changed, and the message comes back.
 
-    Refused with code `catalog.key_taken` if the key is an offer's, and `product.type_fixed` if
-    the product exists with another type.
+    Refused with code `catalog.key_taken` if the key is an offer's, `product.type_fixed` if the
+    product exists with another type, and `product.not_a_currency` if it would be a currency and is
+    of another type than quantity, or has the name of an ISO 4217 one.
 
     Args:
         product_key: 1 to 64 characters, made upper-case; shares its namespace with offers.
@@ -65,12 +78,65 @@ def set_product(
         active=active,
         details=metadata,
     )
+    return _answer(changed)
+
+
+@contract.command("billing.get_product", queue=Queue.billing)
+def get_product(session: database.Session, *, product_key: fields.ProductKey) -> ProductAnswer:
+    """Tell what is known of a product.
+
+    Runs when somebody asks. It changes nothing, so twice or half way does no harm. Refused with
+    code `product.unknown`.
+
+    Args:
+        product_key: which one.
+    """
+    return _answer(product.get(session, product_key))
+
+
+@contract.command("billing.list_products", queue=Queue.billing)
+def list_products(
+    session: database.Session,
+    *,
+    active: bool | None = None,
+    type: ProductType | None = None,  # noqa: A002 (the message calls it so)
+    is_currency: bool | None = None,
+    cursor: paging.Cursor | None = None,
+    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE)] = 100,
+) -> ProductList:
+    """List products by key.
+
+    Runs when somebody asks. It changes nothing, so twice or half way does no harm. A product that
+    is made between two pages is neither seen twice nor moves another one out of sight.
+
+    Args:
+        active: only those that can be granted, or only those that can not; absent, both.
+        type: only those of this type.
+        is_currency: only those that offers can be priced in, or only the others; absent, both.
+        cursor: `next_cursor` of the page before, with the other arguments unchanged.
+        limit: products on one page, 1 to 1,000.
+    """
+    query = {"active": active, "type": type, "is_currency": is_currency}
+    found = product.list_page(
+        session,
+        product.Filter(active=active, type_=type, is_currency=is_currency),
+        after=paging.read(cursor, query, str),
+        most=limit + 1,
+    )
+    page = found[:limit]
     return {
-        "product_key": changed.product_key,
-        "name": changed.name,
-        "type": changed.type,
-        "is_currency": changed.is_currency,
-        "burn_policy": changed.burn_policy,
-        "active": changed.active,
-        "metadata": changed.details,
+        "products": [_answer(one) for one in page],
+        "next_cursor": paging.write(query, page[-1].product_key) if len(found) > limit else None,
+    }
+
+
+def _answer(found: Product) -> ProductAnswer:
+    return {
+        "product_key": found.product_key,
+        "name": found.name,
+        "type": found.type,
+        "is_currency": found.is_currency,
+        "burn_policy": found.burn_policy,
+        "active": found.active,
+        "metadata": found.details,
     }

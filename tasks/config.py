@@ -14,6 +14,7 @@ class Config:
     Args:
         furthest_future: how far ahead of our clock a usage event may be.
         invoice_grace: how long after its period's end an invoice stays a draft.
+        allocate_ahead: how long before a period begins its credit is granted, valid from then on.
         address_policy: which addresses webhooks may be sent to.
         keyring: master keys that seal endpoint secrets; without one no endpoint can be created and
             deliveries wait.
@@ -24,6 +25,7 @@ class Config:
 
     furthest_future: dt.timedelta = dt.timedelta(hours=1)
     invoice_grace: dt.timedelta = dt.timedelta(hours=24)
+    allocate_ahead: dt.timedelta = dt.timedelta(hours=1)
     address_policy: Policy = field(default_factory=Policy)
     keyring: Keyring | None = None
     send_timeout: dt.timedelta = dt.timedelta(seconds=15)

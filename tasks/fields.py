@@ -49,6 +49,12 @@ def _upper_key(value: str) -> str:
     return value
 
 
+def _not_zero(value: Decimal) -> Decimal:
+    if value == 0:
+        raise PydanticCustomError("not_zero", "must not be 0")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         period.zone(value)
@@ -94,6 +100,9 @@ ProductKey = Annotated[
     AfterValidator(_upper_key),
 ]
 """Upper-cased, as it is stored: 1 to 64 characters, also then."""
+Sku = ProductKey
+PriceCurrency = ProductKey
+"""An ISO 4217 code, or the key of a product that is a currency."""
 Timezone = Annotated[str, AfterValidator(_zone)]
 Currency = Annotated[
     str, StringConstraints(strip_whitespace=True, to_upper=True), AfterValidator(_currency)
@@ -148,6 +157,16 @@ HoldSeconds = Annotated[int, Field(ge=1, le=LONGEST_HOLD)]
 
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 """Which credit is spent before other: a lower one first."""
+
+Change = Annotated[
+    Decimal,
+    Field(gt=-(Decimal(10) ** 18), lt=Decimal(10) ** 18, decimal_places=12),
+    AfterValidator(_not_zero),
+]
+"""Above or below 0, less than 10^18 either way, at most 12 decimals. Send it as a string."""
+
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How many of something that is sold, 1 to 1,000,000."""
 
 UnitAmount = Annotated[Decimal, Field(ge=0, lt=Decimal(10) ** 18, decimal_places=12)]
 """A unit price in major units of its currency: 0 or more, at most 12 decimals."""

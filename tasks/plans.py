@@ -13,7 +13,7 @@ from models.rules.period import Anchor, Interval
 from models.rules.pricing import Model
 from models.rules.refusal import Refusal
 from models.store import plan
-from tasks import contract, fields
+from tasks import contract, fields, plan_credits
 from tasks.queues import Queue
 
 MOST_PRICES = 200
@@ -82,6 +82,7 @@ class PlanAnswer(TypedDict):
     anchor: str
     version: int
     prices: list[PriceAnswer]
+    credits: list[plan_credits.CreditAnswer]
 
 
 @contract.command("billing.set_plan", queue=Queue.billing)
@@ -93,6 +94,7 @@ def set_plan(
     interval: Interval = Interval.month,
     anchor: Anchor = Anchor.calendar,
     prices: Annotated[list[PriceTerms], Field(max_length=MOST_PRICES)],
+    credits: plan_credits.Credits | None = None,  # noqa: A002 (the message calls it so)
     as_of: fields.Instant = contract.NOW,
 ) -> PlanAnswer:
     """Make a plan be what is given: create it, or change what differs.
@@ -111,11 +113,15 @@ def set_plan(
         anchor: "calendar" begins periods with the calendar, "anniversary" on the day of the month
             (or week, or year) on which the subscription began.
         prices: all prices of the plan, at most 200.
+        credits: the credit it gives in each period, by product, at most 50; an empty list ends what
+            it gave, absent leaves it. The terms in force when a period begins decide for it.
     """
     terms = [_terms(price) for price in prices]
     _check_listed_once(terms)
     is_new = plan.lay(session, plan_key, name=name, interval=interval, anchor=anchor, now=as_of)
     plan.set_prices(session, plan_key, terms, is_new=is_new, now=as_of)
+    if credits is not None:
+        plan_credits.change(session, plan_key, credits, is_new=is_new, now=as_of)
     laid = plan.get(session, plan_key)
     return {
         "plan_key": laid.plan_key,
@@ -124,6 +130,7 @@ def set_plan(
         "anchor": laid.anchor,
         "version": laid.version,
         "prices": [_answer(price) for price in plan.current_prices(session, plan_key)],
+        "credits": plan_credits.current(session, plan_key),
     }
 
 

@@ -15,8 +15,8 @@ from models import database
 from models.rules.states import DeliveryState
 from models.store import claim, relay
 from tasks import announce, clock, config, outcomes, recording, shutdown, tending, window
-from tasks.exchange import persist
 from tasks.outcomes import Verdict
+from tasks.persisting import persist
 from webhooks import events
 from webhooks.keyring import TamperedSecret, UnknownMasterKey
 from webhooks.signing import MAX_LIVE_SECRETS

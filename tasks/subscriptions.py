@@ -13,7 +13,7 @@ from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
 from models.store import invoice, plan, subscription, tenant
-from tasks import contract, fields
+from tasks import allocating, contract, fields, withdrawing
 from tasks.announce import announce
 from tasks.queues import Queue
 from webhooks import events
@@ -54,6 +54,7 @@ class SubscriptionAnswer(TypedDict):
     effective_at: dt.datetime
     ended_at: dt.datetime | None
     next_invoice_at: dt.datetime | None
+    auto_renew: bool
 
 
 @contract.command("billing.set_subscription", queue=Queue.billing)
@@ -66,6 +67,7 @@ def set_subscription(
     quantity: fields.Amount = Decimal(1),
     effective_at: fields.Instant | None = None,
     ended_at: fields.Instant | None = None,
+    auto_renew: bool = True,
     idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract uses it)
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
@@ -73,8 +75,9 @@ def set_subscription(
     """Put a tenant on a plan.
 
     Runs when a producer or an operator sends it. The tenant is created if nobody has introduced
-    it. A subscription that begins in the future changes nothing until then. Twice is harmless: the
-    same key gets the first answer. If it dies half way nothing has changed.
+    it. A subscription that begins in the future changes nothing until then; one that has begun
+    gets the plan's credit at once. Twice is harmless: the same key gets the first answer. If it
+    dies half way nothing has changed.
 
     Args:
         tenant_id: who is billed.
@@ -83,6 +86,7 @@ def set_subscription(
         quantity: seats; fixed fees are multiplied by it. More than 0.
         effective_at: when it begins, `as_of` when absent; the whole local day counts.
         ended_at: when it ends, open when absent; the local day of the end does not count.
+        auto_renew: whether each period gets the plan's credit, or only the first one.
         idempotency_key: names this request, 1 to 128 characters.
         metadata: the producer's own data.
     """
@@ -98,6 +102,7 @@ def set_subscription(
         effective_at=start,
         ended_at=ended_at,
         anchored_on=period.local_day(start, period.zone(timezone)),
+        auto_renew=auto_renew,
         now=as_of,
     )
     wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, period.zone(timezone)))
@@ -106,6 +111,7 @@ def set_subscription(
     _check_open(session, wanted, start, ended_at)
     subscription.add(session, wanted, details=metadata or {}, now=as_of)
     _announce(session, wanted, version=1, now=as_of)
+    allocating.begin(session, wanted, now=as_of)
     return _answer(wanted)
 
 
@@ -122,8 +128,9 @@ def end_subscription(
 ) -> SubscriptionAnswer:
     """Set when a subscription ends; what it owes until then is invoiced as usual.
 
-    Runs when a producer or an operator sends it. Twice is harmless: the same end again changes
-    nothing. If it dies half way nothing has changed.
+    Runs when a producer or an operator sends it. The plan's credit of the period in which it ends
+    stays until it expires; that of later ones, granted ahead, is taken back. Twice is harmless: the
+    same end again changes nothing. If it dies half way nothing has changed.
 
     Args:
         subscription_id: which one; or
@@ -147,6 +154,7 @@ def end_subscription(
         session, found.id, ended_at=end, next_invoice_at=changed.next_invoice_at, now=as_of
     )
     _announce(session, changed, version=version, now=as_of)
+    withdrawing.beyond_end(session, changed, now=as_of)
     return _answer(changed)
 
 
@@ -249,4 +257,5 @@ def _answer(one: Subscription) -> SubscriptionAnswer:
         "effective_at": one.effective_at,
         "ended_at": one.ended_at,
         "next_invoice_at": one.next_invoice_at,
+        "auto_renew": one.auto_renew,
     }

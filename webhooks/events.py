@@ -142,6 +142,43 @@ class QuotaDrifted(Event):
     counted: Quantity
 
 
+class CreditsExchanged(Event):
+    """Units of a currency product were given for an offer; each batch it grants is told as well."""
+
+    topic = "billing.credits_exchanged"
+
+    tenant_id: str
+    sku: str
+    quantity: int
+    product_key: str
+    amount: Quantity
+    balance: Quantity
+
+
+class CreditsAdjusted(Event):
+    """A balance was corrected by hand; of one that was raised the batch is told as well."""
+
+    topic = "billing.credits_adjusted"
+
+    tenant_id: str
+    product_key: str
+    amount: Quantity
+    balance: Quantity
+
+
+class CreditsRevoked(Event):
+    """What was left of a batch was taken back; `held` of it stays until its holds end."""
+
+    topic = "billing.credits_revoked"
+
+    tenant_id: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    held: Quantity
+    balance: Quantity
+
+
 class CreditsExpired(Event):
     """What remained of a batch at its expiry is gone."""
 
@@ -244,6 +281,26 @@ class AuditFailed(Event):
     expected: Quantity
     actual: Quantity
     advice: str
+
+
+class SubscriptionCreditsAllocated(Event):
+    """A subscription got its plan's credit of one product for a billing period.
+
+    It can be spent from the beginning of the period on. What is carried over from the period before
+    is told as a batch of its own.
+    """
+
+    topic = "billing.subscription_credits_allocated"
+
+    tenant_id: str
+    subscription_id: UUID
+    plan_key: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    period_start: Instant
+    period_end: Instant
+    expires_at: Instant
 
 
 class SubscriptionSet(Event):

@@ -17,7 +17,11 @@ from tasks.queues import Queue
 from worker import masking, schedule, settings
 
 TASK_MODULES = (
+    "tasks.adjustments",
     "tasks.aggregation",
+    "tasks.allocations",
+    "tasks.batch_list",
+    "tasks.batches",
     "tasks.catalog",
     "tasks.credit_upkeep",
     "tasks.credits",
@@ -25,9 +29,12 @@ TASK_MODULES = (
     "tasks.endpoints",
     "tasks.entitlement_list",
     "tasks.entitlements",
+    "tasks.exchange",
     "tasks.invoice_runs",
     "tasks.invoices",
+    "tasks.ledger",
     "tasks.meters",
+    "tasks.offers",
     "tasks.plans",
     "tasks.quota_counts",
     "tasks.quotas",
@@ -41,8 +48,9 @@ TASK_MODULES = (
     "tasks.tenants",
     "tasks.upkeep",
     "tasks.usage",
-    "tasks.usage_voids",
     "tasks.usage_list",
+    "tasks.usage_voids",
+    "tasks.wallets",
 )
 """Named one by one: autodiscovery of a package called `tasks` finds nothing, silently."""
 

@@ -26,6 +26,7 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
     "expire holds": _entry("billing.expire_reservations", 15.0, expires=60),
+    "renew plans' credit": _entry("billing.renew_subscriptions", 60.0, expires=300),
     "invoice closed periods": _entry(
         "billing.generate_invoices", crontab(minute="*/10"), expires=3000
     ),

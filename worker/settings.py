@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     invoice_grace_hours: int = Field(
         24, ge=0, le=2_160, validation_alias="BILLING_INVOICE_GRACE_HOURS"
     )
+    allocate_ahead_minutes: int = Field(
+        60, ge=0, le=10_080, validation_alias="BILLING_ALLOCATE_AHEAD_MINUTES"
+    )
+    """How long before a period begins its plan's credit is granted, to be spent from then on: so
+    that nobody waits at a month's first midnight for the renewal of a hundred thousand others."""
+
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
     soft_shutdown_seconds: float = Field(
         SOFT_SHUTDOWN_SECONDS, ge=0, le=120, validation_alias="BILLING_SOFT_SHUTDOWN_SECONDS"
@@ -172,6 +178,7 @@ class Settings(BaseSettings):
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
             invoice_grace=dt.timedelta(hours=self.invoice_grace_hours),
+            allocate_ahead=dt.timedelta(minutes=self.allocate_ahead_minutes),
             address_policy=self._address_policy(),
             keyring=self.keyring(),
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),

@@ -3,11 +3,35 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-from models import catalog, credit, inbox, invoice, outbox, quota, subscription, tenant, usage
+from models import (
+    allocation,
+    catalog,
+    credit,
+    inbox,
+    invoice,
+    offer,
+    outbox,
+    quota,
+    subscription,
+    tenant,
+    usage,
+)
 from models.base import Base
 from models.migrations import MIGRATION_LOCK
 
-TABLES = (catalog, credit, inbox, invoice, outbox, quota, subscription, tenant, usage)
+TABLES = (
+    allocation,
+    catalog,
+    credit,
+    inbox,
+    invoice,
+    offer,
+    outbox,
+    quota,
+    subscription,
+    tenant,
+    usage,
+)
 """Imported so that the metadata is whole."""
 
 

@@ -101,7 +101,7 @@ class Subscription:
     `billed_until` is the first local day that no invoice was made for, None before the first one.
     It is a day and not an instant so that a tenant who moves to another zone goes on from the same
     date: no month is billed twice and none is left out. `next_invoice_at` is when to look, as it
-    was stored.
+    was stored. `auto_renew`: each further period gets the plan's credit.
     """
 
     id: UUID
@@ -114,6 +114,7 @@ class Subscription:
     cycle: Cycle
     billed_until: date | None = None
     next_invoice_at: datetime | None = None
+    auto_renew: bool = True
 
     def days(self, zone: ZoneInfo) -> Days:
         """The local days it is charged for."""

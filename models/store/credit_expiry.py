@@ -83,6 +83,14 @@ def expire_chunk(session: Session, *, behind: Place, at_most: int, now: dt.datet
     return Chunk(expired, depleted, claimed.passed_over, claimed.behind)
 
 
+def write_off(session: Session, batch_ids: Sequence[UUID], *, now: dt.datetime) -> list[Expired]:
+    """Write off those of some batches that are active, whose time must be over at `now`.
+
+    Their balances must be locked. Who does this to grant anew need not tell of what was depleted.
+    """
+    return _close(session, batch_ids, now)
+
+
 def _close(session: Session, batch_ids: Sequence[UUID], now: dt.datetime) -> list[Expired]:
     """A later statement than the claim: it sees what was committed before the locks were had."""
     if not batch_ids:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -172,6 +172,7 @@ def add(
             anchored_on=wanted.cycle.anchored_on,
             billed_until=wanted.billed_until,
             next_invoice_at=wanted.next_invoice_at,
+            auto_renew=wanted.auto_renew,
             details=details,
             created_at=now,
             updated_at=now,
@@ -205,6 +206,17 @@ def end(
         },
     ).scalar_one()
     return version
+
+
+def set_auto_renew(
+    session: Session, subscription_id: UUID, auto_renew: bool, *, now: dt.datetime
+) -> None:
+    """Say whether each further period gets the plan's credit. The tenant is locked."""
+    session.execute(
+        update(Subscription)
+        .where(Subscription.id == subscription_id)
+        .values(auto_renew=auto_renew, version=Subscription.version + 1, updated_at=now)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +260,7 @@ def new(
     effective_at: dt.datetime,
     ended_at: dt.datetime | None,
     anchored_on: dt.date,
+    auto_renew: bool = True,
     now: dt.datetime,
 ) -> billing.Subscription:
     """Return a subscription that is not stored yet."""
@@ -260,6 +273,7 @@ def new(
         effective_at=effective_at,
         ended_at=ended_at,
         cycle=billing.Cycle(Interval(plan.interval), Anchor(plan.anchor), anchored_on),
+        auto_renew=auto_renew,
     )
 
 
@@ -274,6 +288,7 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.anchored_on,
     Subscription.billed_until,
     Subscription.next_invoice_at,
+    Subscription.auto_renew,
     Plan.interval,
     Plan.anchor,
 ).join(Plan, Plan.plan_key == Subscription.plan_key)
@@ -291,4 +306,5 @@ def _read(row: Row[Any]) -> billing.Subscription:
         cycle=billing.Cycle(Interval(row.interval), Anchor(row.anchor), row.anchored_on),
         billed_until=row.billed_until,
         next_invoice_at=row.next_invoice_at,
+        auto_renew=row.auto_renew,
     )

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
-from models.store import aggregate
+from models.store import aggregate, allocation
 from models.tenant import Tenant
 
 
@@ -62,7 +62,8 @@ def change(
     """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
 
     The tenant is created if need be. Its row is locked until the transaction ends. With another
-    time zone its usage is counted anew, by the days of that zone.
+    time zone its usage is counted anew, by the days of that zone, and its plans' credit is due by
+    them.
     """
     ensure(session, tenant_id, now=now)
     # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
@@ -70,6 +71,8 @@ def change(
     tenant = session.scalars(mine.with_for_update(key_share=True)).one()
     tenant.name = tenant.name if name is None else name
     if timezone is not None and timezone != tenant.timezone:
+        # Before the full lock: who gives a subscription credit holds its row and then needs ours.
+        allocation.look_again(session, tenant_id, now=now)
         # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
         session.execute(mine.with_for_update())
         tenant.timezone = timezone

@@ -10,11 +10,13 @@ from sqlalchemy import CheckConstraint, Column, DateTime, Engine, Float, Table
 from sqlalchemy.sql.schema import SchemaItem
 
 from models import (
+    allocation,
     catalog,
     credit,
     inbox,
     invoice,
     migrations,
+    offer,
     outbox,
     quota,
     subscription,
@@ -23,7 +25,19 @@ from models import (
 )
 from models.base import Base
 
-TABLE_MODULES = (catalog, credit, inbox, invoice, outbox, quota, subscription, tenant, usage)
+TABLE_MODULES = (
+    allocation,
+    catalog,
+    credit,
+    inbox,
+    invoice,
+    offer,
+    outbox,
+    quota,
+    subscription,
+    tenant,
+    usage,
+)
 
 
 def columns() -> Iterator[Column[object]]:

@@ -93,14 +93,24 @@ CREDIT = {"tenant_id": "acme", "product_key": "CALLS"}
 QUOTA = {"tenant_id": "acme", "metric": "calls"}
 PRICE = {"price_key": "calls", "kind": "usage", "metric": "calls", "currency": "USD"}
 
+MONTH_OF_CALLS = {"product_key": "CALLS", "quantity": "50", "period": "months", "value": 1}
+
 ARGUMENTS: dict[str, Arguments] = {
     "billing.add_credits": lambda _: {**CREDIT, "amount": "7", "idempotency_key": "more"},
+    "billing.adjust_credits": lambda _: {
+        **CREDIT,
+        "amount": "-25",
+        "reason": "a test",
+        "actor": "somebody",
+        "idempotency_key": "correct",
+    },
     "billing.aggregate_daily": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
         "day_start": "2026-01-05",
     },
     "billing.aggregate_usage": lambda _: {},
+    "billing.allocate_subscription_credits": lambda world: {"subscription_id": world.ids["gold"]},
     "billing.audit": lambda _: {},
     "billing.commit_reserved_credits": lambda world: {
         "reservation_id": world.ids["hold"],
@@ -143,6 +153,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "ended_at": "2026-03-15T00:00:00+00:00",
         "idempotency_key": "end",
     },
+    "billing.exchange": lambda _: {"tenant_id": "acme", "sku": "TREAT", "idempotency_key": "swap"},
     "billing.expire_batches": lambda _: {},
     "billing.expire_reservations": lambda _: {},
     "billing.finalize_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
@@ -153,6 +164,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "period_start": "2026-01-01",
         "period_end": "2026-02-01",
     },
+    "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
@@ -161,6 +173,27 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.list_entitlements": lambda _: {},
     "billing.list_meters": lambda _: {},
     "billing.list_reservations": lambda _: {},
+    "billing.get_batch": lambda world: {"tenant_id": "acme", "batch_id": world.ids["batch"]},
+    "billing.get_offer": lambda _: {"sku": "STARTER"},
+    "billing.get_product": lambda _: {"product_key": "CALLS"},
+    "billing.grant_credits": lambda _: {
+        **CREDIT,
+        "amount": "5",
+        "reason": "a test",
+        "actor": "somebody",
+        "idempotency_key": "sorry",
+    },
+    "billing.grant_offer": lambda _: {
+        "tenant_id": "acme",
+        "sku": "STARTER",
+        "source": "shop",
+        "idempotency_key": "buy",
+    },
+    "billing.get_wallet": lambda _: {"tenant_id": "acme"},
+    "billing.list_batches": lambda _: {"tenant_id": "acme"},
+    "billing.list_ledger": lambda _: {"tenant_id": "acme"},
+    "billing.list_offers": lambda _: {},
+    "billing.list_products": lambda _: {},
     "billing.list_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -183,6 +216,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "release",
         "as_of": HELD_UNTIL,
     },
+    "billing.renew_subscriptions": lambda _: {},
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
@@ -190,7 +224,19 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.reserve_credits": lambda _: {**CREDIT, "amount": "5", "idempotency_key": "hold"},
     "billing.set_entitlement": lambda _: {**QUOTA, "limit": "70", "soft": True},
+    "billing.revoke": lambda _: {
+        "tenant_id": "acme",
+        "source": "manual",
+        "reason": "a test",
+        "actor": "somebody",
+        "idempotency_key": "take back",
+    },
+    "billing.set_auto_renew": lambda world: {
+        "subscription_id": world.ids["gold"],
+        "auto_renew": False,
+    },
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
+    "billing.set_offer": lambda _: {"sku": "STARTER", "price": "12", "items": [MONTH_OF_CALLS]},
     "billing.set_plan": lambda _: {
         "plan_key": "pro",
         "name": "Professional",
@@ -220,6 +266,14 @@ ARGUMENTS: dict[str, Arguments] = {
     },
 }
 
+PLANS_CREDIT = frozenset(
+    {
+        "billing.allocate_subscription_credits",
+        "billing.renew_subscriptions",
+        "billing.set_auto_renew",
+    }
+)
+
 CHANGES_NOTHING = frozenset(
     {
         "billing.audit",
@@ -232,6 +286,15 @@ CHANGES_NOTHING = frozenset(
         "billing.list_entitlements",
         "billing.list_meters",
         "billing.list_reservations",
+        "billing.check_quota",
+        "billing.get_batch",
+        "billing.get_offer",
+        "billing.get_product",
+        "billing.get_wallet",
+        "billing.list_batches",
+        "billing.list_ledger",
+        "billing.list_offers",
+        "billing.list_products",
         "billing.list_usage",
     }
 )
@@ -326,6 +389,17 @@ def furnish(world: World, name: str) -> dict[str, Any]:
     do, opened = world.do, {"as_of": OPENED}
     do("set_product", product_key="CALLS", name="Calls", type="quantity", **opened)
     do(
+        "set_product",
+        product_key="COINS",
+        name="Coins",
+        type="quantity",
+        is_currency=True,
+        **opened,
+    )
+    for sku, paid_in in (("STARTER", "USD"), ("TREAT", "COINS")):
+        items = [MONTH_OF_CALLS, {"product_key": "COINS", "quantity": "3"}]
+        do("set_offer", sku=sku, name=sku, price="9", currency=paid_in, items=items, **opened)
+    do(
         "set_plan",
         plan_key="pro",
         name="Pro",
@@ -351,7 +425,10 @@ def furnish(world: World, name: str) -> dict[str, Any]:
     world.ids["subscription"] = subscription["subscription_id"]
     # One after the other: of two batches of one instant it is chance which is spent first.
     for key, over, at in (("short", CLOSED, OPENED), ("long", None, A_SECOND_LATER)):
-        do("add_credits", **CREDIT, amount="20", idempotency_key=key, expires_at=over, as_of=at)
+        batch = {"amount": "20", "idempotency_key": key, "expires_at": over, "as_of": at}
+        world.ids["batch"] = do("add_credits", **CREDIT, **batch)["batch_id"]
+    coins = {"tenant_id": "acme", "product_key": "COINS", "amount": "20"}
+    do("add_credits", **coins, idempotency_key="coins", as_of=A_SECOND_LATER)
     do("record_usage", events=[_event(number) for number in range(1, 9)], as_of=CLOSED)
     _furnish_for(name, world)
     return {**_as_of(name), **ARGUMENTS[name](world)}
@@ -365,6 +442,8 @@ def _furnish_for(name: str, world: World) -> None:
         _reserve(world)
     if name in QUOTAS:
         _use_quota(world)
+    if name in PLANS_CREDIT:
+        _give_plans_credit(world)
     if name in FURNISHED:
         FURNISHED[name](world)
 
@@ -386,6 +465,14 @@ def _use_quota(world: World) -> None:
     world.do("consume_entitlement", **QUOTA, amount="1", idempotency_key="first", as_of=LATER)
     late = _event(8, amount="9", at=LATER, idempotency_key="late")
     world.do("record_usage", events=[late], as_of=LATER)
+
+
+def _give_plans_credit(world: World) -> None:
+    gold: dict[str, Any] = {"plan_key": "gold", "as_of": OPENED}
+    month = {"product_key": "CALLS", "credit_limit": "9", "rollover": "all"}
+    world.do("set_plan", name="Gold", prices=[], credits=[month], **gold)
+    made = world.do("set_subscription", tenant_id="acme", idempotency_key="gold", **gold)
+    world.ids["gold"] = made["subscription_id"]
 
 
 def _reject_an_event(world: World) -> None:
@@ -441,7 +528,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
 def _as_of(name: str) -> dict[str, str]:
     if "as_of" not in contract.REGISTRY[name].model.model_fields:
         return {}
-    if name in {"billing.consume_quota", "billing.reserve_credits"}:
+    if name in {"billing.adjust_credits", "billing.consume_quota", "billing.reserve_credits"}:
         return {"as_of": "2026-01-20T00:00:00+00:00"}
     if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
         return {"as_of": dt.datetime.now(dt.UTC).isoformat()}

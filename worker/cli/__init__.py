@@ -1,6 +1,7 @@
 """The `billing` command."""
 
 import sys
+from typing import Any
 
 import typer
 from kombu.exceptions import OperationalError
@@ -9,19 +10,24 @@ from rich.console import Console
 
 from models import database
 from models.rules.refusal import Refusal
+from tasks import contract
 from worker import boot, local, processes, settings, stack
 from worker.cli import (
+    batch,
     call,
     demo,
     doctor,
     entitlement,
     keys,
     meter,
+    offer,
+    product,
     rejected,
     run,
     schema,
     up,
     usage,
+    wallet,
 )
 
 EXIT_UNUSABLE = 2
@@ -58,6 +64,10 @@ app.command()(doctor.doctor)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
 app.add_typer(entitlement.app, name="entitlement")
+app.add_typer(wallet.app, name="wallet")
+app.add_typer(product.app, name="product")
+app.add_typer(offer.app, name="offer")
+app.add_typer(batch.app, name="batch")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")
@@ -67,6 +77,8 @@ def main() -> None:
     """Run the `billing` command; what people can mend is said in one line, without a traceback."""
     try:
         app()
+    except contract.InvalidMessage as invalid:
+        _fail("; ".join(map(_fault, invalid.errors)) or invalid.message, status=1)
     except Refusal as refusal:
         _fail(refusal.message, status=1)
     except EXPECTED as error:
@@ -77,6 +89,12 @@ def main() -> None:
         if not database.is_unreachable(error):
             raise
         _fail(f"the database can not be reached: {database.reason(error)}")
+
+
+def _fault(error: dict[str, Any]) -> str:
+    """What is wrong with one argument: its name, its value where it is short, and the reason."""
+    named = " ".join(str(error[part]) for part in ("field", "value") if error.get(part))
+    return f"{named}: {error['reason']}"
 
 
 def _fail(message: str, *, status: int = EXIT_UNUSABLE) -> None:

@@ -1,0 +1,133 @@
+"""How a wallet came to what it is: its ledger and its batches, newest first, page by page."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+from sqlalchemy import select, true
+from sqlalchemy.orm import Session, aliased
+
+from models.credit import Action, CreditBalance, CreditBatch, Direction, LedgerEntry
+from models.rules.refusal import Refusal
+from models.rules.states import CreditBatchState
+from models.store.credit import usable_at
+
+
+class UnknownBatch(Refusal):
+    """The tenant has no such batch."""
+
+    code: ClassVar[str] = "batch.unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFilter:
+    """Which entries of a tenant are meant; None is any, `since` is inside, `until` is not."""
+
+    tenant_id: str
+    product_key: str | None = None
+    action: Action | None = None
+    direction: Direction | None = None
+    batch_id: UUID | None = None
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+
+
+def ledger_page(
+    session: Session, wanted: LedgerFilter, *, before: int | None, most: int
+) -> Sequence[LedgerEntry]:
+    """Return entries, newest first, at most `most` of those written before the one `before`."""
+    conditions = [
+        LedgerEntry.tenant_id == CreditBalance.tenant_id,
+        LedgerEntry.product_key == CreditBalance.product_key,
+    ]
+    for column, value in (
+        (LedgerEntry.action, wanted.action),
+        (LedgerEntry.direction, wanted.direction),
+        (LedgerEntry.batch_id, wanted.batch_id),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    if before is not None:
+        conditions.append(LedgerEntry.id < before)
+    if wanted.since is not None:
+        conditions.append(LedgerEntry.created_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(LedgerEntry.created_at < wanted.until)
+    # The newest of each product by the index there is, then the newest of these: one index of the
+    # tenant's entries more would cost every write.
+    newest = (
+        select(LedgerEntry)
+        .where(*conditions)
+        .correlate(CreditBalance)
+        .order_by(LedgerEntry.id.desc())
+        .limit(most)
+        .lateral("newest")
+    )
+    entry = aliased(LedgerEntry, newest)
+    statement = (
+        select(entry)
+        .select_from(CreditBalance)
+        .join(newest, true())
+        .where(CreditBalance.tenant_id == wanted.tenant_id)
+        .order_by(entry.id.desc())
+        .limit(most)
+    )
+    if wanted.product_key is not None:
+        statement = statement.where(CreditBalance.product_key == wanted.product_key)
+    return session.scalars(statement).all()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFilter:
+    """Which batches of a tenant are meant; None is any.
+
+    Args:
+        usable_at: those that can be spent at this instant.
+    """
+
+    tenant_id: str
+    product_key: str | None = None
+    state: CreditBatchState | None = None
+    source: str | None = None
+    usable_at: dt.datetime | None = None
+
+
+def batch_page(
+    session: Session, wanted: BatchFilter, *, before: UUID | None, most: int
+) -> Sequence[CreditBatch]:
+    """Return batches, newest first, at most `most` of those before the one `before`."""
+    statement = (
+        select(CreditBatch)
+        .where(CreditBatch.tenant_id == wanted.tenant_id)
+        .order_by(CreditBatch.id.desc())
+        .limit(most)
+    )
+    if before is not None:
+        statement = statement.where(CreditBatch.id < before)
+    if wanted.product_key is not None:
+        statement = statement.where(CreditBatch.product_key == wanted.product_key)
+    if wanted.state is not None:
+        statement = statement.where(CreditBatch.state == wanted.state.value)
+    if wanted.source is not None:
+        statement = statement.where(CreditBatch.source == wanted.source)
+    if wanted.usable_at is not None:
+        statement = statement.where(usable_at(wanted.usable_at))
+    return session.scalars(statement).all()
+
+
+def get_batch(session: Session, tenant_id: str, batch_id: UUID) -> CreditBatch:
+    """Return a batch of a tenant.
+
+    Raises:
+        UnknownBatch: the tenant has none by that id.
+    """
+    batch = session.get(CreditBatch, batch_id)
+    if batch is None or batch.tenant_id != tenant_id:
+        raise UnknownBatch(
+            f"tenant {tenant_id!r} has no batch {str(batch_id)!r}; billing.list_batches shows "
+            "those there are",
+            field="batch_id",
+        )
+    return batch
