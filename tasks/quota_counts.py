@@ -117,21 +117,20 @@ def recount_quotas(*, after: str = "", as_of: fields.Instant = contract.NOW) -> 
         if chunk.last_tenant_id is None:
             return _answer(counters, drifts, forgotten, None)
         counters, last = counters + chunk.counters, chunk.last_tenant_id
-        drifts += chunk.drifts
-        _mend(chunk.drifts, as_of)
+        for tenant_id, metric in sorted({(each.tenant_id, each.metric) for each in chunk.drifts}):
+            drifts += _mend(tenant_id, metric, as_of)
         if time.monotonic() >= deadline:
             _go_on(last, as_of)
             return _answer(counters, drifts, forgotten, last)
 
 
-def _mend(drifts: Sequence[Drift], now: dt.datetime) -> None:
-    for drift in drifts:
+def _mend(tenant_id: str, metric: str, now: dt.datetime) -> list[Drift]:
+    with database.transaction() as session:
+        mended = quota_counts.mend(session, tenant_id=tenant_id, metric=metric, now=now)
+        announce_all(session, [_announcement(drift) for drift in mended], now=now)
+    for drift in mended:
         log.error("quota.drift", **_drift(drift))
-    for tenant_id, metric in sorted({(drift.tenant_id, drift.metric) for drift in drifts}):
-        told = [each for each in drifts if (each.tenant_id, each.metric) == (tenant_id, metric)]
-        with database.transaction() as session:
-            quota_counts.mend(session, tenant_id=tenant_id, metric=metric, now=now)
-            announce_all(session, [_announcement(drift) for drift in told], now=now)
+    return mended
 
 
 def _go_on(after: str, as_of: dt.datetime) -> None:

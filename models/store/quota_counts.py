@@ -3,8 +3,9 @@
 import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from models.rules.quota import Window
@@ -84,31 +85,35 @@ def check(session: Session, *, after: str, limit: int) -> Checked:
     """
     session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     rows = session.execute(COMPARE, {"after": after, "limit": limit}).all()
-    drifts = tuple(
-        Drift(
-            row.tenant_id,
-            row.metric,
-            Window(row.window_unit),
-            row.starts_at,
-            row.stored,
-            row.counted,
-        )
-        for row in rows
-        if row.stored != row.counted
-    )
+    drifts = tuple(_drift(row) for row in rows if row.stored != row.counted)
     return Checked(rows[-1].tenant_id if rows else None, len(rows), drifts)
 
 
-def mend(session: Session, *, tenant_id: str, metric: str, now: dt.datetime) -> None:
-    """Make the counters of a tenant's metric what their events come to."""
+def mend(session: Session, *, tenant_id: str, metric: str, now: dt.datetime) -> list[Drift]:
+    """Make the counters of a tenant's metric what their events come to; return those that were not.
+
+    Of several who mend at once, one finds them.
+    """
     quota.lock(session, tenant_id=tenant_id, metric=metric)
-    session.execute(MEND, {"tenant_id": tenant_id, "metric": metric, "now": now})
+    rows = session.execute(MEND, {"tenant_id": tenant_id, "metric": metric, "now": now})
+    return [_drift(row) for row in rows if row.stored != row.counted]
 
 
 def forget(session: Session, *, limit: int, now: dt.datetime) -> int:
     """Delete counters of windows that are long over, at most `limit`; return how many."""
     gone = session.execute(FORGET, {"before": now - KEPT_FOR, "limit": limit})
     return len(gone.all())
+
+
+def _drift(row: Row[Any]) -> Drift:
+    return Drift(
+        row.tenant_id,
+        row.metric,
+        Window(row.window_unit),
+        row.starts_at,
+        row.stored,
+        row.counted,
+    )
 
 
 def _fold(session: Session, pairs: set[Pair], now: dt.datetime) -> list[Counted]:
@@ -136,6 +141,16 @@ CLAIM = text(f"""
     FROM pair ORDER BY tenant_id, metric
 """)  # noqa: S608 (a constant)
 
+# What has arrived in a span and is in no counter yet.
+ARRIVED = """
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(arrival.amount), 0) AS amount
+        FROM quota_arrivals AS arrival
+        WHERE arrival.tenant_id = span.tenant_id AND arrival.metric = span.metric
+          AND arrival.at >= span.starts_at AND arrival.at < span.ends_at
+    ) AS arrived
+"""
+
 COMPARE = text(f"""
     WITH tenant AS MATERIALIZED (
         SELECT DISTINCT tenant_id FROM quota_counters WHERE tenant_id > :after
@@ -148,35 +163,32 @@ COMPARE = text(f"""
                used
         FROM quota_counters JOIN tenant USING (tenant_id)
     ) AS span
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(arrival.amount), 0) AS amount
-        FROM quota_arrivals AS arrival
-        WHERE arrival.tenant_id = span.tenant_id AND arrival.metric = span.metric
-          AND arrival.at >= span.starts_at AND arrival.at < span.ends_at
-    ) AS arrived
+    {ARRIVED}
     {counting.PLAIN_SUMS}
     ORDER BY span.tenant_id, span.metric, span.starts_at, span.window_unit
-""")  # noqa: S608 (a constant)
+""")  # noqa: S608 (constants)
 
 MEND = text(f"""
     WITH taken AS (
         DELETE FROM quota_arrivals WHERE tenant_id = :tenant_id AND metric = :metric
     )
     UPDATE quota_counters AS counter
-    SET used = summed.total, version = counter.version + 1, updated_at = :now
+    SET used = summed.counted, version = counter.version + 1, updated_at = :now
     FROM (
-        SELECT span.*, sums.total
+        SELECT span.*, span.used + arrived.amount AS stored, sums.total AS counted
         FROM (
             SELECT tenant_id, metric, window_unit, window_start AS starts_at,
-                   window_end AS ends_at
+                   window_end AS ends_at, used
             FROM quota_counters WHERE tenant_id = :tenant_id AND metric = :metric
         ) AS span
+        {ARRIVED}
         {counting.PLAIN_SUMS}
     ) AS summed
     WHERE counter.tenant_id = summed.tenant_id AND counter.metric = summed.metric
       AND counter.window_start = summed.starts_at AND counter.window_unit = summed.window_unit
-      AND counter.used <> summed.total
-""")  # noqa: S608 (a constant)
+      AND counter.used <> summed.counted
+    RETURNING summed.*
+""")  # noqa: S608 (constants)
 
 FORGET = text("""
     DELETE FROM quota_counters WHERE ctid = ANY (ARRAY(
