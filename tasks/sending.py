@@ -14,7 +14,7 @@ import structlog
 from models import database
 from models.rules.states import DeliveryState
 from models.store import claim, relay
-from tasks import announce, clock, config, outcomes, recording, shutdown, tending, window
+from tasks import announce, config, outcomes, readiness, recording, shutdown, tending, window
 from tasks.outcomes import Verdict
 from tasks.persisting import persist
 from webhooks import events
@@ -60,14 +60,7 @@ BUDGET = 60.0
 """Seconds after which a run claims nothing more: with its last attempts it ends well before the
 soft time limit."""
 
-STOP_SECONDS = 30.0
-"""After a clock was found to be wrong, nothing is claimed for so long."""
-
-WARN_INTERVAL = 60.0
-"""Seconds between two warnings of one process that something keeps it from sending."""
-
 log = structlog.get_logger(__name__)
-_warned_at: dict[str, float] = {}
 
 
 class Summary(TypedDict):
@@ -91,7 +84,6 @@ class Run:
 
     _cursor: ClassVar[UUID | None] = None
     _tally: ClassVar[recording.Tally] = recording.Tally()
-    _stopped_until: ClassVar[float] = 0.0
 
     def __init__(self, as_of: dt.datetime) -> None:
         self._ahead = as_of - _now()
@@ -197,7 +189,7 @@ class Run:
         return relayed
 
     def _write_back_and_claim(self) -> claim.Claim:
-        may_claim = self._window.room >= REFILL and self._can_send()
+        may_claim = self._window.room >= REFILL and readiness.may_send()
         nothing = claim.Claim([], Run._cursor, has_seen_all=True, clock=None)
         before = _now()
         with database.transaction() as session:
@@ -209,7 +201,7 @@ class Run:
         self._remember(recorded)
         Run._cursor = taken.cursor
         if taken.clock is not None:
-            self._check_clock(taken.clock, before)
+            readiness.check_clock(taken.clock, before=before, after=_now())
         return taken
 
     def _write_back(self) -> None:
@@ -264,24 +256,9 @@ class Run:
             disable = functools.partial(tending.disable_failing, now=self._now_due())
             persist(functools.partial(disable, endpoint_id))
 
-    def _can_send(self) -> bool:
-        if config.current().keyring is None:
-            _warn("sender.no_master_key", remedy="set BILLING_MASTER_KEYS; deliveries wait")
-            return False
-        return time.monotonic() >= Run._stopped_until
-
-    def _check_clock(self, theirs: dt.datetime, before: dt.datetime) -> None:
-        apart = clock.difference(theirs, before=before, after=_now())
-        match clock.judge(apart):
-            case clock.Judgement.stop:
-                Run._stopped_until = time.monotonic() + STOP_SECONDS
-                _warn("sender.stopped_by_clock", seconds=_whole(apart), remedy=clock.REMEDY)
-            case clock.Judgement.warn:
-                _warn("sender.clock_differs", seconds=_whole(apart), remedy=clock.REMEDY)
-
     def _send(self, claimed: Sequence[claim.Claimed]) -> None:
         for one in claimed:
-            if time.monotonic() < Run._stopped_until:
+            if readiness.is_stopped_by_clock():
                 self._unwritten.append(outcomes.given_back(one))
             elif (secrets := _opened(one)) is None:
                 hold_until = self._now_due() + outcomes.KEY_PAUSE
@@ -319,17 +296,6 @@ def _fan_out() -> int:
         return relay.fan_out(
             session, most=FAN_OUT, now=_now(), operator_topics=events.operator_topics()
         )
-
-
-def _whole(apart: dt.timedelta) -> int:
-    return round(apart.total_seconds())
-
-
-def _warn(event: str, **said: object) -> None:
-    """Say what keeps this process from sending, now and then."""
-    if time.monotonic() - _warned_at.get(event, -WARN_INTERVAL) >= WARN_INTERVAL:
-        _warned_at[event] = time.monotonic()
-        log.warning(event, **said)
 
 
 def _summary(counts: Counter[str]) -> Summary:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 from sqlalchemy.orm import Session
 
 from models.store import claim_statements
@@ -104,19 +105,12 @@ def claim(
     has_seen_all = len(endpoints) < terms.rows
     if not endpoints:
         return Claim([], cursor, has_seen_all, None)
-    share = -(-terms.rows // len(endpoints))
     found = session.execute(
         claim_statements.LEASE,
         {
-            "endpoints": list(endpoints),
-            "hosts": [one.host for one in endpoints.values()],
-            "owners": [one.owner for one in endpoints.values()],
-            "ordered": [one.ordered for one in endpoints.values()],
-            "rates": [one.rate_per_minute for one in endpoints.values()],
-            "taken_owners": list(terms.taken),
-            "taken": list(terms.taken.values()),
+            "endpoints": _asked(endpoints, terms),
             "rows": terms.rows,
-            "share": share,
+            "share": -(-terms.rows // len(endpoints)),
             "per_endpoint": terms.per_endpoint,
             "per_host": terms.per_host,
             "per_owner": terms.per_owner,
@@ -146,6 +140,23 @@ def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dic
         },
     )
     return {row.id: row for row in found}
+
+
+def _asked(endpoints: Mapping[UUID, Any], terms: Terms) -> str:
+    """Write the locked endpoints down: as JSON, since arrays take psycopg ten times as long."""
+    rows = [
+        {
+            "id": one.id,
+            "place": place,
+            "host": one.host,
+            "owner": one.owner,
+            "taken": terms.taken.get(one.owner, 0),
+            "ordered": one.ordered,
+            "rate": one.rate_per_minute,
+        }
+        for place, one in enumerate(endpoints.values())
+    ]
+    return orjson.dumps(rows).decode()
 
 
 def _claimed(endpoint: Any, token: UUID, row: Any) -> Claimed:

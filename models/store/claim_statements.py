@@ -87,16 +87,17 @@ LOCK: Final = text(
 # An ordered endpoint gets its oldest, and waits for older messages that a relay has in its hands.
 # Secrets come newest first: the key that a receiver moves to signs even when there are too many.
 _LEASE = """
-    WITH busy AS MATERIALIZED (
+    WITH asked AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(CAST(:endpoints AS jsonb)) AS e(
+            id uuid, place integer, host text, owner text, taken integer, ordered boolean,
+            rate integer)
+    ), busy AS MATERIALIZED (
         SELECT endpoint_id, count(*) AS lanes FROM deliveries
         WHERE state = 'sending' GROUP BY endpoint_id
     ), busy_host AS MATERIALIZED (
         SELECT b.host, sum(busy.lanes) AS lanes
         FROM busy JOIN endpoints b ON b.id = busy.endpoint_id
-        WHERE b.host = ANY(CAST(:hosts AS text[])) GROUP BY b.host
-    ), mine AS (
-        SELECT * FROM unnest(CAST(:taken_owners AS text[]), CAST(:taken AS integer[]))
-            AS m(owner, taken)
+        WHERE b.host = ANY(ARRAY(SELECT host FROM asked)) GROUP BY b.host
     ), chosen AS MATERIALIZED (
         SELECT e.*,
             coalesce(h.review_at IS NOT NULL OR h.probe_at IS NOT NULL OR h.single, false)
@@ -107,13 +108,11 @@ _LEASE = """
                 ELSE :per_endpoint END) AS room,
             CASE WHEN e.ordered THEN (
                 SELECT message_id FROM outbox_pending ORDER BY message_id LIMIT 1) END AS unrelayed
-        FROM unnest(CAST(:endpoints AS uuid[]), CAST(:hosts AS text[]), CAST(:owners AS text[]),
-                    CAST(:ordered AS boolean[]), CAST(:rates AS integer[]))
-             WITH ORDINALITY AS e(id, host, owner, ordered, rate, place)
+        FROM asked e
         LEFT JOIN endpoint_health h ON h.endpoint_id = e.id
         LEFT JOIN busy ON busy.endpoint_id = e.id
     ), found AS (
-        SELECT due.id, due.nth, c.place, c.host, c.owner,
+        SELECT due.id, due.nth, c.place, c.host, c.taken,
                row_number() OVER (PARTITION BY c.host ORDER BY due.nth, c.place) AS of_host,
                row_number() OVER (PARTITION BY c.owner ORDER BY due.nth, c.place) AS of_owner
         FROM chosen c CROSS JOIN LATERAL (
@@ -129,9 +128,8 @@ _LEASE = """
         WHERE state = 'pending' AND id = ANY(ARRAY(
             SELECT found.id FROM found
             LEFT JOIN busy_host ON busy_host.host = found.host
-            LEFT JOIN mine ON mine.owner = found.owner
             WHERE found.of_host <= :per_host - coalesce(busy_host.lanes, 0)
-              AND found.of_owner <= :per_owner - coalesce(mine.taken, 0)
+              AND found.of_owner <= :per_owner - found.taken
             ORDER BY found.nth, found.place
             LIMIT :rows))
         RETURNING id, message_id, endpoint_id, attempt_count, due_at

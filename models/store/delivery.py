@@ -90,7 +90,7 @@ _RECORD = text("""
         completed_at = CASE WHEN settled.state IN ('delivered', 'dead', 'cancelled')
                             THEN CAST(:now AS timestamptz) END
     FROM settled
-    WHERE d.id = ANY(CAST(:ids AS bigint[])) AND d.id = settled.delivery_id
+    WHERE d.id = ANY(ARRAY(SELECT delivery_id FROM result)) AND d.id = settled.delivery_id
       AND d.lease_token = settled.lease_token
     RETURNING d.id, d.state
 """)
@@ -110,7 +110,6 @@ def record(
         _RECORD,
         {
             "results": orjson.dumps([_row(result) for result in results]).decode(),
-            "ids": [result.delivery_id for result in results],
             "now": now,
         },
     )

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 # cursor over ids, can not skip a message whose transaction commits late. SKIP LOCKED lets two
 # relays work side by side.
 #
-# A delivery is due since its message was written: two relays at once do not change that order.
+# To an ordered endpoint a delivery is due since its message was written: two relays at once do not
+# change that order.
 #
 # The two halves of `e` each use ix_endpoints_tenant_id; an OR of them would use none. A prefix
 # "billing.*" means children only: it is compared with its full stop.
@@ -24,14 +25,14 @@ _FAN_OUT = text("""
     ), fanned AS (
         INSERT INTO deliveries (message_id, endpoint_id, state, due_at)
         SELECT m.id, e.id, CASE e.state WHEN 'enabled' THEN 'pending' ELSE 'held' END,
-               least(m.created_at, :now)
+               CASE WHEN e.ordered THEN least(m.created_at, :now) ELSE :now END
         FROM taken
         JOIN outbox_messages m ON m.id = taken.message_id
         CROSS JOIN LATERAL (
-            SELECT id, state, topics FROM endpoints
+            SELECT id, state, topics, ordered FROM endpoints
             WHERE tenant_id = m.tenant_id AND m.type <> ALL(:operator_topics)
             UNION ALL
-            SELECT id, state, topics FROM endpoints WHERE tenant_id IS NULL) AS e
+            SELECT id, state, topics, ordered FROM endpoints WHERE tenant_id IS NULL) AS e
         WHERE e.state <> 'deleted' AND EXISTS (
             SELECT FROM unnest(e.topics) AS topic
             WHERE topic IN ('*', m.type)
@@ -67,7 +68,7 @@ def fan_out(
 
     Args:
         most: messages at once.
-        now: a message that was written later than that, by its writer's clock, is due then.
+        now: when the deliveries are due.
     """
     given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
     taken = session.scalars(_FAN_OUT, given).all()

@@ -425,3 +425,20 @@ def test_endpoints_that_have_their_one_under_way_do_not_fill_a_claim(db: Engine)
     claimed = take(terms=terms(rows=6))
     assert [row.owner for row in claimed.rows] == ["other"]
     assert claimed.has_seen_all
+
+
+def test_two_relays_whose_clocks_differ_keep_the_order(db: Engine) -> None:
+    subscribe(ordered=True)
+    sent = emit(count=4)
+    with database.Session(db) as fast, database.Session(db) as slow:
+        relay.fan_out(fast, most=2, now=later(seconds=20))
+        relay.fan_out(slow, most=2, now=later(seconds=-20))
+        slow.commit()
+        fast.commit()
+
+    heard = []
+    for _ in sent:
+        rows = take(at=later(seconds=30)).rows
+        heard += [f"evt_{row.message_id.hex}" for row in rows]
+        finish(rows)
+    assert heard == sent

@@ -303,8 +303,8 @@ def test_a_clock_that_differs_much_from_the_databases_sends_nothing(
 ) -> None:
     skew = dt.timedelta(seconds=seconds)
     monkeypatch.setattr("tasks.sending._now", lambda: now() + skew)
-    monkeypatch.setattr(sending.Run, "_stopped_until", 0.0)
-    monkeypatch.setattr("tasks.sending._warned_at", {})
+    monkeypatch.setattr("tasks.readiness._stopped_until", 0.0)
+    monkeypatch.setattr("tasks.readiness._warned_at", {})
     with receiver() as peer:
         subscribe(peer)
         emit()
@@ -320,7 +320,7 @@ def test_a_clock_that_differs_much_from_the_databases_sends_nothing(
 def test_a_process_whose_clock_was_wrong_looks_again_and_sends(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sending.Run, "_stopped_until", 0.0)
+    monkeypatch.setattr("tasks.readiness._stopped_until", 0.0)
     with receiver() as peer:
         subscribe(peer)
         emit()
@@ -328,7 +328,7 @@ def test_a_process_whose_clock_was_wrong_looks_again_and_sends(
             wrong.setattr("tasks.sending._now", lambda: later(hours=1))
             deliver_webhooks()
         assert deliver_webhooks()["delivered"] == 0, "not before half a minute is over"
-        monkeypatch.setattr(sending.Run, "_stopped_until", 0.0)
+        monkeypatch.setattr("tasks.readiness._stopped_until", 0.0)
 
         assert deliver_webhooks()["delivered"] == 1
         assert len(peer.requests) == 1
