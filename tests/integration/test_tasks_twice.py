@@ -152,6 +152,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "name": "Professional",
         "prices": [{**PRICE, "unit_amount": "0.02"}],
     },
+    "billing.set_price": lambda _: {
+        "plan_key": "pro",
+        "price": {**PRICE, "model": "graduated", "params": {"tiers": [{"unit_price": "0.02"}]}},
+    },
     "billing.set_product": lambda _: {"product_key": "MORE", "name": "More", "type": "quantity"},
     "billing.set_subscription": lambda _: {
         "tenant_id": "newcomer",
