@@ -26,6 +26,7 @@ TASK_MODULES = (
     "tasks.invoices",
     "tasks.meters",
     "tasks.plans",
+    "tasks.quotes",
     "tasks.recount",
     "tasks.rejected",
     "tasks.stream",

@@ -139,6 +139,12 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_to": "2026-02-01",
     },
     "billing.prepare_partitions": lambda _: {},
+    "billing.quote": lambda _: {
+        "model": "per_unit",
+        "params": {"unit_price": "0.01"},
+        "currency": "USD",
+        "input": {"units": "250"},
+    },
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
     "billing.replay_rejected": lambda world: {
@@ -184,6 +190,7 @@ CHANGES_NOTHING = frozenset(
         "billing.list_endpoints",
         "billing.list_meters",
         "billing.list_usage",
+        "billing.quote",
     }
 )
 

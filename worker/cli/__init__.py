@@ -10,7 +10,7 @@ from rich.console import Console
 from models import database
 from models.rules.refusal import Refusal
 from worker import boot, local, processes, settings, stack
-from worker.cli import call, demo, doctor, keys, meter, rejected, run, schema, up, usage
+from worker.cli import call, demo, doctor, keys, meter, quote, rejected, run, schema, up, usage
 
 EXIT_UNUSABLE = 2
 """Exit status when things are not as they must be; 1 says that what was asked for failed."""
@@ -42,6 +42,7 @@ app.command()(run.beat)
 app.command()(run.flower)
 app.command()(run.migrate)
 app.command()(call.call)
+app.command()(quote.quote)
 app.command()(doctor.doctor)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
