@@ -8,7 +8,8 @@ from benchmarks.report import Measure
 from benchmarks.servers import OUTBOX, Stage
 from models.catalog import PriceKind
 from tasks.invoice_runs import generate_invoices
-from tasks.plans import PriceTerms, set_plan
+from tasks.plans import set_plan
+from tasks.price_terms import PriceTerms
 
 JOB = "invoices"
 

@@ -46,6 +46,9 @@ class Timing(StrEnum):
     arrears = "arrears"
 
 
+_FEE_MODELS = "'fixed', 'per_unit', 'graduated', 'volume', 'package', 'block'"
+
+
 class CatalogKey(Base):
     """The namespace that product keys and skus share: one key names one thing."""
 
@@ -111,8 +114,10 @@ class Plan(Base):
 class Price(Base):
     """One charge of a plan in one currency, from an instant until the next version of it.
 
-    `effective_at` and `ended_at` are half-open; empty means from the beginning, and until further
-    notice. A price that has been billed is never edited: a change ends it and starts another.
+    `unit_amount` is what one unit costs, or the fee; `params` is what else its model needs, which
+    `models/rules/pricing/params.py` reads and writes. `effective_at` and `ended_at` are half-open;
+    empty means from the beginning, and until further notice. A price that has been billed is never
+    edited: a change ends it and starts another.
     """
 
     __tablename__ = "prices"
@@ -124,6 +129,13 @@ class Price(Base):
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("(kind = 'usage') = (metric IS NOT NULL)", name="metric"),
         CheckConstraint("scale(unit_amount) <= 12", name="unit_amount"),
+        # Of other models the params say it all.
+        CheckConstraint(
+            "(model IN ('fixed', 'per_unit')) = (unit_amount IS NOT NULL)", name="single_amount"
+        ),
+        CheckConstraint("jsonb_typeof(params) = 'object'", name="params"),
+        CheckConstraint("kind = 'usage' OR model IN (" + _FEE_MODELS + ")", name="fee_model"),
+        CheckConstraint("kind = 'fixed' OR model <> 'fixed'", name="usage_model"),
         CheckConstraint("effective_at < ended_at", name="effective"),
         # No two versions of one price at the same instant.
         ExcludeConstraint(

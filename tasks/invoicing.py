@@ -8,14 +8,14 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from itertools import islice
 from typing import Final
 
 from models import database
-from models.rules import billing, period
+from models.rules import billing, period, pricing
 from models.rules.billing import Days, Subscription
-from models.store import drafting, invoice, meter, metering, plan, subscription
+from models.store import drafting, invoice, meter, metering, price_version, rating, subscription
+from models.store.breakdown import Want
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from tasks import aggregation
@@ -134,7 +134,7 @@ def price(
     of_tenant: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
     for one in subscriptions:
         of_tenant[one.tenant_id, one.currency].append(one)
-    versions = plan.versions(session, sorted({one.plan_key for one in subscriptions}))
+    versions = price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
     charged = [
         billing.charges(
             of_tenant[target.tenant_id, target.currency],
@@ -148,7 +148,7 @@ def price(
     used = iter(_usage(session, metered, now=now))
     return [
         [
-            billing.line(charge, Decimal(0) if charge.version.metric is None else next(used))
+            billing.line(charge, pricing.NOTHING if charge.version.metric is None else next(used))
             for charge in found
         ]
         for found in charged
@@ -234,7 +234,7 @@ def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:
 
 def _usage(
     session: database.Session, metered: Sequence[billing.Charge], *, now: dt.datetime
-) -> list[Decimal]:
+) -> list[pricing.Usage]:
     """What was used for each charge, in the same order; every touched day is counted first."""
     if not metered:
         return []
@@ -247,9 +247,15 @@ def _usage(
     behind = metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last)
     if behind:
         aggregation.roll_up_in(session, behind, now=now)
-    return metering.quantities(session, [_window(charge) for charge in metered])
+    return rating.usages(session, [_want(charge) for charge in metered])
 
 
-def _window(charge: billing.Charge) -> metering.Window:
-    metric = charge.version.metric or ""
-    return metering.Window(charge.subscription.tenant_id, metric, charge.period)
+def _want(charge: billing.Charge) -> Want:
+    return Want(
+        tenant_id=charge.subscription.tenant_id,
+        metric=charge.version.metric or "",
+        price=charge.version.price,
+        days=charge.days,
+        whole=charge.whole,
+        zone=charge.zone,
+    )

@@ -12,7 +12,7 @@ from models.rules.billing import Days, Subscription
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
-from models.store import invoice, plan, subscription, tenant
+from models.store import invoice, plan, price_version, subscription, tenant
 from tasks import allocating, contract, fields, withdrawing
 from tasks.announce import announce
 from tasks.queues import Queue
@@ -200,7 +200,7 @@ def _check_ends_after(start: dt.datetime, end: dt.datetime | None) -> None:
 
 
 def _check_priced(session: database.Session, wanted: Subscription) -> None:
-    prices = plan.current_prices(session, wanted.plan_key)
+    prices = price_version.current_prices(session, wanted.plan_key)
     currencies = sorted({price.currency for price in prices})
     if currencies and wanted.currency not in currencies:
         raise NoPriceInCurrency(

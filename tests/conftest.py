@@ -10,6 +10,7 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from models import database, migrations
 from tasks import config, window
+from tests.unit.rules import vectors
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
 from worker import local, logs
@@ -47,6 +48,22 @@ EMPTY_TABLES = """
         END LOOP;
     END $$
 """
+
+
+@pytest.hookimpl
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Count the published cases that came out."""
+    row = getattr(item, "callspec", None) and item.callspec.params.get("row")  # type: ignore[attr-defined]
+    if call.when == "call" and call.excinfo is None and isinstance(row, dict) and "category" in row:
+        vectors.RAN[row["category"], row["model"]] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many published cases of each model ran, and which are not supported, and why."""
+    if vectors.RAN:
+        terminalreporter.section("published cases, by model and how often one passed a test")
+        for line in vectors.report():
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ TASK_MODULES = (
     "tasks.plans",
     "tasks.quota_counts",
     "tasks.quotas",
+    "tasks.quotes",
     "tasks.recount",
     "tasks.refunds",
     "tasks.rejected",

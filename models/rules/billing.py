@@ -15,7 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from models.rules import money, period, pricing, proration
+from models.rules import period, pricing
 from models.rules.period import Anchor, Interval, Period
 
 FIXED: Final = "fixed"
@@ -166,6 +166,14 @@ class Charge:
     days: Days
     whole: Days
     period: Period
+    zone: ZoneInfo
+
+    @property
+    def share(self) -> Fraction:
+        """Its days as a share of the period's."""
+        if self.days == self.whole:
+            return pricing.WHOLE
+        return Fraction(len(self.days), len(self.whole))
 
 
 def charges(
@@ -200,7 +208,7 @@ def _charge(
     shared = subscription.days(zone).overlap(in_force).overlap(days)
     if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):
         return None
-    return Charge(subscription, version, shared, days, shared.period(zone))
+    return Charge(subscription, version, shared, days, shared.period(zone), zone)
 
 
 def _order(charge: Charge) -> tuple[Any, ...]:
@@ -230,54 +238,46 @@ class Line:
     details: dict[str, Any]
 
 
-def line(charge: Charge, usage: Decimal) -> Line:
+def line(charge: Charge, usage: pricing.Usage) -> Line:
     """Price a charge. `usage` is what was used of its metric on its days; a fee ignores it.
 
-    A fee is multiplied by the subscription's quantity (seats) and, where it was in force on some
-    days of the period only, by their share. Usage is never prorated: it was counted on those days.
+    A fee is charged for the subscription's quantity (seats) and, where it was in force on some
+    days of the period only, for their share. Usage is not prorated, it was counted on those days;
+    its price's tiers, allowances and limits are, unless the price says otherwise.
     A line over no usage is kept, with an amount of 0: it shows that the metric was looked at.
     Raises money.UnknownCurrency, money.AmountOutOfRange.
     """
-    if charge.version.metric is not None:
-        return _usage_line(charge, usage)
-    return _fixed_line(charge)
+    version, subscription = charge.version, charge.subscription
+    share = charge.share
+    if version.metric is not None:
+        rated = pricing.rate(version.price, usage, subscription.currency, share=share)
+        return _line(charge, USAGE, rated)
+    rated = pricing.fee(version.price, subscription.quantity, subscription.currency, share=share)
+    return _line(charge, FIXED, rated)
 
 
-def _usage_line(charge: Charge, usage: Decimal) -> Line:
-    rated = pricing.rate(charge.version.price, usage, charge.subscription.currency)
-    return _line(charge, USAGE, usage, rated.unit_amount, rated.amount_minor)
-
-
-def _fixed_line(charge: Charge) -> Line:
-    seats, fee = charge.subscription.quantity, charge.version.price.unit_amount
-    with money.exact():
-        whole = seats * fee
-    share = Fraction(len(charge.days), len(charge.whole))
-    amount_minor = proration.prorate(whole, share, charge.subscription.currency)
-    return _line(charge, FIXED, seats, fee, amount_minor)
-
-
-def _line(
-    charge: Charge, kind: str, quantity: Decimal, unit_amount: Decimal | None, amount_minor: int
-) -> Line:
+def _line(charge: Charge, kind: str, rated: pricing.Line) -> Line:
     version = charge.version
+    details: dict[str, Any] = {
+        "plan_key": version.plan_key,
+        "price_key": version.price_key,
+        "model": version.price.model.value,
+        "days": len(charge.days),
+        "days_of_period": len(charge.whole),
+    }
+    if not rated.is_plain:
+        details["steps"] = pricing.as_json(rated.steps)
     return Line(
         kind=kind,
         subscription_id=charge.subscription.id,
         price_id=version.id,
         metric=version.metric,
         description=version.description or version.price_key,
-        quantity=quantity,
-        unit_amount=unit_amount,
-        amount_minor=amount_minor,
+        quantity=rated.quantity,
+        unit_amount=rated.unit_amount,
+        amount_minor=rated.amount_minor,
         period=charge.period,
-        details={
-            "plan_key": version.plan_key,
-            "price_key": version.price_key,
-            "model": version.price.model.value,
-            "days": len(charge.days),
-            "days_of_period": len(charge.whole),
-        },
+        details=details,
     )
 
 

@@ -142,8 +142,13 @@ def exact_fraction(amount: Decimal) -> Fraction:
 
 def round_half_up(value: Fraction) -> int:
     """The nearest integer; a half goes away from zero, on both sides of it."""
-    magnitude = (2 * abs(value.numerator) + value.denominator) // (2 * value.denominator)
-    return -magnitude if value < 0 else magnitude
+    return divided_half_up(value.numerator, value.denominator)
+
+
+def divided_half_up(dividend: int, divisor: int) -> int:
+    """The integer nearest to a quotient, in the same way. `divisor` must be more than zero."""
+    magnitude = (2 * abs(dividend) + divisor) // (2 * divisor)
+    return -magnitude if dividend < 0 else magnitude
 
 
 def _largest_remainder(total: int, weights: Sequence[Decimal]) -> list[int]:

@@ -11,12 +11,12 @@ from models.rules.meter import Aggregation
 
 # A number in metadata: JSON writes it without exponent. What is no number counts nothing; ingest
 # refuses it where the meter is known.
-_NUMBER: Final = r"'^[+-]?[0-9]{1,18}(\.[0-9]{1,40})?$'"
+NUMBER: Final = r"'^[+-]?[0-9]{1,18}(\.[0-9]{1,40})?$'"
 
 # CASE, not AND: the cast must not be tried on anything else.
-_NUMERIC_FIELD: Final = f"""
+NUMERIC_FIELD: Final = f"""
     CASE WHEN meter.value_field IS NULL THEN event.amount
-         WHEN (event.metadata ->> meter.value_field) ~ {_NUMBER}
+         WHEN (event.metadata ->> meter.value_field) ~ {NUMBER}
          THEN (event.metadata ->> meter.value_field)::numeric END
 """
 
@@ -61,7 +61,7 @@ _IN_SPAN: Final = """
     AND at >= span.starts_at AND at < span.ends_at
 """
 
-_HAS_VOIDS: Final = f"""
+HAS_VOIDS: Final = f"""
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM usage_voids WHERE {_IN_SPAN}) AS some) AS voids
 """  # noqa: S608 (constants of this module)
 
@@ -88,23 +88,34 @@ PLAIN_SUMS: Final = f"""
 """Joins to each `span` its `sums (total, event_count)`: of a metric that is plainly summed."""
 
 
+COUNTED: Final = f"""
+    FROM usage_events AS event
+    WHERE {_IN_SPAN} {_NOT_VOIDED}
+      AND (meter.filters = '{{}}' OR NOT EXISTS (
+          SELECT FROM jsonb_each(meter.filters) AS filter(field, texts)
+          WHERE jsonb_exists(filter.texts, event.metadata ->> filter.field) IS NOT TRUE
+      ))
+"""
+"""The events `event` of a `span` that the `meter` counts; behind a join of `HAS_VOIDS`."""
+
+
+def total(aggregation: Aggregation) -> str:
+    """Return what events (value, at, received_at, id) come to."""
+    return _TOTALS[aggregation]
+
+
+def value(aggregation: Aggregation) -> str:
+    """Return the value of an `event` that is put together."""
+    return _TEXT_FIELD if aggregation is Aggregation.unique_count else NUMERIC_FIELD
+
+
 def sums(aggregation: Aggregation) -> str:
     """Return the join of each `span` to its `sums (total, event_count)`, as the `meter` says."""
-    value = _TEXT_FIELD if aggregation is Aggregation.unique_count else _NUMERIC_FIELD
     return f"""
-        {_HAS_VOIDS}
+        {HAS_VOIDS}
         CROSS JOIN LATERAL (
-            SELECT {_TOTALS[aggregation]} AS total, count(*) AS event_count
-            FROM (
-                SELECT {value} AS value, at, received_at, id
-                FROM usage_events AS event
-                WHERE {_IN_SPAN} {_NOT_VOIDED}
-                  AND (meter.filters = '{{}}' OR NOT EXISTS (
-                      SELECT FROM jsonb_each(meter.filters) AS filter(field, texts)
-                      WHERE jsonb_exists(filter.texts, event.metadata ->> filter.field)
-                            IS NOT TRUE
-                  ))
-            ) AS event
+            SELECT {total(aggregation)} AS total, count(*) AS event_count
+            FROM (SELECT {value(aggregation)} AS value, at, received_at, id {COUNTED}) AS event
             WHERE value IS NOT NULL
         ) AS sums
     """  # noqa: S608 (constants of this module)

@@ -80,6 +80,14 @@ def of_metrics(session: Session, metrics: Collection[str]) -> Mapping[str, Terms
     return {stored.metric: read(stored) for stored in found}
 
 
+def held(session: Session, metrics: Collection[str]) -> Mapping[str, Terms]:
+    """Return the same, and `hold` them as they are."""
+    if not metrics:
+        return {}
+    hold(session)
+    return of_metrics(session, metrics)
+
+
 def listed(
     session: Session, *, now: dt.datetime, limit: int, after: str = "", inactive: bool = False
 ) -> list[Listed]:

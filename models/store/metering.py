@@ -32,17 +32,17 @@ def quantities(session: Session, windows: Sequence[Window]) -> list[Decimal]:
     which no days can be added up to, from the events. Meters stay as they are until the
     transaction ends: call `meter.hold` before it locks anything else.
     """
-    if not windows:
-        return []
-    meter.hold(session)
-    terms = meter.of_metrics(session, {window.metric for window in windows})
-    exact = _from_days(session, windows, terms)
-    uncounted = [place for place in range(len(windows)) if place not in exact]
-    exact |= _from_events(session, windows, uncounted, terms)
+    terms = meter.held(session, {window.metric for window in windows})
     return [
-        terms.get(window.metric, UNMETERED).quantity(exact[place])
-        for place, window in enumerate(windows)
+        terms.get(window.metric, UNMETERED).quantity(exact)
+        for window, exact in zip(windows, _exact(session, windows, terms), strict=True)
     ]
+
+
+def exact_quantities(session: Session, windows: Sequence[Window]) -> list[Decimal]:
+    """Return the same without rounding."""
+    terms = meter.held(session, {window.metric for window in windows})
+    return _exact(session, windows, terms)
 
 
 def tenants_to_roll_up(
@@ -60,6 +60,15 @@ def tenants_to_roll_up(
         {"tenant_ids": list(tenant_ids), "before": before},
     )
     return list(rows.scalars())
+
+
+def _exact(
+    session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
+) -> list[Decimal]:
+    exact = _from_days(session, windows, terms)
+    uncounted = [place for place in range(len(windows)) if place not in exact]
+    exact |= _from_events(session, windows, uncounted, terms)
+    return [exact[place] for place in range(len(windows))]
 
 
 def _from_days(

@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
+from models import database
 from models.rules.refusal import Refusal
 from tasks import contract
+from tasks.plans import set_price
 from tests.integration.billing_world import (
     START,
     fee,
@@ -35,6 +38,7 @@ def test_a_plan_answers_with_its_prices(db: Engine) -> None:
         "metric": "calls",
         "model": "per_unit",
         "unit_amount": "0.002",
+        "params": {},
         "currency": "USD",
         "timing": "arrears",
         "description": "API calls",
@@ -124,3 +128,111 @@ def test_a_price_listed_twice_is_refused(db: Engine) -> None:
 def test_a_bad_amount_is_refused(db: Engine, unit_amount: str) -> None:
     with pytest.raises(contract.InvalidMessage, match="unit_amount"):
         make_plan(fee(unit_amount))
+
+
+GRADUATED = {
+    **usage_price("calls", "1"),
+    "model": "graduated",
+    "unit_amount": None,
+    "params": {
+        "tiers": [{"up_to": "1000.0", "flat_fee": "5"}, {"unit_price": "0.010"}],
+        "filters": [{"match": {"model": "atlas"}, "tiers": [{"unit_price": "1"}]}],
+        "min_spend": "10",
+    },
+}
+
+
+def test_a_price_has_any_model_and_is_answered_without_what_goes_without_saying(
+    db: Engine,
+) -> None:
+    (price,) = make_plan(GRADUATED)["prices"]
+
+    assert (price["model"], price["unit_amount"]) == ("graduated", None)
+    assert price["params"] == {
+        "tiers": [{"up_to": "1000", "flat_fee": "5"}, {"unit_price": "0.01"}],
+        "filters": [{"match": {"model": ["atlas"]}, "tiers": [{"unit_price": "1"}]}],
+        "min_spend": "10",
+    }
+    before = query("SELECT * FROM prices")
+    make_plan({**GRADUATED, "params": price["params"]}, as_of=LATER)
+    assert query("SELECT * FROM prices") == before
+
+
+def test_one_price_is_changed_or_added_and_the_others_stay(db: Engine) -> None:
+    make_plan(fee("10"), usage_price("calls", "1"))
+    fees = query("SELECT * FROM prices WHERE price_key = 'base'")
+
+    set_price(plan_key="pro", price=GRADUATED, as_of=LATER)
+    answer = set_price(plan_key="pro", price=usage_price("bytes", "2"), as_of=LATER)
+
+    assert [price["price_key"] for price in answer["prices"]] == ["base", "bytes", "calls"]
+    assert query(VERSIONS) == [
+        ("base", "10", None, None),
+        ("bytes", "2", LATER, None),
+        ("calls", "1", None, LATER),
+        ("calls", None, LATER, None),
+    ]
+    assert query("SELECT * FROM prices WHERE price_key = 'base'") == fees
+    before = query("SELECT * FROM prices")
+    set_price(plan_key="pro", price=GRADUATED, as_of=instant("2026-02-11"))
+    assert query("SELECT * FROM prices") == before
+
+
+def test_a_price_of_an_unknown_plan_is_refused(db: Engine) -> None:
+    with pytest.raises(Refusal) as refused:
+        set_price(plan_key="none", price=GRADUATED)
+
+    assert refused.value.code == "plan.unknown"
+
+
+TIERS = {"tiers": [{"unit_price": "1"}]}
+
+
+@pytest.mark.parametrize(
+    ("price", "field"),
+    [
+        ({**GRADUATED, "unit_amount": "1"}, "prices[0].unit_amount"),
+        ({**GRADUATED, "params": {}}, "prices[0].params.tiers"),
+        ({**GRADUATED, "params": {"tiers": [{"up_to": "5"}]}}, "prices[0].params.tiers[0].up_to"),
+        (usage_price("calls", "1", params={"unit_price": "1"}), "prices[0].params.unit_price"),
+        ({**usage_price("calls", "1"), "unit_amount": None}, "prices[0].unit_amount"),
+        (usage_price("calls", "1", params={"min_spent": "1"}), "prices[0].params.min_spent"),
+        ({**fee("1"), "model": "percentage", "params": {"rate_percent": "1"}}, "prices[0].unit_am"),
+        (
+            {**fee("1"), "unit_amount": None, "model": "graduated_percentage", "params": TIERS},
+            "prices[0].params.tiers[0].unit_price",
+        ),
+        (
+            {**fee("1"), "unit_amount": None, "model": "percentage", "params": {"rate_percent": 1}},
+            "prices",
+        ),
+        (fee("1", model="per_unit", params={"group_by": "team"}), "prices"),
+    ],
+)
+def test_params_that_can_not_be_charged_are_refused_by_field(
+    db: Engine, price: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        make_plan(price)
+
+    assert refused.value.code == "price.invalid"
+    assert (refused.value.field or "").startswith(field)
+    assert query("SELECT count(*) FROM plans") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE prices SET model = 'guess'",
+        "UPDATE prices SET unit_amount = NULL",
+        "UPDATE prices SET model = 'graduated'",
+        "UPDATE prices SET model = 'fixed'",
+        "UPDATE prices SET kind = 'fixed', metric = NULL, model = 'dynamic', unit_amount = NULL",
+        "UPDATE prices SET params = '[]'",
+    ],
+)
+def test_the_database_refuses_terms_that_contradict_one_another(db: Engine, statement: str) -> None:
+    make_plan(usage_price("calls", "1"))
+
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        session.execute(text(statement))

@@ -202,6 +202,12 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_to": "2026-02-01",
     },
     "billing.prepare_partitions": lambda _: {},
+    "billing.quote": lambda _: {
+        "model": "per_unit",
+        "params": {"unit_price": "0.01"},
+        "currency": "USD",
+        "input": {"units": "250"},
+    },
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_quotas": lambda _: {},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
@@ -241,6 +247,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "plan_key": "pro",
         "name": "Professional",
         "prices": [{**PRICE, "unit_amount": "0.02"}],
+    },
+    "billing.set_price": lambda _: {
+        "plan_key": "pro",
+        "price": {**PRICE, "model": "graduated", "params": {"tiers": [{"unit_price": "0.02"}]}},
     },
     "billing.set_product": lambda _: {"product_key": "MORE", "name": "More", "type": "quantity"},
     "billing.set_subscription": lambda _: {
@@ -296,6 +306,7 @@ CHANGES_NOTHING = frozenset(
         "billing.list_offers",
         "billing.list_products",
         "billing.list_usage",
+        "billing.quote",
     }
 )
 

@@ -1,12 +1,10 @@
 """Published cases of aggregation, time zones, boundaries and idempotency, through the real path.
 
-Every row of the four files is either run here (or in the unit tests named) or listed with why not.
+Rows that are not run are listed with why not in tests/unit/rules/vectors.py.
 """
 
 import datetime as dt
-import json
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +21,8 @@ from tasks.meters import set_meter
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
 from tests.integration.billing_world import instant, make_plan, query, subscribe, usage_price
+from tests.unit.rules import vectors
 
-FOLDER = Path(__file__).parents[1] / "vectors"
 AS_OF = instant("2026-05-02")
 
 METERED = {
@@ -39,38 +37,16 @@ NEXT_DATES = {"next_billing_date"}
 RUNS = {"billing_job_late_by_2h": "month", "weekly_anniversary_billed_once": "week"}
 DUPLICATES = {"dedup", "dedup_crash_between_claim_and_write"}
 
-UNSUPPORTED = {
-    "V083": "weighted_sum: no meter weighs a level by how long it lasted",
-    "V084": "weighted_sum: no meter weighs a level by how long it lasted",
-    "V086": "prorated_recurring_sum: units do not live on in the next period",
-    "V089": "aggregation:avg: not among sum, count, max, unique_count, latest",
-    "V090": "aggregation:min: not among sum, count, max, unique_count, latest",
-    "V359": "time_weighted_average: no meter weighs a level by how long it lasted",
-    "V126": "a fee in advance: about proration, in tests/unit/rules/test_proration.py",
-    "V127": "a fee in advance: about proration, in tests/unit/rules/test_proration.py",
-}
-
-
-def rows() -> list[dict[str, Any]]:
-    return [
-        row
-        for category in ("aggregation", "timezone", "boundaries", "idempotency")
-        for row in json.loads((FOLDER / f"{category}.json").read_text(encoding="utf-8"))
-    ]
+CATEGORIES = ("aggregation", "timezone", "boundaries", "idempotency")
 
 
 def of(models: set[str]) -> Any:
-    chosen = [row for row in rows() if row["model"] in models and row["id"] not in UNSUPPORTED]
+    chosen = [
+        row
+        for category in CATEGORIES
+        for row in vectors.rows(category, *(models & set(vectors.models_of(category))))
+    ]
     return pytest.mark.parametrize("row", chosen, ids=[row["id"] for row in chosen])
-
-
-def test_every_row_is_run_or_said_to_be_unsupported() -> None:
-    run = METERED | PERIODS | NEXT_DATES | RUNS.keys() | DUPLICATES
-    known = {row["id"] for row in rows()}
-
-    for row in rows():
-        assert (row["model"] in run) != (row["id"] in UNSUPPORTED), row["id"]
-    assert known >= UNSUPPORTED.keys()
 
 
 def use(key: str, at: dt.datetime, **more: Any) -> str:

@@ -22,6 +22,7 @@ from worker.cli import (
     meter,
     offer,
     product,
+    quote,
     rejected,
     run,
     schema,
@@ -60,6 +61,7 @@ app.command()(run.beat)
 app.command()(run.flower)
 app.command()(run.migrate)
 app.command()(call.call)
+app.command()(quote.quote)
 app.command()(doctor.doctor)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")

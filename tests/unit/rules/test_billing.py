@@ -54,7 +54,7 @@ def fee(start: dt.datetime | None, end: dt.datetime | None, amount: str = "31") 
         price_key="base",
         currency="USD",
         metric=None,
-        price=pricing.Price(pricing.Model.fixed, Decimal(amount)),
+        price=pricing.read(pricing.Model.fixed, {"unit_price": amount}),
         description=None,
         effective_at=start,
         ended_at=end,
@@ -122,7 +122,7 @@ def test_a_fee_is_seats_times_amount_times_share(
         [one], {("pro", "USD"): [fee(None, None)]}, days=whole, zone=ZONES[0]
     )
 
-    line = billing.line(charge, Decimal(0))
+    line = billing.line(charge, pricing.NOTHING)
 
     assert line.amount_minor == amount_minor
     assert line.details["days"] == (share[0] if share[1] > 1 else 31)
