@@ -26,6 +26,7 @@ RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
 nothing and may run again."""
 
 CHECK_VIOLATION = "23514"
+LOCK_NOT_AVAILABLE = "55P03"
 
 UNREACHABLE_SQLSTATES = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"})
 """The server went away, is starting, or has no slot left: the same call may work in a moment."""
@@ -165,6 +166,11 @@ def is_unreachable(error: BaseException) -> bool:
         return True
     # psycopg has no SQLSTATE for a connection that could not be made at all.
     return isinstance(error, OperationalError) and _sqlstate(error) is None
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Tell whether a lock could not be had within the time that was set for it."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) == LOCK_NOT_AVAILABLE
 
 
 def is_refused_value(error: BaseException) -> bool:

@@ -2,9 +2,28 @@
 
 import datetime as dt
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How usage leaves the database.
+
+    Args:
+        after: how long ago a month must have ended.
+        folder: where files are written; it must be there, and outlive the database.
+        keys_remembered: how long the keys of purged events are kept, so that an event which is sent
+            again is told from a new one.
+        even_uninvoiced: whether usage may leave that no final invoice charged for.
+    """
+
+    after: dt.timedelta
+    folder: Path
+    keys_remembered: dt.timedelta = dt.timedelta(days=400)
+    even_uninvoiced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +39,7 @@ class Config:
             deliveries wait.
         send_timeout: deadline of one webhook attempt, 1 to 30 s.
         stream_url: the Redis whose stream of usage events is drained; None for none.
+        retention: how usage leaves the database; None for never.
         kick: whether a commit that wrote events rings the sender at once, or leaves it to beat.
     """
 
@@ -31,6 +51,7 @@ class Config:
     send_timeout: dt.timedelta = dt.timedelta(seconds=15)
     # It may hold a password.
     stream_url: str | None = field(default=None, repr=False)
+    retention: Retention | None = None
     kick: bool = True
 
 

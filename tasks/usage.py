@@ -2,19 +2,19 @@
 
 import datetime as dt
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypedDict
 
 import structlog
 from pydantic import Field, SkipValidation
 
 from models import database
-from models.rules.refusal import Refusal
 from models.store import inbox, meter, usage
-from tasks import cloud_event, config, contract, fields, usage_event
+from models.store.recorded import Recorded
+from tasks import cloud_event, config, contract, fields, usage_event, usage_refused
 from tasks.queues import Queue
 
-NAME = "billing.record_usage"
+NAME = usage_refused.TASK
 
 LARGEST_CHUNK = 10_000
 """Events of one message."""
@@ -53,10 +53,6 @@ class Preview(TypedDict):
     refused: list[Doubt]
 
 
-Bad: TypeAlias = tuple[int, Literal["conflict", "rejected"], inbox.Rejection]
-"""The place of an event that was not stored, why not, and what is kept of it."""
-
-
 class UsageAnswer(TypedDict):
     """What became of each event of a message, in the order it was sent."""
 
@@ -66,12 +62,6 @@ class UsageAnswer(TypedDict):
     rejected: int
     verdicts: list[Verdict]
     refused: list[Refused]
-
-
-class UsageConflict(Refusal):
-    """An idempotency key was used before for an event with another content."""
-
-    code = "usage.conflict"
 
 
 @contract.command(NAME, queue=Queue.usage, once="item")
@@ -117,6 +107,7 @@ def record_usage(
 
     Raises:
         UsageConflict: a single event's key was used before for another event.
+        UsageArchived: a single event is of a time that is closed, and not a duplicate.
     """
     fields_given = {
         "tenant_id": tenant_id,
@@ -144,13 +135,13 @@ def preview(session: database.Session, events: Sequence[Any], *, now: dt.datetim
         now: when they would arrive.
     """
     checked = _check(session, events, now)
-    expected = usage.expect(session, checked.events)
-    bad = [*_rejected(events, checked), *_conflicting(events, checked, expected)]
+    expected = usage.expect(session, checked.events, now=now)
+    bad = list(usage_refused.of_chunk(events, checked, expected, now=now))
     return {
         "accepted": expected.accepted,
         "duplicate": len(expected.duplicates),
         "conflict": len(expected.conflicts),
-        "rejected": len(checked.faults),
+        "rejected": len(checked.faults) + len(expected.late),
         "refused": [
             Doubt(
                 index=index,
@@ -171,9 +162,9 @@ def _record_one(
         raise _invalid(checked.faults[0].errors)
     recorded = usage.record(session, checked.events, now=now)
     if recorded.conflicts:
-        raise UsageConflict(
-            _reason(event, recorded.conflicts[0]), field=recorded.conflicts[0].field
-        )
+        raise usage_refused.conflicting(event, recorded.conflicts[0])
+    if recorded.late:
+        raise usage_refused.too_late(checked.events[0], recorded.late[0], now)
     return _answer(checked, recorded, [])
 
 
@@ -188,13 +179,13 @@ def record_chunk(
     """
     checked = _check(session, events, now)
     recorded = usage.record(session, checked.events, now=now)
-    bad = [*_rejected(events, checked), *_conflicting(events, checked, recorded)]
+    bad = list(usage_refused.of_chunk(events, checked, recorded, now=now))
     kept = inbox.keep_rejections(session, [rejection for _, _, rejection in bad], now=now)
     if bad:
         log.warning(
             "usage.refused",
             conflict=len(recorded.conflicts),
-            rejected=len(checked.faults),
+            rejected=len(checked.faults) + len(recorded.late),
             rejected_message_id=kept[0],
         )
     refused = [
@@ -221,55 +212,13 @@ def _check(
     return cloud_event.check(events, check=check)
 
 
-def _rejected(events: Sequence[Any], checked: usage_event.Checked) -> Iterator[Bad]:
-    for fault in checked.faults:
-        yield (
-            fault.index,
-            "rejected",
-            _rejection(events[fault.index], contract.InvalidMessage.code, fault.errors),
-        )
-
-
-def _conflicting(
-    events: Sequence[Any], checked: usage_event.Checked, recorded: usage.Recorded
-) -> Iterator[Bad]:
-    for conflict in recorded.conflicts:
-        index = checked.places[conflict.index]
-        error = {
-            "field": cloud_event.field_name(events[index], conflict.field),
-            "reason": _reason(checked.events[conflict.index], conflict),
-        }
-        yield index, "conflict", _rejection(events[index], UsageConflict.code, [error])
-
-
-def _rejection(event: Any, code: str, errors: list[dict[str, Any]]) -> inbox.Rejection:
-    tenant_id = None
-    if isinstance(event, dict):
-        tenant_id = event.get("subject" if cloud_event.is_one(event) else "tenant_id")
-    return inbox.Rejection(
-        task=NAME,
-        tenant_id=tenant_id if isinstance(tenant_id, str) else None,
-        # What can be sent again as it is kept, once it is mended.
-        payload={"events": [event]} if cloud_event.is_one(event) else event,
-        code=code,
-        errors=errors,
-    )
-
-
-def _reason(event: Mapping[str, Any], conflict: usage.Conflict) -> str:
-    return (
-        f"idempotency_key {event['idempotency_key']!r} of metric {event['metric']!r} was used "
-        f"before with another {conflict.field}; send the first event unchanged, or use a new key"
-    )
-
-
 def _invalid(errors: list[dict[str, Any]]) -> contract.InvalidMessage:
     reasons = "; ".join(f"{error['field']}: {error['reason']}" for error in errors)
     return contract.InvalidMessage(f"{NAME}: {reasons}", errors=errors)
 
 
 def _answer(
-    checked: usage_event.Checked, recorded: usage.Recorded, refused: list[Refused]
+    checked: usage_event.Checked, recorded: Recorded, refused: list[Refused]
 ) -> UsageAnswer:
     verdicts: list[Verdict] = ["accepted"] * (len(checked.places) + len(checked.faults))
     for index in recorded.duplicates:
@@ -280,7 +229,7 @@ def _answer(
         "accepted": recorded.accepted,
         "duplicate": len(recorded.duplicates),
         "conflict": len(recorded.conflicts),
-        "rejected": len(checked.faults),
+        "rejected": len(checked.faults) + len(recorded.late),
         "verdicts": verdicts,
         "refused": refused,
     }

@@ -50,6 +50,7 @@ def void_usage(
 
     Raises:
         UnknownUsage: no event was recorded under that key.
+        UsageArchived: the event is of a time that is closed; correct the invoice instead.
     """
     voided = usage_void.void(
         session,

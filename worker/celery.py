@@ -20,6 +20,7 @@ TASK_MODULES = (
     "tasks.adjustments",
     "tasks.aggregation",
     "tasks.allocations",
+    "tasks.archiving",
     "tasks.batch_list",
     "tasks.batches",
     "tasks.catalog",

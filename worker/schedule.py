@@ -18,6 +18,9 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "count usage again": _entry(
         "billing.recount_usage", crontab(hour="3", minute="40"), expires=3000
     ),
+    "archive old usage": _entry(
+        "billing.archive_usage", crontab(hour="1-4", minute="*/5"), expires=240
+    ),
     "count arrivals in quotas": _entry("billing.count_quotas", 10.0, expires=60),
     "count quotas again": _entry(
         "billing.recount_quotas", crontab(hour="3", minute="50"), expires=3000

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
-from tasks.config import Config
+from tasks.config import Config, Retention
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
 from worker import local
@@ -90,6 +90,23 @@ class Settings(BaseSettings):
     )
     """How long before a period begins its plan's credit is granted, to be spent from then on: so
     that nobody waits at a month's first midnight for the renewal of a hundred thousand others."""
+
+    archive_after_days: int | None = Field(
+        None, ge=1, le=36_500, validation_alias="BILLING_USAGE_ARCHIVE_AFTER_DAYS"
+    )
+    """Usage of months that ended so long ago, and are invoiced for good, is archived and purged.
+    Never, if unset."""
+
+    archive_folder: Path | None = Field(None, validation_alias="BILLING_USAGE_ARCHIVE_FOLDER")
+    """Where its files are written: a folder that is there, the same for every worker."""
+
+    keys_remembered_days: int = Field(
+        400, ge=1, le=36_500, validation_alias="BILLING_USAGE_KEYS_REMEMBERED_DAYS"
+    )
+    """How long after its purge an event that is sent again is known to be a duplicate."""
+
+    archive_uninvoiced: bool = Field(False, validation_alias="BILLING_USAGE_ARCHIVE_UNINVOICED")
+    """Also usage that nobody was ever charged for."""
 
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
     soft_shutdown_seconds: float = Field(
@@ -173,7 +190,8 @@ class Settings(BaseSettings):
         """Return what the tasks obey.
 
         Raises:
-            InvalidSettings: the master keys, the private hosts or the stream can not be read.
+            InvalidSettings: the master keys, the private hosts, the stream or the folder for
+                archives can not be used.
         """
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
@@ -183,6 +201,28 @@ class Settings(BaseSettings):
             keyring=self.keyring(),
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),
             stream_url=self.stream(),
+            retention=self.retention(),
+        )
+
+    def retention(self) -> Retention | None:
+        """Return how usage leaves the database; None for never.
+
+        Raises:
+            InvalidSettings: it is to leave, and there is nowhere to.
+        """
+        if self.archive_after_days is None:
+            return None
+        if self.archive_folder is None or not self.archive_folder.is_absolute():
+            raise InvalidSettings(
+                "BILLING_USAGE_ARCHIVE_FOLDER must be an absolute path where "
+                "BILLING_USAGE_ARCHIVE_AFTER_DAYS is set, such as /var/lib/billing/archives; it is "
+                f"{self.archive_folder or 'not set'}"
+            )
+        return Retention(
+            after=dt.timedelta(days=self.archive_after_days),
+            folder=self.archive_folder,
+            keys_remembered=dt.timedelta(days=self.keys_remembered_days),
+            even_uninvoiced=self.archive_uninvoiced,
         )
 
     def keyring(self) -> Keyring | None:

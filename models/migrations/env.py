@@ -15,6 +15,7 @@ from models import (
     subscription,
     tenant,
     usage,
+    usage_archive,
 )
 from models.base import Base
 from models.migrations import MIGRATION_LOCK
@@ -31,6 +32,7 @@ TABLES = (
     subscription,
     tenant,
     usage,
+    usage_archive,
 )
 """Imported so that the metadata is whole."""
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, assert_never
 
 from models.rules.refusal import Refusal
 
@@ -117,3 +117,34 @@ class Terms:
 
 UNMETERED: Final = Terms()
 """What holds for a metric nobody made a meter for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a part of a stretch of time comes to, and how many events counted in it."""
+
+    total: Decimal
+    event_count: int
+
+
+def put_together(aggregation: Aggregation, earlier: Part, later: Part) -> Decimal:
+    """Return what two parts of a stretch come to together, exactly.
+
+    Of different values only where one part has none: how many are in both, the parts do not tell.
+    """
+    if not earlier.event_count:
+        return later.total
+    if not later.event_count:
+        return earlier.total
+    match aggregation:
+        case Aggregation.sum | Aggregation.count:
+            with decimal.localcontext(prec=MOST_DIGITS):
+                return earlier.total + later.total
+        case Aggregation.max:
+            return max(earlier.total, later.total)
+        case Aggregation.latest:
+            return later.total
+        case Aggregation.unique_count:
+            raise ValueError("different values of two parts can not be put together")
+        case _:
+            assert_never(aggregation)

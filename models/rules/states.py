@@ -73,6 +73,16 @@ class RejectedState(StrEnum):
     discarded = "discarded"
 
 
+class ArchiveState(StrEnum):
+    """Life of archived usage: a file, and the events it takes the place of."""
+
+    due = "due"
+    written = "written"
+    verified = "verified"
+    purged = "purged"
+    forgotten = "forgotten"
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A life cycle: where it starts, what each state means, and which event leads where.
@@ -292,7 +302,48 @@ REJECTED: Final = Machine(
     },
 )
 
-MACHINES: Final = (CREDIT_BATCH, RESERVATION, ORDER, INVOICE, ENDPOINT, DELIVERY, REJECTED)
+ARCHIVE: Final = Machine(
+    name="Archive of usage",
+    states=ArchiveState,
+    initial=ArchiveState.due,
+    transitions={
+        ArchiveState.due: {"write": ArchiveState.written},
+        ArchiveState.written: {
+            "verify": ArchiveState.verified,
+            "write_again": ArchiveState.due,
+        },
+        ArchiveState.verified: {"purge": ArchiveState.purged},
+        ArchiveState.purged: {"forget": ArchiveState.forgotten},
+        ArchiveState.forgotten: {},
+    },
+    meaning={
+        ArchiveState.due: "Its month is closed and its events are still to be written to a file.",
+        ArchiveState.written: "The file is on disk; it is read back and compared with the events, "
+        "and one that differs stays here until an operator has it written again.",
+        ArchiveState.verified: "Every event was found in the file and its key is remembered; the "
+        "events are purged next.",
+        ArchiveState.purged: "The events are gone, the file and their keys are kept: an event that "
+        "is sent again is known until the keys are forgotten.",
+        ArchiveState.forgotten: "The keys are gone too; usage of its month is refused for ever, "
+        "the file stays.",
+    },
+)
+
+MACHINES: Final = (
+    CREDIT_BATCH,
+    RESERVATION,
+    ORDER,
+    INVOICE,
+    ENDPOINT,
+    DELIVERY,
+    REJECTED,
+    ARCHIVE,
+)
+
+FINAL_INVOICE_STATES: Final = frozenset(
+    {InvoiceState.finalized, InvoiceState.paid, InvoiceState.uncollectible}
+)
+"""Invoices that charge for what is on them, and will not change any more."""
 
 OWED_INVOICE_STATES: Final = frozenset({InvoiceState.finalized, InvoiceState.uncollectible})
 """Invoices that a payment can still settle."""

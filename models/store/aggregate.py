@@ -131,8 +131,9 @@ def rebucket(session: Session, tenant_id: str) -> None:
     """Drop a tenant's totals and log their days as touched: its days begin at other instants now.
 
     New totals take up the versions where the dropped ones ended, so that the events of a day which
-    begins at the same instant in both zones go on rising. Call it in the transaction that locked
-    the tenant and changed its time zone.
+    begins at the same instant in both zones go on rising. Totals of what is closed stay, by the
+    days of the zone in which it was. Call it in the transaction that locked the tenant and changed
+    its time zone.
     """
     session.execute(REBUCKET, {"tenant_id": tenant_id})
 
@@ -213,7 +214,10 @@ DROPPED_DAYS = touched.append("""
 
 REBUCKET = text(f"""
     WITH dropped AS (
-        DELETE FROM usage_aggregates WHERE tenant_id = :tenant_id
+        DELETE FROM usage_aggregates
+        WHERE tenant_id = :tenant_id AND period_start >= coalesce(
+            (SELECT closed_until FROM usage_horizons WHERE tenant_id = :tenant_id), '-infinity'
+        )
         RETURNING metric, granularity, period_start, period_end, version
     ),
     raised AS (

@@ -64,7 +64,9 @@ def count(
 
 # A touched span meets a local day when some instant is in both. The dates to try are those its ends
 # have in the zone, and the ones beside them: by the wall clock an instant may seem to be in another
-# day than the one that holds it. Bounds are worked out once for each zone and date.
+# day than the one that holds it. Bounds are worked out once for each zone and date. What is closed
+# is not counted again: its events may be gone. A day or month that lies across the horizon, a
+# midnight of the zone in which the tenant was then, begins there.
 PERIODS = text("""
     WITH spans AS MATERIALIZED (
         SELECT span.*, tenants.timezone
@@ -93,15 +95,18 @@ PERIODS = text("""
         FROM (SELECT DISTINCT timezone, month FROM bounds) AS each
     ),
     days AS MATERIALIZED (
-        SELECT DISTINCT tenant_id, metric, starts_at, ends_at, timezone, month
-        FROM dates JOIN bounds USING (timezone, date)
-        WHERE starts_at <= last_at AND first_at < ends_at AND starts_at < ends_at
+        SELECT DISTINCT tenant_id, metric, open.starts_at, ends_at, timezone, month, closed_until
+        FROM dates
+        JOIN bounds USING (timezone, date)
+        LEFT JOIN usage_horizons USING (tenant_id)
+        CROSS JOIN LATERAL (SELECT greatest(bounds.starts_at, closed_until) AS starts_at) AS open
+        WHERE open.starts_at <= last_at AND first_at < ends_at AND open.starts_at < ends_at
     ),
     periods AS (
         SELECT tenant_id, metric, 'day' AS granularity, starts_at, ends_at FROM days
         UNION ALL
-        SELECT tenant_id, metric, 'month', months.starts_at, months.ends_at
-        FROM (SELECT DISTINCT tenant_id, metric, timezone, month FROM days) AS each
+        SELECT tenant_id, metric, 'month', greatest(months.starts_at, closed_until), months.ends_at
+        FROM (SELECT DISTINCT tenant_id, metric, timezone, month, closed_until FROM days) AS each
         JOIN months USING (timezone, month)
     )
     SELECT count(*) FILTER (WHERE granularity = 'day') AS days,

@@ -108,7 +108,8 @@ def listed(
 def touch_open(session: Session, *, limit: int) -> bool:
     """Log open days as touched, of the next tenants of a meter that changed; whether any was left.
 
-    A day is open unless a finalized invoice of the tenant charged for the metric on it.
+    A day is open unless a finalized invoice of the tenant charged for the metric on it, or it is
+    closed.
 
     Args:
         limit: how many tenants to look at.
@@ -164,9 +165,14 @@ CLAIM_CHANGED = text("""
     FOR UPDATE SKIP LOCKED
 """)
 
-# A voided invoice charged for nothing. What a line covers is whole days.
+# A voided invoice charged for nothing. What a line covers is whole days. What is closed can not be
+# counted by another meter: its events may be gone.
 IS_OPEN = """
     day.granularity = 'day' AND day.meter_definition <> meter.definition
+    AND NOT EXISTS (
+        SELECT FROM usage_horizons AS horizon
+        WHERE horizon.tenant_id = day.tenant_id AND horizon.closed_until > day.period_start
+    )
     AND NOT EXISTS (
         SELECT FROM invoices JOIN invoice_lines AS line ON line.invoice_id = invoices.id
         WHERE invoices.tenant_id = day.tenant_id

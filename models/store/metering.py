@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from models.rules.meter import PLAIN, UNMETERED, Aggregation, Terms
 from models.rules.period import Period
-from models.store import counting, meter, touched
+from models.store import counting, horizon, meter, metering_closed, touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,12 @@ def quantities(session: Session, windows: Sequence[Window]) -> list[Decimal]:
 
     Rounding is applied to the window's whole, once. A window of whole local days comes from the
     totals of days where these tell it, as of the last roll-up; any other one, and different values,
-    which no days can be added up to, from the events. Meters stay as they are until the
-    transaction ends: call `meter.hold` before it locks anything else.
+    which no days can be added up to, from the events. What is closed is told by its totals alone
+    (see metering_closed.py). Meters stay as they are until the transaction ends: call `meter.hold`
+    before it locks anything else.
+
+    Raises:
+        UsageArchived: part of a window is closed, and its totals do not tell what is asked.
     """
     terms = meter.held(session, {window.metric for window in windows})
     return [
@@ -65,22 +69,39 @@ def tenants_to_roll_up(
 def _exact(
     session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
 ) -> list[Decimal]:
-    exact = _from_days(session, windows, terms)
+    exact = _behind_horizons(session, windows, terms)
+    open_places = [place for place in range(len(windows)) if place not in exact]
+    exact |= _from_days(session, windows, open_places, terms)
     uncounted = [place for place in range(len(windows)) if place not in exact]
     exact |= _from_events(session, windows, uncounted, terms)
     return [exact[place] for place in range(len(windows))]
 
 
-def _from_days(
+def _behind_horizons(
     session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
+) -> dict[int, Decimal]:
+    closed = horizon.of_tenants(session, {window.tenant_id for window in windows})
+    asked = {
+        place: (window.tenant_id, window.metric, window.period)
+        for place, window in enumerate(windows)
+        if window.tenant_id in closed and window.period.start < closed[window.tenant_id]
+    }
+    return metering_closed.totals(session, asked, terms, closed=closed) if asked else {}
+
+
+def _from_days(
+    session: Session,
+    windows: Sequence[Window],
+    among: Sequence[int],
+    terms: Mapping[str, Terms],
 ) -> dict[int, Decimal]:
     """The totals of windows, by place, that begin and end with days and that days tell."""
     exact: dict[int, Decimal] = {}
     for aggregation, statement in FROM_DAYS.items():
         places = [
             place
-            for place, window in enumerate(windows)
-            if terms.get(window.metric, UNMETERED).definition.aggregation is aggregation
+            for place in among
+            if terms.get(windows[place].metric, UNMETERED).definition.aggregation is aggregation
         ]
         if places:
             rows = session.execute(statement, {"windows": _json(windows, places)})

@@ -38,8 +38,8 @@ def check(session: Session, *, after: str, limit: int, days: int, now: dt.dateti
     """Count the last `days` whole local days of the next tenants from their events.
 
     Left out is what is known to be behind: days that were touched and not yet rolled up, and days
-    that another definition of their meter counted. All is read as of one instant, so ingest and
-    roll-ups may go on.
+    that another definition of their meter counted; and days that are closed, whose events may be
+    gone. All is read as of one instant, so ingest and roll-ups may go on.
 
     Args:
         after: the tenant after whom to begin.
@@ -109,8 +109,9 @@ DAYS = text(f"""
     ),
     checked AS (
         SELECT pair.tenant_id, pair.metric, day.starts_at, day.ends_at
-        FROM pair JOIN day USING (tenant_id)
-        WHERE day.starts_at < day.ends_at AND NOT EXISTS (
+        FROM pair JOIN day USING (tenant_id) LEFT JOIN usage_horizons USING (tenant_id)
+        WHERE day.starts_at < day.ends_at AND (closed_until > day.starts_at) IS NOT TRUE
+          AND NOT EXISTS (
             SELECT FROM touched
             WHERE touched.tenant_id = pair.tenant_id AND touched.metric = pair.metric
               AND touched.first_at < day.ends_at AND touched.last_at >= day.starts_at

@@ -1,10 +1,9 @@
 """Tenants: who is billed, and in which zone and currency."""
 
 import datetime as dt
-from collections.abc import Collection
 from typing import Any, ClassVar
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -44,11 +43,6 @@ def ensure(session: Session, tenant_id: str, *, now: dt.datetime) -> None:
     )
 
 
-def ensure_all(session: Session, tenant_ids: Collection[str], *, now: dt.datetime) -> None:
-    """Create those of the tenants that do not exist, with defaults."""
-    session.execute(ENSURE_ALL, {"tenant_ids": sorted(tenant_ids), "now": now})
-
-
 def change(
     session: Session,
     tenant_id: str,
@@ -85,15 +79,3 @@ def change(
         tenant.updated_at = now
         session.flush()
     return tenant
-
-
-# Looked for first: an insert that runs into its conflict leaves a dead row, and nearly every tenant
-# exists. In order of their ids, so that two transactions that meet new tenants do not deadlock.
-ENSURE_ALL = text("""
-    INSERT INTO tenants (tenant_id, created_at, updated_at)
-    SELECT tenant_id, :now, :now
-    FROM unnest(CAST(:tenant_ids AS text[])) AS given(tenant_id)
-    WHERE NOT EXISTS (SELECT FROM tenants AS known WHERE known.tenant_id = given.tenant_id)
-    ORDER BY tenant_id
-    ON CONFLICT (tenant_id) DO NOTHING
-""")

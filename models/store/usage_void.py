@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
-from models.store import touched
+from models.store import horizon, touched
 
 
 class UnknownUsage(Refusal):
@@ -43,15 +43,25 @@ def void(
 
     Raises:
         UnknownUsage: nothing was recorded under that key.
+        UsageArchived: the event is of a time that is closed.
     """
     key = {"tenant_id": tenant_id, "metric": metric, "idempotency_key": idempotency_key}
-    session.execute(VOID, {**key, "reason": reason, "actor": actor, "now": now})
+    closed_until = horizon.hold(session, tenant_id)
+    said = {"reason": reason, "actor": actor, "now": now}
+    session.execute(VOID, {**key, **said, "closed_until": closed_until})
     # A later statement: whoever voided it a moment before us has committed, and is seen.
     row = session.execute(READ, key).first()
     if row is None:
         raise UnknownUsage(
             f"idempotency_key {idempotency_key!r} of metric {metric!r} is unknown for tenant "
             f"{tenant_id!r}; give the three as they were recorded",
+            field="idempotency_key",
+        )
+    if row.voided_at is None:
+        raise horizon.UsageArchived(
+            f"the event of {row.at.isoformat()} can not be voided: what the tenant used before "
+            f"{closed_until and closed_until.isoformat()} is invoiced for good and archived; "
+            "correct the invoice",
             field="idempotency_key",
         )
     return Voided(row.amount, row.at, row.reason, row.actor, row.voided_at)
@@ -62,6 +72,7 @@ VOID = text(f"""
         INSERT INTO usage_voids (event_id, tenant_id, metric, at, reason, actor, voided_at)
         SELECT id, tenant_id, metric, at, :reason, :actor, :now FROM usage_events
         WHERE id = usage_event_id(:tenant_id, :metric, :idempotency_key)
+          AND (CAST(:closed_until AS timestamptz) IS NULL OR at >= :closed_until)
         ON CONFLICT (event_id) DO NOTHING
         RETURNING event_id, tenant_id, metric, at
     ),
@@ -75,8 +86,16 @@ VOID = text(f"""
     {touched.append("SELECT tenant_id, metric, at AS first_at, at AS last_at FROM voided")}
 """)  # noqa: S608 (constants)
 
+# Of an event that was purged, its key tells what it was, for as long as that is remembered.
 READ = text("""
     SELECT event.amount, event.at, voided.reason, voided.actor, voided.voided_at
-    FROM usage_voids AS voided JOIN usage_events AS event ON event.id = voided.event_id
-    WHERE voided.event_id = usage_event_id(:tenant_id, :metric, :idempotency_key)
+    FROM (
+        SELECT id, amount, at FROM usage_events
+        WHERE id = usage_event_id(:tenant_id, :metric, :idempotency_key)
+        UNION ALL
+        SELECT id, amount, at FROM usage_purged_keys
+        WHERE id = usage_event_id(:tenant_id, :metric, :idempotency_key)
+        LIMIT 1
+    ) AS event
+    LEFT JOIN usage_voids AS voided ON voided.event_id = event.id
 """)

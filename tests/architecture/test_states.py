@@ -22,6 +22,7 @@ TERMINAL = {
     "Endpoint": {"deleted"},
     "Delivery": {"cancelled"},
     "Rejected message": {"replayed", "discarded"},
+    "Archive of usage": {"forgotten"},
 }
 
 each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
@@ -94,6 +95,9 @@ def test_a_refunded_order_can_not_be_paid_again() -> None:
 
 
 def test_the_named_subsets_are_what_the_moves_say() -> None:
+    assert {InvoiceState.draft, InvoiceState.void} == (
+        set(InvoiceState) - states.FINAL_INVOICE_STATES
+    )
     assert {
         state for state in InvoiceState if "pay" in states.INVOICE.transitions[state]
     } == states.OWED_INVOICE_STATES

@@ -22,6 +22,7 @@ from models import (
     subscription,
     tenant,
     usage,
+    usage_archive,
 )
 from models.base import Base
 
@@ -37,6 +38,7 @@ TABLE_MODULES = (
     subscription,
     tenant,
     usage,
+    usage_archive,
 )
 
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,7 @@ CLOCK = frozenset(
 )
 """When a row was written and a delivery sent, and how long it took, by the real clock."""
 
-NUMBERED = frozenset({"id", "delivery_id"})
+NUMBERED = frozenset({"id", "delivery_id", "archive_id"})
 """Ids that a database counts; an attempt that was undone leaves a gap."""
 
 LOG_OF_TOUCHED_DAYS = "usage_touched_days"
@@ -67,6 +68,7 @@ class World:
 
     peer: Receiver
     broker_url: str
+    folder: Path
     ids: dict[str, str] = field(default_factory=dict)
 
     def do(self, name: str, /, **arguments: Any) -> Any:
@@ -111,6 +113,7 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.aggregate_usage": lambda _: {},
     "billing.allocate_subscription_credits": lambda world: {"subscription_id": world.ids["gold"]},
+    "billing.archive_usage": lambda _: {},
     "billing.audit": lambda _: {},
     "billing.commit_reserved_credits": lambda world: {
         "reservation_id": world.ids["hold"],
@@ -326,10 +329,10 @@ QUOTAS = frozenset(
 
 
 @pytest.fixture
-def world(broker_url: str) -> Iterator[World]:
-    """The far end of the webhooks, and a Redis on which nothing waits."""
+def world(broker_url: str, tmp_path: Path) -> Iterator[World]:
+    """The far end of the webhooks, a Redis on which nothing waits, and an empty folder."""
     with receiver() as peer:
-        yield World(peer, broker_url)
+        yield World(peer, broker_url, tmp_path)
     with contextlib.closing(Redis.from_url(broker_url)) as client:
         client.delete(STREAM)
 
@@ -510,6 +513,13 @@ def _let_totals_drift(world: World) -> None:
         session.execute(text("UPDATE usage_aggregates SET total = total + 1"))
 
 
+def _grow_old(world: World) -> None:
+    _make_an_invoice(world)
+    world.do("finalize_invoice", invoice_id=world.ids["invoice"], as_of=CLOSED)
+    retention: Any = config.Retention(after=dt.timedelta(days=1), folder=world.folder)
+    config.use(replace(config.current(), retention=retention))
+
+
 def _relay(world: World) -> None:
     with database.transaction() as session:
         relay.fan_out(session, most=100, now=dt.datetime.now(dt.UTC))
@@ -524,6 +534,7 @@ def _make_an_invoice(world: World) -> None:
 
 
 FURNISHED: dict[str, Callable[[World], None]] = {
+    "billing.archive_usage": _grow_old,
     "billing.discard_rejected": _reject_an_event,
     "billing.replay_rejected": _reject_an_event,
     "billing.drain_usage_stream": _fill_the_stream,

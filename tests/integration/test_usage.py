@@ -17,6 +17,7 @@ from models.store import tenant
 from tasks import contract
 from tasks import usage as task
 from tasks.usage import record_usage
+from tasks.usage_refused import UsageConflict
 
 AS_OF = dt.datetime(2026, 5, 2, 12, tzinfo=dt.UTC)
 
@@ -145,7 +146,7 @@ def test_the_same_key_with_other_content_is_a_conflict_and_changes_nothing(
         (refused["rejected_message_id"], task.NAME, "acme", "usage.conflict", event(**second))
     ]
     assert rows("SELECT * FROM usage_events") == stored
-    with pytest.raises(task.UsageConflict, match="k1"):
+    with pytest.raises(UsageConflict, match="k1"):
         record_usage(**event(**second), as_of=AS_OF)
     assert rows("SELECT * FROM usage_events") == stored
 
@@ -246,6 +247,7 @@ def test_an_empty_chunk_is_nothing_to_do(db: Engine) -> None:
 
 
 def test_stored_events_can_be_neither_changed_nor_deleted(session: database.Session) -> None:
+    task.record_chunk(session, [event("a")], now=AS_OF)
     for statement in (
         "UPDATE usage_events SET amount = 0",
         "DELETE FROM usage_events",
