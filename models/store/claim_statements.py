@@ -64,7 +64,7 @@ _LOCK = """
                  FROM endpoint_health h WHERE h.endpoint_id = e.id) IS NOT FALSE
             THEN pg_try_advisory_xact_lock(:hosts_key, hashtext(e.host)) ELSE false END
         FOR NO KEY UPDATE SKIP LOCKED) AS e
-    WHERE waiting.due_at <= :now
+    WHERE waiting.due_at <= :now OR e.ordered
     LIMIT :rows
 """
 
@@ -84,7 +84,8 @@ LOCK: Final = text(
 # of what is under way are exact. No row is locked before it is updated: pending deliveries of an
 # endpoint are moved by the holder of its lock alone. ARRAY(…) makes the update look rows up by id.
 #
-# An ordered endpoint gets its oldest, and waits for older messages that a relay has in its hands.
+# An ordered endpoint gets its oldest (its instants are an order and nothing to wait for), and waits
+# for older messages that a relay has in its hands.
 # Secrets come newest first: the key that a receiver moves to signs even when there are too many.
 _LEASE = """
     WITH asked AS MATERIALIZED (
@@ -118,7 +119,8 @@ _LEASE = """
         FROM chosen c CROSS JOIN LATERAL (
             SELECT oldest.id, row_number() OVER () AS nth FROM (
                 SELECT d.id FROM deliveries d
-                WHERE d.endpoint_id = c.id AND d.state = 'pending' AND d.due_at <= :now
+                WHERE d.endpoint_id = c.id AND d.state = 'pending'
+                  AND d.due_at <= CASE WHEN c.ordered THEN 'infinity' ELSE :now END
                   AND (c.unrelayed IS NULL OR d.message_id < c.unrelayed)
                 ORDER BY d.due_at, d.id LIMIT greatest(c.room, 0)) AS oldest) AS due
     ), leased AS (

@@ -32,10 +32,8 @@ _PENDING = "d.state = 'pending' ORDER BY d.due_at, d.id"
 _HELD = "d.state = 'held' ORDER BY d.id"
 
 _HOLD = "state = 'held'"
-# What an ordered endpoint has keeps its order when it is due again, so it keeps its instants.
-_RELEASE = (
-    "state = 'pending', due_at = CASE WHEN open.ordered THEN least(d.due_at, :now) ELSE :now END"
-)
+# What an ordered endpoint has keeps its place in the order.
+_RELEASE = "state = 'pending', due_at = CASE WHEN open.ordered THEN d.due_at ELSE :now END"
 _CANCEL = "state = 'cancelled', completed_at = :now"
 
 _MOVES: Final = {

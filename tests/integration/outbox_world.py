@@ -117,15 +117,16 @@ def take(
     cursor: UUID | None = None,
 ) -> claim.Claim:
     """Relay what there is, and claim what is due now, or at another instant."""
+    at = at or now()
     with database.transaction() as session:
-        relay.fan_out(session, most=1000, now=now())
+        relay.fan_out(session, most=1000, now=min(at, now()))
         return claim.claim(
             session,
             terms=terms,
             cursor=cursor,
             token=token or uuid4(),
             lease=lease,
-            now=at or now(),
+            now=at,
         )
 
 
