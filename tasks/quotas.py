@@ -9,13 +9,13 @@ from typing import Literal, TypedDict
 from models import database
 from models.rules import decimals, quota
 from models.rules.quota import Decision, Standing
-from models.store import entitled, quota_use, usage
+from models.store import entitled, horizon, quota_use, usage
 from models.store import quota as counters
 from models.store.quota import Counted
 from tasks import contract, fields
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
-from tasks.usage import UsageConflict
+from tasks.usage_refused import UsageConflict
 from webhooks import events
 
 
@@ -111,6 +111,7 @@ def consume_entitlement(
 
     Raises:
         UsageConflict: the key was used before for another usage event of the metric.
+        UsageArchived: as_of is an instant whose usage is closed.
     """
     rights = entitled.find(session, [tenant_id], metrics=[metric], at=as_of).get(tenant_id)
     if rights is None:
@@ -154,13 +155,13 @@ def _use(
     decision = quota.decide(standings, event.amount)
     if decision.allowed and quota_use.use(session, event, now=now):
         return decision, [standing.after(event.amount) for standing in standings]
-    if _is_recorded(session, event):
+    if _is_recorded(session, event, now=now):
         # It was used before, and counts already.
         return replace(quota.decide(standings, Decimal(0)), allowed=True), standings
     return decision, standings
 
 
-def _is_recorded(session: database.Session, event: quota_use.Use) -> bool:
+def _is_recorded(session: database.Session, event: quota_use.Use, *, now: dt.datetime) -> bool:
     sent = {
         "tenant_id": event.tenant_id,
         "metric": event.metric,
@@ -168,7 +169,9 @@ def _is_recorded(session: database.Session, event: quota_use.Use) -> bool:
         "amount": decimals.plain(event.amount),
         "metadata": event.details,
     }
-    expected = usage.expect(session, [sent])
+    expected = usage.expect(session, [sent], now=now)
+    for late in expected.late:
+        raise horizon.late(now, late.closed_until)
     for conflict in expected.conflicts:
         raise UsageConflict(
             f"idempotency_key {event.idempotency_key!r} of metric {event.metric!r} was used before "

@@ -92,10 +92,10 @@ class Settings(BaseSettings):
     that nobody waits at a month's first midnight for the renewal of a hundred thousand others."""
 
     archive_after_days: int | None = Field(
-        None, ge=1, le=36_500, validation_alias="BILLING_USAGE_ARCHIVE_AFTER_DAYS"
+        None, ge=35, le=36_500, validation_alias="BILLING_USAGE_ARCHIVE_AFTER_DAYS"
     )
-    """Usage of months that ended so long ago, and are invoiced for good, is archived and purged.
-    Never, if unset."""
+    """Usage of months that ended so long ago, and are invoiced for good, is archived and purged;
+    never, if unset. No quota's window and nothing that is counted again at night is so old."""
 
     archive_folder: Path | None = Field(None, validation_alias="BILLING_USAGE_ARCHIVE_FOLDER")
     """Where its files are written: a folder that is there, the same for every worker."""

@@ -1,5 +1,6 @@
 """Usage of billing periods from their events: by filter and group, by stretch of time, by event."""
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from models.rules import pricing
 from models.rules.billing import Days
 from models.rules.meter import UNMETERED, Aggregation, Terms
 from models.rules.pricing import Part, Price, Unpriceable, Usage
-from models.store import counting, meter, metering
+from models.store import counting, horizon, meter, metering, metering_closed
 
 _ZERO: Final = Decimal(0)
 
@@ -47,20 +48,29 @@ def usages(session: Session, wants: Sequence[Want]) -> list[Usage]:
 
     Raises:
         Unpriceable: events lack what a price is made of, or their meter does not go with it.
+        UsageArchived: some of them are archived.
     """
     terms = meter.held(session, {want.metric for want in wants})
     of_kind: dict[str, list[int]] = defaultdict(list)
     for place, want in enumerate(wants):
         of_kind[_kind(want, terms.get(want.metric, UNMETERED))].append(place)
     rows: dict[int, list[Row[Any]]] = defaultdict(list)
+    begin = _begin(session, wants)
     for kind, chosen in of_kind.items():
-        spans = [_span(place, wants[place]) for place in chosen]
+        spans = [_span(place, wants[place]) | {"starts_at": begin[place]} for place in chosen]
         for row in session.execute(STATEMENTS[kind], {"spans": orjson.dumps(spans).decode()}):
             rows[row.place].append(row)
     return [
         _usage(want, terms.get(want.metric, UNMETERED), rows[place])
         for place, want in enumerate(wants)
     ]
+
+
+def _begin(session: Session, wants: Sequence[Want]) -> list[dt.datetime]:
+    """From when on the events of each want are to be read."""
+    closed = horizon.of_tenants(session, {want.tenant_id for want in wants})
+    asked = [(want.tenant_id, want.metric, want.window.period) for want in wants]
+    return metering_closed.opens_at(session, asked, closed=closed)
 
 
 def _kind(want: Want, terms: Terms) -> str:

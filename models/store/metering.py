@@ -1,16 +1,17 @@
 """What was used over a stretch of time: the quantity that is billed, read, or shown."""
 
 import datetime as dt
+import decimal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models.rules.meter import PLAIN, UNMETERED, Aggregation, Terms
+from models.rules.meter import MOST_DIGITS, PLAIN, UNMETERED, Aggregation, Terms
 from models.rules.period import Period
 from models.store import counting, horizon, meter, metering_closed, touched
 
@@ -22,6 +23,10 @@ class Window:
     tenant_id: str
     metric: str
     period: Period
+
+
+ADD_UP: Final = frozenset({Aggregation.sum, Aggregation.count})
+"""What two parts of a stretch come to together is their sum."""
 
 
 def quantities(session: Session, windows: Sequence[Window]) -> list[Decimal]:
@@ -69,39 +74,60 @@ def tenants_to_roll_up(
 def _exact(
     session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
 ) -> list[Decimal]:
-    exact = _behind_horizons(session, windows, terms)
-    open_places = [place for place in range(len(windows)) if place not in exact]
-    exact |= _from_days(session, windows, open_places, terms)
+    closed = horizon.of_tenants(session, {window.tenant_id for window in windows})
+    if not any(_is_behind(window, closed) for window in windows):
+        return _open(session, windows, terms)
+    # What adds up is put together from its closed part and the rest, which days may tell.
+    parts = [
+        (place, part)
+        for place, window in enumerate(windows)
+        for part in _parts(window, closed, terms)
+    ]
+    behind = [part for _, part in parts if _is_behind(part, closed)]
+    others = [part for _, part in parts if not _is_behind(part, closed)]
+    asked = [(part.tenant_id, part.metric, part.period) for part in behind]
+    counted = iter(metering_closed.totals(session, asked, terms, closed=closed))
+    exact: list[list[Decimal]] = [[] for _ in windows]
+    opened = iter(_open(session, others, terms))
+    for place, part in parts:
+        exact[place].append(next(counted if _is_behind(part, closed) else opened))
+    with decimal.localcontext(prec=MOST_DIGITS):
+        return [sum(found[1:], found[0]) for found in exact]
+
+
+def _is_behind(window: Window, closed: Mapping[str, dt.datetime]) -> bool:
+    until = closed.get(window.tenant_id)
+    return until is not None and window.period.start < until
+
+
+def _parts(
+    window: Window, closed: Mapping[str, dt.datetime], terms: Mapping[str, Terms]
+) -> list[Window]:
+    until = closed.get(window.tenant_id, window.period.start)
+    adds_up = terms.get(window.metric, UNMETERED).definition.aggregation in ADD_UP
+    if not adds_up or not window.period.start < until < window.period.end:
+        return [window]
+    periods = Period(window.period.start, until), Period(until, window.period.end)
+    return [Window(window.tenant_id, window.metric, each) for each in periods]
+
+
+def _open(session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]) -> list[Decimal]:
+    exact = _from_days(session, windows, terms)
     uncounted = [place for place in range(len(windows)) if place not in exact]
     exact |= _from_events(session, windows, uncounted, terms)
     return [exact[place] for place in range(len(windows))]
 
 
-def _behind_horizons(
-    session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
-) -> dict[int, Decimal]:
-    closed = horizon.of_tenants(session, {window.tenant_id for window in windows})
-    asked = {
-        place: (window.tenant_id, window.metric, window.period)
-        for place, window in enumerate(windows)
-        if window.tenant_id in closed and window.period.start < closed[window.tenant_id]
-    }
-    return metering_closed.totals(session, asked, terms, closed=closed) if asked else {}
-
-
 def _from_days(
-    session: Session,
-    windows: Sequence[Window],
-    among: Sequence[int],
-    terms: Mapping[str, Terms],
+    session: Session, windows: Sequence[Window], terms: Mapping[str, Terms]
 ) -> dict[int, Decimal]:
     """The totals of windows, by place, that begin and end with days and that days tell."""
     exact: dict[int, Decimal] = {}
     for aggregation, statement in FROM_DAYS.items():
         places = [
             place
-            for place in among
-            if terms.get(windows[place].metric, UNMETERED).definition.aggregation is aggregation
+            for place, window in enumerate(windows)
+            if terms.get(window.metric, UNMETERED).definition.aggregation is aggregation
         ]
         if places:
             rows = session.execute(statement, {"windows": _json(windows, places)})

@@ -5,7 +5,7 @@ together from the totals of closed days and from the events of what is still ope
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -25,12 +25,12 @@ Asked = tuple[str, str, Period]
 
 def totals(
     session: Session,
-    asked: Mapping[int, Asked],
+    asked: Sequence[Asked],
     terms: Mapping[str, Terms],
     *,
     closed: Mapping[str, dt.datetime],
-) -> dict[int, Decimal]:
-    """Return by place what each stretch comes to, exactly; each begins before its tenant's horizon.
+) -> list[Decimal]:
+    """Return what each stretch comes to, in order; each begins before its tenant's horizon.
 
     A stretch that begins within a closed day, as after a change of the tenant's zone, is counted
     from the end of that day: it was charged for with it.
@@ -42,13 +42,35 @@ def totals(
     for aggregation in Aggregation:
         chosen = {
             place: one
-            for place, one in asked.items()
+            for place, one in enumerate(asked)
             if terms.get(one[1], UNMETERED).definition.aggregation is aggregation
         }
         if chosen:
             rows = session.execute(SPLIT[aggregation], {"windows": _json(chosen, closed)})
             exact |= {row.place: _total(aggregation, row, chosen[row.place]) for row in rows}
-    return exact
+    return [exact[place] for place in range(len(asked))]
+
+
+def opens_at(
+    session: Session, asked: Sequence[Asked], *, closed: Mapping[str, dt.datetime]
+) -> list[dt.datetime]:
+    """Return from when on events tell of each stretch all that they ever told, in order.
+
+    That is its beginning; or, where it begins within a closed day, as after a change of the
+    tenant's zone, the horizon: that day was charged for.
+
+    Raises:
+        UsageArchived: some of what was used in a stretch is archived.
+    """
+    found: list[dt.datetime] = []
+    for tenant_id, metric, stretch in asked:
+        until = closed.get(tenant_id, stretch.start)
+        if stretch.start < until:
+            given = {"tenant_id": tenant_id, "metric": metric, "until": min(until, stretch.end)}
+            if session.scalar(IS_USED, {**given, "begins_at": stretch.start}):
+                raise _untold((tenant_id, metric, stretch), until)
+        found.append(max(stretch.start, until))
+    return found
 
 
 def _total(aggregation: Aggregation, row: Row[Any], asked: Asked) -> Decimal:
@@ -128,3 +150,11 @@ def _split(aggregation: Aggregation) -> str:
 
 
 SPLIT = {aggregation: text(_split(aggregation)) for aggregation in Aggregation}
+
+IS_USED = text("""
+    SELECT EXISTS (
+        SELECT FROM usage_aggregates
+        WHERE tenant_id = :tenant_id AND metric = :metric AND granularity = 'day'
+          AND period_start >= :begins_at AND period_start < :until AND event_count > 0
+    )
+""")

@@ -151,6 +151,14 @@ ARRIVED = """
     ) AS arrived
 """
 
+# The events of a window that begins behind the horizon may be gone: it is long over.
+IS_OPEN = """
+    NOT EXISTS (
+        SELECT FROM usage_horizons AS horizon
+        WHERE horizon.tenant_id = quota_counters.tenant_id AND closed_until > window_start
+    )
+"""
+
 COMPARE = text(f"""
     WITH tenant AS MATERIALIZED (
         SELECT DISTINCT tenant_id FROM quota_counters WHERE tenant_id > :after
@@ -162,6 +170,7 @@ COMPARE = text(f"""
         SELECT tenant_id, metric, window_unit, window_start AS starts_at, window_end AS ends_at,
                used
         FROM quota_counters JOIN tenant USING (tenant_id)
+        WHERE {IS_OPEN}
     ) AS span
     {ARRIVED}
     {counting.PLAIN_SUMS}
@@ -179,7 +188,8 @@ MEND = text(f"""
         FROM (
             SELECT tenant_id, metric, window_unit, window_start AS starts_at,
                    window_end AS ends_at, used
-            FROM quota_counters WHERE tenant_id = :tenant_id AND metric = :metric
+            FROM quota_counters
+            WHERE tenant_id = :tenant_id AND metric = :metric AND {IS_OPEN}
         ) AS span
         {ARRIVED}
         {counting.PLAIN_SUMS}

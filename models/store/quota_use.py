@@ -26,7 +26,10 @@ class Use:
 
 
 def use(session: Session, event: Use, *, now: dt.datetime) -> bool:
-    """Store a usage event and raise the counters of its windows; False if its key was known.
+    """Store a usage event and raise the counters of its windows.
+
+    Returns:
+        False if its key was known, or usage of that time is closed; then nothing has changed.
 
     The pair must be locked, and its counters settled.
     """
@@ -58,12 +61,18 @@ def mark_told(
     return sorted((row.place - 1, row.version) for row in rows)
 
 
+# Nothing is recorded behind a horizon, and no key of a purged event is used again: see horizon.py.
 USE = text(f"""
-    WITH event AS (
+    WITH closed AS MATERIALIZED (
+        SELECT closed_until FROM usage_horizons WHERE tenant_id = :tenant_id FOR KEY SHARE
+    ),
+    event AS (
         INSERT INTO usage_events
             (id, tenant_id, metric, idempotency_key, amount, at, received_at, metadata)
-        VALUES (usage_event_id(:tenant_id, :metric, :idempotency_key), :tenant_id, :metric,
-                :idempotency_key, :amount, :now, :now, :details)
+        SELECT id, :tenant_id, :metric, :idempotency_key, :amount, :now, :now, :details
+        FROM (SELECT usage_event_id(:tenant_id, :metric, :idempotency_key) AS id) AS key
+        WHERE NOT EXISTS (SELECT FROM closed WHERE closed_until > :now)
+          AND NOT EXISTS (SELECT FROM usage_purged_keys AS kept WHERE kept.id = key.id)
         ON CONFLICT (id) DO NOTHING
         RETURNING tenant_id, metric, at, amount
     ),

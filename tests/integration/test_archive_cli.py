@@ -166,7 +166,7 @@ def test_what_makes_no_sense_is_said_in_one_line(
     ("variable", "value", "complaint"),
     [
         ("BILLING_USAGE_ARCHIVE_AFTER_DAYS", "", "AFTER_DAYS is not set"),
-        ("BILLING_USAGE_ARCHIVE_AFTER_DAYS", "0", "greater than or equal to 1"),
+        ("BILLING_USAGE_ARCHIVE_AFTER_DAYS", "34", "greater than or equal to 35"),
         ("BILLING_USAGE_ARCHIVE_FOLDER", "", "must be an absolute path"),
         ("BILLING_USAGE_ARCHIVE_FOLDER", "here", "it is here"),
         ("BILLING_USAGE_ARCHIVE_FOLDER", "/no/such", "/no/such, is not there"),

@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from models.rules.refusal import Refusal
 from tasks.quota_counts import count_quotas, recount_quotas
 from tasks.tenants import set_tenant
-from tasks.usage import UsageConflict, record_usage
+from tasks.usage import record_usage
+from tasks.usage_refused import UsageConflict
 from tests.integration import allowance
 from tests.integration.allowance import NOON, allow, at, check, record, use, used, void
 from tests.integration.billing_world import said
