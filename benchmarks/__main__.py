@@ -20,6 +20,7 @@ from benchmarks import (
     isolation,
     quota,
     report,
+    rounds,
     servers,
     stream,
 )
@@ -48,6 +49,7 @@ WIDTH = 130
 def main() -> None:
     """Run what the command line asks for."""
     asked = _arguments()
+    rounds.use(asked.rounds)
     load = os.getloadavg()[0]
     console = Console()
     if not console.is_terminal:
@@ -74,12 +76,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the sizes (1.0)")
+    parser.add_argument("--rounds", type=int, default=rounds.ROUNDS, help="turns of each way (3)")
     parser.add_argument("--json", type=Path, default=LATEST, help="where the figures are written")
     asked = parser.parse_args()
     if unknown := set(asked.names) - BENCHMARKS.keys():
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}")
-    if asked.scale <= 0:
-        parser.error("--scale must be above 0")
+    if asked.scale <= 0 or asked.rounds < 1:
+        parser.error("--scale must be above 0, and --rounds 1 or more")
     return asked
 
 

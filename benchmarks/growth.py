@@ -67,7 +67,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
         roll_up = rounds.play(
             "events/s",
             {name: partial(_roll_up, stage, name, count) for name, count in sizes.items()},
-            rounds=2,
+            most=2,
         )
     finally:
         for table in TABLES.values():

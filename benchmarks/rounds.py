@@ -7,6 +7,9 @@ from statistics import median
 from benchmarks.report import Measure
 
 ROUNDS = 3
+"""Turns of each way; `use` sets another number."""
+
+_rounds = ROUNDS
 
 Way = Callable[[], float]
 """Does the job once and returns how many a second. What it prepares first is not counted."""
@@ -38,10 +41,16 @@ class Rates:
         )
 
 
-def play(unit: str, ways: Mapping[str, Way], *, rounds: int = ROUNDS) -> Rates:
-    """Let each way take its turn in each round, every other round in reverse."""
+def use(rounds: int) -> None:
+    """Play so many rounds from now on, at least 1."""
+    global _rounds  # noqa: PLW0603 (the run has one number)
+    _rounds = rounds
+
+
+def play(unit: str, ways: Mapping[str, Way], *, most: int = ROUNDS) -> Rates:
+    """Let each way take its turn in each round, at `most` so many, every other one in reverse."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds):
+    for number in range(min(_rounds, most)):
         for name in sorted(ways, key=list(ways).index, reverse=number % 2 == 1):
             rates[name].append(ways[name]())
     return Rates(unit, rates)

@@ -57,9 +57,12 @@ class Stage:
     folder: Path
 
     def empty(self, *tables: str) -> None:
-        """Empty tables, all if none is named, and write out what PostgreSQL still holds back."""
+        """Empty tables, all if none is named, and write out what PostgreSQL still holds back.
+
+        What refers to their rows goes with them.
+        """
         names = ", ".join(tables) or self.value(_TABLES)
-        self.execute(f"TRUNCATE {names} RESTART IDENTITY")
+        self.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
         self.execute("CHECKPOINT")
 
     def copy_of(self, table: str) -> str:

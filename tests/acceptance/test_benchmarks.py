@@ -43,7 +43,17 @@ def test_every_way_is_measured_beside_its_floors(checkout: Path, tmp_path: Path)
     written = tmp_path / "figures.json"
 
     subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--scale", "0.004", "--json", str(written)],
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "--scale",
+            "0.004",
+            "--rounds",
+            "1",
+            "--json",
+            str(written),
+        ],
         cwd=checkout,
         check=True,
         timeout=560,
