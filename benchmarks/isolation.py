@@ -69,10 +69,11 @@ DUE = """
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
     """Measure latencies on an idle system, then on a busy one without and with a dead endpoint."""
-    with receiver.running() as urls, _ringing(), _silent() as dead:
+    with receiver.running() as urls, _ringing():
         deliveries.subscribe(urls, tenants=ENDPOINTS)
-        _subscribe_dead(dead)
-        with stage.worker(Queue.webhooks, concurrency=PROCESSES):
+        # The silent one goes first: a worker ends once its attempts have ended.
+        with stage.worker(Queue.webhooks, concurrency=PROCESSES), _silent() as dead:
+            _subscribe_dead(dead)
             # The processes have their connections from here on.
             _emit(stage, rounds.scaled(100, scale, least=20), pause=BUSY_PAUSE)
             idle = _idle(stage, rounds.scaled(IDLE_EVENTS, scale, least=8))
