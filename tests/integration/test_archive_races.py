@@ -217,6 +217,7 @@ def test_producers_roll_ups_and_archivers_at_once_agree_in_the_end(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_an_archiver_that_is_killed_anywhere_leaves_what_the_next_one_ends(
     folder: Path, database_url: str, checkout: Path
 ) -> None:
