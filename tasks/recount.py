@@ -46,6 +46,7 @@ class DriftAnswer(TypedDict):
 class RecountAnswer(TypedDict):
     """How many days were counted, how many had drifted, and the first of these.
 
+    Of runs that find the same drift at once, one answers with it.
     `next_after` is None if every tenant was looked at, or else where a further run goes on.
     """
 
@@ -90,9 +91,8 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
         if chunk.last_tenant_id is None:
             return _answer(days, drifts, None)
         days, last = days + chunk.days, chunk.last_tenant_id
-        drifts += chunk.drifts
         if chunk.drifts:
-            _report(chunk.drifts, as_of)
+            drifts += _report(chunk.drifts, as_of)
         if time.monotonic() >= deadline:
             _go_on(last, as_of)
             return _answer(days, drifts, last)
@@ -109,13 +109,16 @@ def _go_on(after: str, as_of: dt.datetime) -> None:
         log.warning("usage.recount_unfinished", next_after=after, reason=type(error).__name__)
 
 
-def _report(drifts: tuple[Drift, ...], now: dt.datetime) -> None:
-    for drift in drifts:
-        log.error("usage.drift", **_drift(drift))
-    _counter(len(drifts))
+def _report(drifts: tuple[Drift, ...], now: dt.datetime) -> list[Drift]:
+    """Tell of what no other run has told, and return it."""
     with database.transaction() as session:
-        recount.touch(session, drifts)
-        announce_all(session, [_announcement(drift) for drift in drifts], now=now)
+        news = recount.touch(session, drifts)
+        announce_all(session, [_announcement(drift) for drift in news], now=now)
+    for drift in news:
+        log.error("usage.drift", **_drift(drift))
+    if news:
+        _counter(len(news))
+    return news
 
 
 def _announcement(drift: Drift) -> Announcement:

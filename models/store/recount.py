@@ -58,17 +58,27 @@ def check(session: Session, *, after: str, limit: int, days: int, now: dt.dateti
     return Checked(found.last_tenant_id, found.days, tuple(drifts))
 
 
-def touch(session: Session, drifts: Sequence[Drift]) -> None:
-    """Log the days as touched, so that the roll-up counts them anew."""
-    session.execute(
-        TOUCH,
-        {
-            "tenant_ids": [drift.tenant_id for drift in drifts],
-            "metrics": [drift.metric for drift in drifts],
-            "starts": [drift.day_start for drift in drifts],
-            "ends": [drift.day_end for drift in drifts],
-        },
-    )
+def touch(session: Session, drifts: Sequence[Drift]) -> list[Drift]:
+    """Log the days as touched, so that the roll-up counts them anew; return those that were news.
+
+    Of several who found the same drift at once, it is news to one: the others see that its day
+    waits already, or was counted since.
+    """
+    session.execute(ONE_AT_A_TIME)
+    fresh = set(session.scalars(FRESH, _columns(drifts)))
+    news = [drift for number, drift in enumerate(drifts, start=1) if number in fresh]
+    session.execute(TOUCH, _columns(news))
+    return news
+
+
+def _columns(drifts: Sequence[Drift]) -> dict[str, Any]:
+    return {
+        "tenant_ids": [drift.tenant_id for drift in drifts],
+        "metrics": [drift.metric for drift in drifts],
+        "starts": [drift.day_start for drift in drifts],
+        "ends": [drift.day_end for drift in drifts],
+        "stored": [drift.stored for drift in drifts],
+    }
 
 
 def _drift(row: Row[Any]) -> Drift:
@@ -166,12 +176,34 @@ COMPARE = {
     for aggregation in Aggregation
 }
 
-TOUCH = text(
-    touched.append("""
-        SELECT tenant_id, metric, starts_at AS first_at,
-               ends_at - interval '1 microsecond' AS last_at
-        FROM unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
-                    CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-             AS drifted(tenant_id, metric, starts_at, ends_at)
-    """)
-)
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('usage recount'))")
+
+WHOLE_DAY = "drifted.starts_at AS first_at, drifted.ends_at - interval '1 microsecond' AS last_at"
+"""The span that touches all of a day, whoever logs it."""
+
+DRIFTED = """
+    unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
+           CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]),
+           CAST(:stored AS numeric[]))
+        WITH ORDINALITY AS drifted(tenant_id, metric, starts_at, ends_at, stored, number)
+"""
+
+FRESH = text(f"""
+    WITH waiting AS MATERIALIZED (
+        SELECT touched.* FROM usage_touched_days AS logged CROSS JOIN LATERAL {touched.SPANS}
+    )
+    SELECT drifted.number
+    FROM {DRIFTED}
+    CROSS JOIN LATERAL (SELECT {WHOLE_DAY}) AS day
+    LEFT JOIN usage_aggregates AS held
+      ON held.tenant_id = drifted.tenant_id AND held.metric = drifted.metric
+     AND held.granularity = 'day' AND held.period_start = drifted.starts_at
+    WHERE held.total IS NOT DISTINCT FROM drifted.stored
+      AND NOT EXISTS (
+        SELECT FROM waiting
+        WHERE waiting.tenant_id = drifted.tenant_id AND waiting.metric = drifted.metric
+          AND waiting.first_at = day.first_at AND waiting.last_at = day.last_at
+    )
+""")  # noqa: S608 (constants of this module)
+
+TOUCH = text(touched.append(f"SELECT tenant_id, metric, {WHOLE_DAY} FROM {DRIFTED}"))  # noqa: S608

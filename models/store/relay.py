@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 # cursor over ids, can not skip a message whose transaction commits late. SKIP LOCKED lets two
 # relays work side by side.
 #
-# To an ordered endpoint a delivery is due since its message was written, whoever relays it: that is
-# its place in the order.
+# A relay whose clock is fast would put deliveries off: they are due by the database's clock at the
+# latest. To an ordered endpoint a delivery is due since its message was written, whoever relays it:
+# that is its place in the order.
 #
 # The two halves of `e` each use ix_endpoints_tenant_id; an OR of them would use none. A prefix
 # "billing.*" means children only: it is compared with its full stop.
@@ -25,7 +26,8 @@ _FAN_OUT = text("""
     ), fanned AS (
         INSERT INTO deliveries (message_id, endpoint_id, state, due_at)
         SELECT m.id, e.id, CASE e.state WHEN 'enabled' THEN 'pending' ELSE 'held' END,
-               CASE WHEN e.ordered THEN m.created_at ELSE :now END
+               CASE WHEN e.ordered THEN m.created_at
+                    ELSE least(CAST(:now AS timestamptz), statement_timestamp()) END
         FROM taken
         JOIN outbox_messages m ON m.id = taken.message_id
         CROSS JOIN LATERAL (
@@ -68,7 +70,7 @@ def fan_out(
 
     Args:
         most: messages at once.
-        now: when the deliveries are due.
+        now: when the deliveries are due, unless it is still to come by the database's clock.
     """
     given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
     taken = session.scalars(_FAN_OUT, given).all()

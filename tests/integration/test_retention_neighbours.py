@@ -58,6 +58,7 @@ def test_a_use_whose_event_was_purged_is_used_once(folder: Path) -> None:
 
     # It counts in the window in which it was used first.
     assert (again["allowed"], again["used"]) == (True, "2")
+    forget_answers()
     with pytest.raises(UsageConflict, match="'a'"):
         use("a", "2026-06-01", "3")
     assert query("SELECT idempotency_key FROM usage_events") == [("b",)]
