@@ -1,6 +1,7 @@
 # One command per intent. Each makes .venv first if it is missing or older than the lock.
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= auto
 
 .PHONY: demo test check lint bench up docs lock clean
 .DEFAULT_GOAL := test
@@ -18,11 +19,11 @@ demo: .venv/installed  ## the main job, end to end, on this machine
 up: .venv/installed  ## the whole stack for a developer, until Ctrl-C
 	$(BIN)/billing up
 
-test: .venv/installed  ## the whole suite
-	$(BIN)/python -m pytest -q
+test: .venv/installed  ## the whole suite, in a process for each core
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 check: .venv/installed lint  ## what to run before a commit: lint and the quick tests
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"
 
 lint: .venv/installed  ## ruff, mypy --strict, the import contracts
 	$(BIN)/ruff check .

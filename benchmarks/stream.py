@@ -42,7 +42,7 @@ DRAIN = "drain alone, in process"
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
     """Put events on the stream one by one and by 500, and beside it do the least that could be."""
-    events = make(rounds.scaled(EVENTS, scale, least=5_000))
+    events = make(rounds.scaled(EVENTS, scale, least=500))
     table = stage.copy_of("usage_events")
     ways: dict[str, Way] = {}
     for name, size in ((ONE, 1), (PIPELINED, 500)):

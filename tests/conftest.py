@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -56,6 +57,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     row = getattr(item, "callspec", None) and item.callspec.params.get("row")  # type: ignore[attr-defined]
     if call.when == "call" and call.excinfo is None and isinstance(row, dict) and "category" in row:
         vectors.RAN[row["category"], row["model"]] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the count on, from one of several processes to the one that reports."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["published"] = [[*case, times] for case, times in vectors.RAN.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a process counted that ran a part of the tests."""
+    for category, model, times in getattr(node, "workeroutput", {}).get("published", ()):
+        vectors.RAN[category, model] += times
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
