@@ -2,8 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy.event
 from sqlalchemy import Engine
 
 from models import database
@@ -21,6 +20,7 @@ from tasks.aggregation import aggregate_usage
 from tests.integration import archive_world as world
 from tests.integration.archive_world import event
 from tests.integration.billing_world import query
+from tests.integration.test_credit_crashes import Countdown, ends_by_kill
 
 AT_ONCE = 4
 MOST_DEATHS = 400
@@ -216,30 +216,42 @@ def test_producers_roll_ups_and_archivers_at_once_agree_in_the_end(
     )
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_an_archiver_that_is_killed_anywhere_leaves_what_the_next_one_ends(
-    folder: Path, database_url: str, checkout: Path
-) -> None:
-    events = a_winter("ada", count=9)
+def dies_at(step: Countdown) -> Callable[[Engine], None]:
+    """A step is a statement, a commit, or a file that is synced or gets its name: whatever state
+    dying there leaves on the disk and in the database, the next archiver finds."""
 
-    def run(steps: int) -> int:
-        command = [sys.executable, "-m", "tests.integration.archive_child"]
-        ended = subprocess.run(
-            [*command, str(folder), str(steps), world.OLD.isoformat()],
-            cwd=checkout,
-            env={**os.environ, "DATABASE_URL": database_url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode in {0, -9}, ended.stderr
-        return ended.returncode
+    def prepare(engine: Engine) -> None:
+        sqlalchemy.event.listen(engine, "before_cursor_execute", step)
+        sqlalchemy.event.listen(engine, "commit", step)
+        sync, rename = os.fsync, Path.replace
+
+        def counted_sync(descriptor: int) -> None:
+            step()
+            sync(descriptor)
+
+        def counted_rename(path: Path, target: Path) -> Path:
+            step()
+            return rename(path, target)
+
+        os.fsync = counted_sync  # type: ignore[assignment]
+        Path.replace = counted_rename  # type: ignore[method-assign, assignment]
+
+    return prepare
+
+
+@pytest.mark.slow
+def test_an_archiver_that_is_killed_anywhere_leaves_what_the_next_one_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.archiving.EVENTS_OF_A_FILE", 2)
+    monkeypatch.setattr("tasks.purging.PURGE_CHUNK", 1)
+    monkeypatch.setattr("models.store.archive_lines.CHUNK", 1)
+    events = a_winter("ada", count=9)
 
     # Dying comes ever later, since there is less and less to do before it: each of the first steps
     # is one to die at, and so is each of those that only a run which gets further takes.
     steps = deaths = 0
-    while run(steps) != 0:
+    while ends_by_kill(dies_at(Countdown(steps)), world.archive):
         deaths += 1
         assert deaths < MOST_DEATHS
         steps = steps + 1 if steps < 30 else 7 + deaths % 23
