@@ -123,7 +123,7 @@ def _part_steps(price: Price, part: Part, share: Fraction) -> Iterator[Step]:
     tariff = price.tariff(part.filter)
     match tariff.terms:
         case Percentage() as terms:
-            yield from terms.steps(part.amounts, share)
+            yield from terms.steps(part.amounts, share, rest=part.rest)
         case Dynamic() as terms:
             yield from terms.steps(part.charged, share)
         case _:
