@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from models.rules import money, pricing
 from models.rules.billing import Days
 from models.rules.meter import UNMETERED, Aggregation, Terms
-from models.rules.pricing import Part, Price, Unpriceable, Usage
+from models.rules.pricing import Model, Part, Price, Unpriceable, Usage
 from models.store import event_query, horizon, meter, metering, metering_closed
 
 _ZERO: Final = Decimal(0)
@@ -87,6 +87,11 @@ def _rows(
 
 def _query(want: Want, aggregation: Aggregation) -> event_query.Query:
     price = want.price
+    if price.model is Model.capacity and aggregation is not Aggregation.max:
+        raise Unpriceable(
+            f"metric {want.metric!r} has the aggregation {aggregation.value!r}, and its price is "
+            "for peaks; it needs a meter of the aggregation 'max'"
+        )
     if not price.is_by_event and price.max_per is None:
         return event_query.totals(price, aggregation)
     if aggregation is Aggregation.unique_count:
