@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict
 from pydantic import Field
 
 from models import database
+from models.catalog import Plan
 from models.rules.period import Anchor, Interval
 from models.store import plan, price_version
 from tasks import contract, fields, plan_credits, price_terms
@@ -63,7 +64,7 @@ def set_plan(
     price_version.set_prices(session, plan_key, terms, is_new=is_new, now=as_of)
     if credits is not None:
         plan_credits.change(session, plan_key, credits, is_new=is_new, now=as_of)
-    return _answer(session, plan_key)
+    return answer(session, plan.get(session, plan_key))
 
 
 @contract.command("billing.set_price", queue=Queue.billing)
@@ -93,11 +94,11 @@ def set_price(
         if (one.price_key, one.currency) != (terms.price_key, terms.currency)
     ]
     price_version.set_prices(session, plan_key, [*others, terms], is_new=False, now=as_of)
-    return _answer(session, plan_key)
+    return answer(session, plan.get(session, plan_key))
 
 
-def _answer(session: database.Session, plan_key: str) -> PlanAnswer:
-    laid = plan.get(session, plan_key)
+def answer(session: database.Session, laid: Plan) -> PlanAnswer:
+    """Return a stored plan as tasks answer it."""
     return {
         "plan_key": laid.plan_key,
         "name": laid.name,
@@ -105,7 +106,7 @@ def _answer(session: database.Session, plan_key: str) -> PlanAnswer:
         "anchor": laid.anchor,
         "version": laid.version,
         "prices": [
-            price_terms.answer(one) for one in price_version.current_prices(session, plan_key)
+            price_terms.answer(one) for one in price_version.current_prices(session, laid.plan_key)
         ],
-        "credits": plan_credits.current(session, plan_key),
+        "credits": plan_credits.current(session, laid.plan_key),
     }

@@ -114,7 +114,7 @@ def _read(one: PriceTerms, path: str) -> Terms:
         raise InvalidTerms(
             f"price {one.price_key!r} is a fee, and no seats can be charged by the model "
             f"{price.model.value!r} with params {sorted(one.params)}; a fee is fixed, per_unit, "
-            "graduated, volume, package or block, and nothing of it looks at usage",
+            "graduated, volume, package or block, without what is of usage or limits what is spent",
             field="prices",
         )
     return Terms(

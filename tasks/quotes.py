@@ -78,6 +78,11 @@ def answer(model: str, params: dict[str, Any], currency: str, used: Any) -> Quot
         lines = [one.line(currency) for one in asked]
     except (money.AmountOutOfRange, money.UnknownCurrency) as error:
         raise CanNotBeQuoted(str(error)) from None
+    except ArithmeticError:
+        raise CanNotBeQuoted(
+            f"an amount has more than {money.MAX_DIGITS} digits on a side of its point",
+            field="input",
+        ) from None
     names = [one.name for one in asked]
     minor = sum(line.amount_minor for line in lines)
     return {

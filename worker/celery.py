@@ -36,6 +36,7 @@ TASK_MODULES = (
     "tasks.ledger",
     "tasks.meters",
     "tasks.offers",
+    "tasks.plan_list",
     "tasks.plans",
     "tasks.quota_counts",
     "tasks.quotas",

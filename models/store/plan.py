@@ -39,6 +39,12 @@ def get(session: Session, plan_key: str) -> Plan:
     return plan
 
 
+def listed(session: Session, *, after: str, limit: int) -> list[Plan]:
+    """Return plans by key, from the one that follows `after`."""
+    found = select(Plan).where(Plan.plan_key > after).order_by(Plan.plan_key).limit(limit)
+    return list(session.scalars(found))
+
+
 def hold(session: Session, plan_key: str) -> None:
     """Lock a plan's row until the transaction ends.
 

@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from models.catalog import Price, PriceKind, Timing
@@ -68,6 +69,33 @@ def current_prices(session: Session, plan_key: str) -> list[Price]:
         .order_by(Price.price_key, Price.currency)
     )
     return list(rows)
+
+
+def listed(
+    session: Session,
+    *,
+    plan_key: str | None,
+    in_force_at: dt.datetime | None,
+    after: UUID | None,
+    limit: int,
+) -> list[Price]:
+    """Return versions in the order in which they were set, from the one that follows `after`.
+
+    Args:
+        plan_key: of one plan only.
+        in_force_at: only those in force at an instant.
+    """
+    statement = select(Price).order_by(Price.id).limit(limit)
+    if plan_key is not None:
+        statement = statement.where(Price.plan_key == plan_key)
+    if after is not None:
+        statement = statement.where(Price.id > after)
+    if in_force_at is not None:
+        statement = statement.where(
+            or_(Price.effective_at.is_(None), Price.effective_at <= in_force_at),
+            or_(Price.ended_at.is_(None), Price.ended_at > in_force_at),
+        )
+    return list(session.scalars(statement))
 
 
 def versions(

@@ -207,6 +207,7 @@ TIERS = {"tiers": [{"unit_price": "1"}]}
             "prices",
         ),
         (fee("1", model="per_unit", params={"group_by": "team"}), "prices"),
+        (fee("1", model="per_unit", params={"min_spend": "5"}), "prices"),
     ],
 )
 def test_params_that_can_not_be_charged_are_refused_by_field(

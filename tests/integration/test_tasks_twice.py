@@ -172,6 +172,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
+    "billing.get_plan": lambda _: {"plan_key": "pro"},
     "billing.list_endpoints": lambda _: {},
     "billing.list_entitlements": lambda _: {},
     "billing.list_meters": lambda _: {},
@@ -197,6 +198,8 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.list_ledger": lambda _: {"tenant_id": "acme"},
     "billing.list_offers": lambda _: {},
     "billing.list_products": lambda _: {},
+    "billing.list_plans": lambda _: {},
+    "billing.list_prices": lambda _: {},
     "billing.list_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -295,6 +298,7 @@ CHANGES_NOTHING = frozenset(
         "billing.get_entitlements",
         "billing.get_invoice",
         "billing.get_reservation",
+        "billing.get_plan",
         "billing.list_endpoints",
         "billing.list_entitlements",
         "billing.list_meters",
@@ -308,6 +312,8 @@ CHANGES_NOTHING = frozenset(
         "billing.list_ledger",
         "billing.list_offers",
         "billing.list_products",
+        "billing.list_plans",
+        "billing.list_prices",
         "billing.list_usage",
         "billing.quote",
     }

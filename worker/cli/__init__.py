@@ -21,6 +21,7 @@ from worker.cli import (
     keys,
     meter,
     offer,
+    plan,
     product,
     quote,
     rejected,
@@ -70,6 +71,8 @@ app.add_typer(wallet.app, name="wallet")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")
+app.add_typer(plan.app, name="plan")
+app.add_typer(plan.prices, name="price")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")

@@ -8,7 +8,7 @@ from models.rules.pricing.blocks import Block, BlockCharge, Blocks, Capacity, Ro
 from models.rules.pricing.checks import InvalidPrice
 from models.rules.pricing.filter import Filter
 from models.rules.pricing.params import read, write
-from models.rules.pricing.percentage import Dynamic, Percentage
+from models.rules.pricing.percentage import NO_REST, Dynamic, Percentage
 from models.rules.pricing.price import Price, Stretch
 from models.rules.pricing.rating import WHOLE, Line, fee, less, rate
 from models.rules.pricing.reader import Reader
@@ -38,6 +38,7 @@ from models.rules.pricing.usage import (
 
 __all__ = [
     "NOTHING",
+    "NO_REST",
     "WHOLE",
     "Block",
     "BlockCharge",

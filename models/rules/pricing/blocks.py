@@ -35,8 +35,10 @@ class Block:
             return None
         return Fraction(self.max_blocks) * Fraction(self.block_size)
 
-    def holding(self, quantity: Fraction, above: Fraction | None, up_to: Fraction | None) -> Step:
-        """Return the step of the blocks that `quantity` units begin."""
+    def holding(
+        self, quantity: Fraction, tier: int, above: Fraction | None, up_to: Fraction | None
+    ) -> Step:
+        """Return the step of the blocks that `quantity` units begin, of the tier in a place."""
         blocks = max(quantity, step.NOTHING) / Fraction(self.block_size)
         count = Fraction(-(-blocks.numerator // blocks.denominator))
         return Step(
@@ -45,6 +47,7 @@ class Block:
             self.price,
             count * Fraction(self.price),
             per=self.block_size,
+            tier=tier,
             above=above,
             up_to=up_to,
         )
@@ -80,9 +83,9 @@ class Blocks:
             is_top = up_to is None or quantity <= up_to
             if self.charge is BlockCharge.all_tiers:
                 taken = quantity if up_to is None else min(quantity, up_to)
-                yield block.holding(taken - below, above, up_to)
+                yield block.holding(taken - below, place, above, up_to)
             elif is_top:
-                yield block.holding(quantity, above, up_to)
+                yield block.holding(quantity, place, above, up_to)
             if is_top:
                 return
             above = up_to

@@ -91,7 +91,9 @@ def rising(field: str, bounds: Sequence[Decimal | None]) -> None:
 
 
 def _is_sensible(value: Decimal) -> bool:
-    if not value.is_finite() or abs(value) >= LARGEST or value.adjusted() < -money.MAX_DIGITS:
+    if not value.is_finite() or len(value.as_tuple().digits) > money.MAX_DIGITS:
+        return False
+    if abs(value) >= LARGEST or value.adjusted() < -money.MAX_DIGITS:
         return False
     with money.exact():
         finest = value.scaleb(MAX_DECIMALS)

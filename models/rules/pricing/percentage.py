@@ -6,12 +6,16 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from models.rules import money
 from models.rules.pricing import checks, step
 from models.rules.pricing.checks import InvalidPrice
 from models.rules.pricing.step import Step, StepKind
 
 _ZERO: Final = Decimal(0)
 _PERCENT: Final = 100
+
+Rest = tuple[Decimal, int]
+NO_REST: Final[Rest] = (_ZERO, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,38 @@ class Percentage:
         fixed = bool(self.fixed_per_event)
         return fixed or self.has_allowance or any(limit is not None for limit in limits)
 
-    def steps(self, amounts: Iterable[tuple[Decimal, int]], share: Fraction) -> Iterator[Step]:
+    @property
+    def least(self) -> Decimal:
+        """An amount costs `min_per_event` if it is positive and `rate_percent` of it is below."""
+        return self._times_hundred(self.min_per_event, Decimal("-Infinity"))
+
+    @property
+    def most(self) -> Decimal:
+        """An amount costs `max_per_event` if `rate_percent` of it is above."""
+        return self._times_hundred(self.max_per_event, Decimal("Infinity"))
+
+    def _times_hundred(self, cost: Decimal | None, otherwise: Decimal) -> Decimal:
+        if cost is None:
+            return otherwise
+        with money.exact():
+            return (cost - self.fixed_per_event) * _PERCENT
+
+    def steps(
+        self, amounts: Iterable[tuple[Decimal, int]], share: Fraction, *, rest: Rest = NO_REST
+    ) -> Iterator[Step]:
         """Return what events cost, given as amounts in order and how many of each.
 
         The allowance is reduced to `share`, free events to a whole number. A negative amount takes
         back what an event of its size costs.
+
+        Args:
+            rest: events behind the allowance that cost neither the least nor the most, as what
+                their amounts come to, and how many they are.
         """
         tally = _Tally(self, share)
         for amount, count in amounts:
             tally.add(Fraction(amount), count)
-        return tally.steps()
+        return tally.steps(rest)
 
 
 class _Tally:
@@ -73,8 +99,8 @@ class _Tally:
 
     def __init__(self, price: Percentage, share: Fraction) -> None:
         self._price = price
-        self._rate = Fraction(price.rate_percent) / _PERCENT
-        self._fixed = Fraction(price.fixed_per_event)
+        self._rate = Fraction(price.rate_percent)
+        self._least, self._most = price.least, price.most
         events, amount = price.free_events or None, price.free_amount or None
         self._has_allowance = price.has_allowance
         self._events_left = None if events is None else int(events * share)
@@ -108,24 +134,24 @@ class _Tally:
 
     def _charge(self, amount: Fraction, count: int) -> None:
         sign = -1 if amount < 0 else 1
-        cost = abs(amount) * self._rate + self._fixed
-        least, most = self._price.min_per_event, self._price.max_per_event
-        if least is not None and cost < least:
+        hundredfold = abs(amount) * self._rate
+        if hundredfold < self._least:
             self._at_least += sign * count
-        elif most is not None and cost > most:
+        elif hundredfold > self._most:
             self._at_most += sign * count
         else:
             self._rated += amount * count
             self._charged += sign * count
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self, rest: Rest) -> Iterator[Step]:
         price = self._price
         if self._free:
             yield step.free(self._free)
-        amount = self._rated * self._rate
-        yield Step(StepKind.percent, self._rated, price.rate_percent, amount)
+        rated, charged = self._rated + Fraction(rest[0]), self._charged + rest[1]
+        amount = rated * self._rate / _PERCENT
+        yield Step(StepKind.percent, rated, price.rate_percent, amount)
         if price.fixed_per_event:
-            yield step.fee(StepKind.event_fee, self._charged, price.fixed_per_event)
+            yield step.fee(StepKind.event_fee, charged, price.fixed_per_event)
         if price.min_per_event is not None and self._at_least:
             yield step.fee(StepKind.event_minimum, self._at_least, price.min_per_event)
         if price.max_per_event is not None and self._at_most:

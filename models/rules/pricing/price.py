@@ -93,8 +93,8 @@ class Price:
 
     @property
     def can_be_fee(self) -> bool:
-        """Whether seats can be charged by it: nothing of it looks at events."""
-        return isinstance(self.default.terms, OF_FEES) and self.is_of_total and not self.recurring
+        """Whether seats can be charged by it: it has no limits, and nothing that is of usage."""
+        return isinstance(self.default.terms, OF_FEES) and self == Price(self.default)
 
     @property
     def is_of_total(self) -> bool:

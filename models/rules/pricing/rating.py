@@ -21,7 +21,6 @@ WHOLE: Final = Fraction(1)
 MOST_GROUPS: Final = 50
 """Groups that are shown each by itself; of more, like steps are added up."""
 
-
 _QUANTITY_DECIMALS: Final = 12
 """Of units by day, whose quantity is an average."""
 
@@ -123,7 +122,7 @@ def _part_steps(price: Price, part: Part, share: Fraction) -> Iterator[Step]:
     tariff = price.tariff(part.filter)
     match tariff.terms:
         case Percentage() as terms:
-            yield from terms.steps(part.amounts, share)
+            yield from terms.steps(part.amounts, share, rest=part.rest)
         case Dynamic() as terms:
             yield from terms.steps(part.charged, share)
         case _:
@@ -206,6 +205,9 @@ def _line(price: Price, usage: Usage, steps: Sequence[Step], currency: str) -> L
 
 
 def _quantity(price: Price, usage: Usage) -> Decimal:
+    if isinstance(price.default.terms, Capacity):
+        # Peaks of different things do not add up.
+        return step.ONE
     if not price.recurring:
         return usage.quantity
     days = Fraction(usage.days_of_period)

@@ -1,5 +1,6 @@
 """The addends of a line: what people follow an amount by."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -54,8 +55,8 @@ class Step:
         quantity: of what `kind` says.
         unit_amount: what one (or `per` of them) costs; a percentage for `percent`; None where
             there is no such thing.
-        above, up_to: the bounds of the tier it is in, the upper one inclusive; None where there
-            are no tiers, or no bound.
+        tier: the place of the tier it is in, from 0 on; None where there are no tiers.
+        above, up_to: the bounds of that tier, the upper one inclusive; None where there is none.
         of: the part of the usage it is about, such as "model = atlas"; None for all of it.
         amount_minor: `amount` as it is shown: in minor units, such that the steps of a line add up
             to its rounded amount.
@@ -66,6 +67,7 @@ class Step:
     unit_amount: Decimal | None
     amount: Fraction
     per: Decimal = ONE
+    tier: int | None = None
     above: Fraction | None = None
     up_to: Fraction | None = None
     of: str | None = None
@@ -75,25 +77,18 @@ class Step:
         """Return the same step `share` times."""
         return replace(self, quantity=self.quantity * share, amount=self.amount * share)
 
-    @property
-    def likeness(self) -> tuple[object, ...]:
-        """What two steps have in common that are shown as one."""
-        return self.kind, self.unit_amount, self.per, self.above, self.up_to, self.of
-
 
 def units(
     quantity: Fraction,
     unit_amount: Decimal,
     *,
     per: Decimal = ONE,
-    above: Fraction | None = None,
-    up_to: Fraction | None = None,
 ) -> Step:
     """Return the step of `quantity` units at `unit_amount` for each `per` of them."""
     amount = quantity * Fraction(unit_amount)
     if per != ONE:
         amount /= Fraction(per)
-    return Step(StepKind.units, quantity, unit_amount, amount, per, above, up_to)
+    return Step(StepKind.units, quantity, unit_amount, amount, per)
 
 
 def fee(kind: StepKind, count: Fraction | int, each: Decimal) -> Step:
@@ -107,20 +102,21 @@ def free(quantity: Fraction) -> Step:
 
 
 def merged(steps: Iterable[Step]) -> list[Step]:
-    """Return steps with those that are alike added up, in the order in which they first came."""
-    found: dict[tuple[object, ...], Step] = {}
-    for step in steps:
-        before = found.get(step.likeness)
-        found[step.likeness] = (
-            step
-            if before is None
-            else replace(
-                before,
-                quantity=before.quantity + step.quantity,
-                amount=before.amount + step.amount,
-            )
-        )
-    return list(found.values())
+    """Return steps with those of one tier and part added up, in the order in which they came."""
+    found: dict[tuple[object, ...], list[Step]] = defaultdict(list)
+    for one in steps:
+        found[one.kind, one.tier, one.of, one.unit_amount].append(one)
+    return [_sum(alike) for alike in found.values()]
+
+
+def _sum(alike: Sequence[Step]) -> Step:
+    if len(alike) == 1:
+        return alike[0]
+    return replace(
+        alike[0],
+        quantity=sum((one.quantity for one in alike), NOTHING),
+        amount=sum((one.amount for one in alike), NOTHING),
+    )
 
 
 def in_minor(steps: Sequence[Step], currency: str) -> list[Step]:

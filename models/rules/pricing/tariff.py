@@ -111,10 +111,11 @@ class Tariff:
         exact = money.exact_fraction(quantity)
         if self.quantity_rounding is not None:
             exact = rounded(exact, self.quantity_rounding)
-        free = min(max(exact, step.NOTHING), Fraction(self.free_units) * share)
-        if free:
+        if self.free_units and exact > 0:
+            free = min(exact, Fraction(self.free_units) * share)
             yield step.free(free)
-        yield from self.terms.steps(exact - free, share)
+            exact -= free
+        yield from self.terms.steps(exact, share)
 
 
 def rounded(quantity: Fraction, rounding: Rounding) -> Fraction:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Final, TypeVar
 
-from models.rules.pricing import checks, step
+from models.rules.pricing import checks
 from models.rules.pricing.step import Step, StepKind
 
 _ZERO: Final = Decimal(0)
@@ -64,9 +64,10 @@ class Graduated:
 
         A quantity below zero gives back at the first tier's price.
         """
-        for tier, above, up_to, inside in _entered(self.tiers, quantity, share):
-            yield step.units(inside, tier.unit_price, above=above, up_to=up_to)
-            yield from _flat_fee(tier, above, up_to, share)
+        for span, tier, inside in _entered(self.tiers, quantity, share):
+            amount = inside * Fraction(tier.unit_price)
+            yield span.step(StepKind.units, inside, tier.unit_price, amount)
+            yield from span.flat_fee(tier, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,10 @@ class GraduatedPercentage:
 
     def steps(self, quantity: Fraction, share: Fraction) -> Iterator[Step]:
         """Return what an amount of `quantity` costs in tiers reduced to `share`."""
-        for tier, above, up_to, inside in _entered(self.tiers, quantity, share):
+        for span, tier, inside in _entered(self.tiers, quantity, share):
             amount = inside * Fraction(tier.rate_percent) / _PERCENT
-            yield Step(
-                StepKind.percent, inside, tier.rate_percent, amount, above=above, up_to=up_to
-            )
-            yield from _flat_fee(tier, above, up_to, share)
+            yield span.step(StepKind.percent, inside, tier.rate_percent, amount)
+            yield from span.flat_fee(tier, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,41 +108,50 @@ class Volume:
         """Return what `quantity` units cost in tiers (bounds and fees) reduced to `share`."""
         whole = self.tier_lookup is TierLookup.whole_units
         sought = Fraction(ceil(quantity)) if whole else quantity
-        above: Fraction | None = None
-        for tier in self.tiers:
-            up_to = _reduced(tier.up_to, share)
-            if up_to is None or sought <= up_to:
-                yield step.units(quantity, tier.unit_price, above=above, up_to=up_to)
-                yield from _flat_fee(tier, above, up_to, share)
+        for span, tier in _spans(self.tiers, share):
+            if span.up_to is None or sought <= span.up_to:
+                amount = quantity * Fraction(tier.unit_price)
+                yield span.step(StepKind.units, quantity, tier.unit_price, amount)
+                yield from span.flat_fee(tier, share)
                 return
-            above = up_to
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Where a tier lies."""
+
+    tier: int
+    above: Fraction | None
+    up_to: Fraction | None
+
+    def step(self, kind: StepKind, quantity: Fraction, price: Decimal, amount: Fraction) -> Step:
+        return Step(
+            kind, quantity, price, amount, tier=self.tier, above=self.above, up_to=self.up_to
+        )
+
+    def flat_fee(self, tier: Tier | PercentTier, share: Fraction) -> Iterator[Step]:
+        if tier.flat_fee:
+            amount = Fraction(tier.flat_fee) * share
+            yield self.step(StepKind.flat_fee, share, tier.flat_fee, amount)
+
+
+def _spans(tiers: Sequence[AnyTier], share: Fraction) -> Iterator[tuple[_Span, AnyTier]]:
+    above: Fraction | None = None
+    for place, tier in enumerate(tiers):
+        up_to = None if tier.up_to is None else Fraction(tier.up_to) * share
+        yield _Span(place, above, up_to), tier
+        above = up_to
 
 
 def _entered(
     tiers: Sequence[AnyTier], quantity: Fraction, share: Fraction
-) -> Iterator[tuple[AnyTier, Fraction | None, Fraction | None, Fraction]]:
-    """The tiers that usage came into, with their bounds and what is inside of each."""
-    above = step.NOTHING
-    for place, tier in enumerate(tiers):
-        up_to = _reduced(tier.up_to, share)
-        inside = (quantity if up_to is None else min(quantity, up_to)) - above
-        if place > 0 and inside <= 0:
+) -> Iterator[tuple[_Span, AnyTier, Fraction]]:
+    """The tiers that usage came into, and what is inside of each."""
+    for span, tier in _spans(tiers, share):
+        if span.above is not None and quantity <= span.above:
             return
-        yield tier, above if place > 0 else None, up_to, inside
-        if up_to is not None:
-            above = up_to
-
-
-def _reduced(bound: Decimal | None, share: Fraction) -> Fraction | None:
-    return None if bound is None else Fraction(bound) * share
-
-
-def _flat_fee(
-    tier: Tier | PercentTier, above: Fraction | None, up_to: Fraction | None, share: Fraction
-) -> Iterator[Step]:
-    if tier.flat_fee:
-        amount = Fraction(tier.flat_fee) * share
-        yield Step(StepKind.flat_fee, share, tier.flat_fee, amount, above=above, up_to=up_to)
+        inside = quantity if span.up_to is None else min(quantity, span.up_to)
+        yield span, tier, inside if span.above is None else inside - span.above
 
 
 def _check(tiers: Sequence[AnyTier]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from models.rules import money
 from models.rules.pricing.filter import text_of
+from models.rules.pricing.percentage import NO_REST, Rest
 from models.rules.pricing.price import Price
 from models.rules.refusal import Refusal
 
@@ -29,12 +30,26 @@ class Part:
         filter: the place of the price's filter it falls in; None for none of them.
         group: its value of the price's `group_by`.
         charged: what its events say they cost, in major units, for a dynamic price.
+        rest: events of a price by event that are only summed: what they come to, and how many they
+            are. Their order does not matter, and none costs the least or the most of an event.
+        sum: what all of it comes to, where `amounts` do not say; like amounts may be as one.
     """
 
     amounts: Amounts
     filter: int | None = None
     group: str | None = None
     charged: Decimal = _ZERO
+    rest: Rest = NO_REST
+    sum: Decimal | None = None
+
+    @property
+    def quantity(self) -> Decimal:
+        """All of it. Raises money.AmountOutOfRange."""
+        if self.sum is not None:
+            return self.sum
+        for amount, _ in self.amounts:
+            money.exact_fraction(amount)
+        return _sum(amount * count for amount, count in self.amounts)
 
 
 def part_order(part: tuple[int | None, str | None]) -> tuple[bool, int, str]:
@@ -57,13 +72,11 @@ class Usage:
     @property
     def quantity(self) -> Decimal:
         """All of it. Raises money.AmountOutOfRange."""
-        amounts = [amount for part in self.parts for amount in part.amounts]
-        if len(amounts) == 1 and amounts[0][1] == 1:
-            return amounts[0][0]
-        for amount, _ in amounts:
-            money.exact_fraction(amount)
-        with money.exact():
-            return sum((amount * count for amount, count in amounts), _ZERO)
+        if len(self.parts) == 1 and len(self.parts[0].amounts) == 1:
+            (amount, count) = self.parts[0].amounts[0]
+            if count == 1 and self.parts[0].sum is None:
+                return amount
+        return _sum(part.quantity for part in self.parts)
 
 
 NOTHING: Final = Usage(())

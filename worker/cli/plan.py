@@ -1,0 +1,131 @@
+"""Plans and prices: what is offered, and what it costs."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from models import database
+from tasks.plan_list import LARGEST_PAGE, ListedPrice, get_plan, list_plans, list_prices
+from tasks.plans import PlanAnswer
+from worker import boot
+from worker.cli import price_view
+
+WIDTH_ELSEWHERE: Final = 240
+"""Characters of a line where there is no terminal to ask."""
+
+app = typer.Typer(help="What is offered, and what it costs.", no_args_is_help=True)
+prices = typer.Typer(help="What is charged, by which model.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+
+
+@prices.callback()
+def price() -> None:
+    """What is charged, by which model."""
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """List plans."""
+    found = _read(_plans)
+    if as_json:
+        _print_json(found)
+    else:
+        _print(_table(found) if found else "no plan; billing.set_plan makes one")
+
+
+@app.command()
+def show(plan: Annotated[str, typer.Argument(metavar="PLAN")], *, as_json: AsJson = False) -> None:
+    """Show a plan with the prices it has now, tier by tier."""
+    found = _read(lambda: get_plan(plan_key=plan))
+    if as_json:
+        _print_json(found)
+        return
+    _print(f"{found['plan_key']}, {found['name']}: {_rhythm(found)}, version {found['version']}")
+    _print(price_view.table(found["prices"]) if found["prices"] else "no prices")
+
+
+@prices.command("list")
+def list_of_prices(
+    *,
+    plan: Annotated[str | None, typer.Option(help="Of this plan only.", metavar="PLAN")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also versions that are over, and those to come.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is charged, tier by tier, by plan and price."""
+    found = sorted(_read(lambda: list(_prices(plan, "all" if everything else "current"))), key=_key)
+    if as_json:
+        _print_json(found)
+    else:
+        _print(price_view.versions(found) if found else "no prices")
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    boot.prepare()
+    try:
+        return read()
+    finally:
+        database.dispose()
+
+
+def _plans() -> list[PlanAnswer]:
+    """Every plan by key, page after page."""
+    found: list[PlanAnswer] = []
+    after: str | None = ""
+    while after is not None:
+        page = list_plans(after=after, limit=LARGEST_PAGE)
+        found += page["plans"]
+        after = page["next_after"]
+    return found
+
+
+def _prices(plan_key: str | None, which: Any) -> Iterator[ListedPrice]:
+    """Versions of prices in the order in which they were set, page after page."""
+    after, is_last = None, False
+    while not is_last:
+        page = list_prices(plan_key=plan_key, show=which, after=after, limit=LARGEST_PAGE)
+        yield from page["prices"]
+        after = page["next_after"]
+        is_last = after is None
+
+
+def _key(one: ListedPrice) -> tuple[str, str, str, str]:
+    effective_at = str(one["effective_at"] or "")
+    return one["plan_key"], one["price_key"], one["currency"], effective_at
+
+
+def _table(found: list[PlanAnswer]) -> Table:
+    table = Table("plan", "name", "billed", "prices", "currencies", "version")
+    for one in found:
+        currencies = sorted({price["currency"] for price in one["prices"]})
+        keys = sorted({price["price_key"] for price in one["prices"]})
+        table.add_row(
+            one["plan_key"],
+            one["name"],
+            _rhythm(one),
+            ", ".join(keys),
+            ", ".join(currencies),
+            str(one["version"]),
+        )
+    return table
+
+
+def _rhythm(one: PlanAnswer) -> str:
+    return f"every {one['interval']}, by {one['anchor']}"
+
+
+def _print(what: RenderableType) -> None:
+    # A file or a pipe is as wide as it needs to be.
+    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+    Console(markup=False, highlight=False, width=width).print(what)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
