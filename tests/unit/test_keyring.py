@@ -10,6 +10,7 @@ from webhooks import keyring, signing
 
 OLD = keyring.new_master_key("k1")
 NEW = keyring.new_master_key("k2")
+WRITTEN = "k2:" + base64.b64encode(bytes(32)).decode()
 ENDPOINT = "end_1"
 
 
@@ -81,8 +82,8 @@ def test_keyring_shows_only_ids() -> None:
         ("", "no master key"),
         (" , ", "no master key"),
         (base64.b64encode(bytes(32)).decode(), "number 1 is not written id:base64"),
-        (f"{NEW},:AAAA", "number 2 is not written"),
-        (f"{NEW},{NEW}", "'k2' is given twice"),
+        (f"{WRITTEN},:AAAA", "number 2 is not written"),
+        (f"{WRITTEN},{WRITTEN}", "'k2' is given twice"),
         ("k1:!!!!", "'k1' is not base64"),
         ("k1:" + base64.b64encode(bytes(16)).decode(), "'k1' has 16 bytes"),
     ],

@@ -106,7 +106,7 @@ def test_shared_secrets_of_24_to_64_bytes_are_taken(length: int) -> None:
         ("whsk_" + base64.b64encode(bytes(32)).decode(), "seed and its public key"),
         ("whsk_" + base64.b64encode(bytes(64)).decode(), "do not belong together"),
         ("whpk_" + base64.b64encode(bytes(31)).decode(), "holds 32 bytes"),
-        (signing.new_keypair()[1], "signing needs whsk_"),
+        ("whpk_" + base64.b64encode(bytes(32)).decode(), "signing needs whsk_"),
     ],
 )
 def test_unusable_secret_is_refused_and_never_quoted(secret: str, message: str) -> None:
