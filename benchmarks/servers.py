@@ -62,7 +62,11 @@ class Stage:
         What refers to their rows goes with them.
         """
         names = ", ".join(tables) or self.value(_TABLES)
-        self.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+        while True:
+            # A worker that looks once more for work locks the same tables in another order.
+            with contextlib.suppress(psycopg.errors.DeadlockDetected):
+                self.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+                break
         self.execute("CHECKPOINT")
 
     def copy_of(self, table: str) -> str:
