@@ -1,7 +1,7 @@
 """What an audit of credit found: told to the operator by event, log, metric and advice."""
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypedDict
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from models import database
 from models.rules import decimals
 from models.store import inbox
 from models.store.credit_audit import Finding
+from tasks import metrics
 from tasks.announce import OPERATOR, Announcement, announce_all
 from webhooks import events
 
@@ -53,19 +54,6 @@ class FindingAnswer(TypedDict):
     advice: str
 
 
-def _not_counted(findings: int) -> None:
-    """Nobody asked."""
-
-
-_counter: Callable[[int], None] = _not_counted
-
-
-def on_findings(counter: Callable[[int], None]) -> None:
-    """Let `counter` be told how many findings there are, whenever there are any: for a metric."""
-    global _counter  # noqa: PLW0603 (the process has one)
-    _counter = counter
-
-
 def answer(finding: Finding) -> FindingAnswer:
     """Return a finding as tasks answer it."""
     return {
@@ -90,7 +78,7 @@ def tell(findings: Sequence[Finding], *, now: dt.datetime) -> None:
     for finding in findings:
         where = None if finding.batch_id is None else str(finding.batch_id)
         log.error("credit.audit_failed", **{**answer(finding), "batch_id": where})
-    _counter(len(findings))
+        metrics.CREDIT_FINDINGS.add(check=finding.check)
     with database.transaction() as session:
         new = [finding for finding in findings if _is_new(session, finding, now)]
         announce_all(session, [_announcement(finding) for finding in new], now=now)

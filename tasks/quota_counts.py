@@ -13,7 +13,7 @@ from models import database
 from models.rules import decimals
 from models.store import quota_counts
 from models.store.quota_counts import Drift, Pair
-from tasks import config, contract, fields
+from tasks import config, contract, fields, metrics
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
 from tasks.quotas import tell_exceeded
@@ -130,6 +130,7 @@ def _mend(tenant_id: str, metric: str, now: dt.datetime) -> list[Drift]:
         announce_all(session, [_announcement(drift) for drift in mended], now=now)
     for drift in mended:
         log.error("quota.drift", **_drift(drift))
+    metrics.QUOTA_DRIFT.add(len(mended))
     return mended
 
 

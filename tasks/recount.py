@@ -2,7 +2,6 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable
 from typing import TypedDict
 
 import structlog
@@ -13,7 +12,7 @@ from models import database
 from models.rules import decimals
 from models.store import recount
 from models.store.recount import Drift
-from tasks import config, contract, fields
+from tasks import config, contract, fields, metrics
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
 from webhooks import events
@@ -54,19 +53,6 @@ class RecountAnswer(TypedDict):
     drifted: int
     drifts: list[DriftAnswer]
     next_after: str | None
-
-
-def _not_counted(drifted: int) -> None:
-    """Nobody asked."""
-
-
-_counter: Callable[[int], None] = _not_counted
-
-
-def on_drift(counter: Callable[[int], None]) -> None:
-    """Let `counter` be told how many days had drifted, once a chunk that has any: for a metric."""
-    global _counter  # noqa: PLW0603 (the process has one)
-    _counter = counter
 
 
 @contract.job("billing.recount_usage", queue=Queue.usage)
@@ -116,8 +102,7 @@ def _report(drifts: tuple[Drift, ...], now: dt.datetime) -> list[Drift]:
         announce_all(session, [_announcement(drift) for drift in news], now=now)
     for drift in news:
         log.error("usage.drift", **_drift(drift))
-    if news:
-        _counter(len(news))
+    metrics.USAGE_DRIFT.add(len(news))
     return news
 
 

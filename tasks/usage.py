@@ -11,7 +11,7 @@ from pydantic import Field, SkipValidation
 from models import database
 from models.store import inbox, meter, usage
 from models.store.recorded import Recorded
-from tasks import cloud_event, config, contract, fields, usage_event, usage_refused
+from tasks import cloud_event, config, contract, fields, metrics, usage_event, usage_refused
 from tasks.queues import Queue
 
 NAME = usage_refused.TASK
@@ -165,7 +165,7 @@ def _record_one(
         raise usage_refused.conflicting(event, recorded.conflicts[0])
     if recorded.late:
         raise usage_refused.too_late(checked.events[0], recorded.late[0], now)
-    return _answer(checked, recorded, [])
+    return _counted(session, _answer(checked, recorded, []))
 
 
 def record_chunk(
@@ -198,7 +198,8 @@ def record_chunk(
         )
         for (index, verdict, rejection), rejected_message_id in zip(bad, kept, strict=True)
     ]
-    return _answer(checked, recorded, sorted(refused, key=lambda each: each["index"]))
+    refused.sort(key=lambda each: each["index"])
+    return _counted(session, _answer(checked, recorded, refused))
 
 
 def _check(
@@ -233,3 +234,15 @@ def _answer(
         "verdicts": verdicts,
         "refused": refused,
     }
+
+
+def _counted(session: database.Session, answer: UsageAnswer) -> UsageAnswer:
+    """Count the verdicts once they are committed."""
+
+    def count() -> None:
+        for verdict in ("accepted", "duplicate", "conflict", "rejected"):
+            metrics.USAGE_INGEST.add(answer[verdict], verdict=verdict)
+
+    # Its id: a transaction may store several chunks.
+    database.after_commit(session, f"count verdicts {id(answer)}", count)
+    return answer

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from models.rules import states
-from tasks import contract
+from tasks import contract, metrics
 from webhooks import events
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
@@ -23,6 +23,7 @@ def pages(folder: Path) -> dict[Path, str]:
     text = readme.read_text(encoding="utf-8")
     text = _between(text, "tasks", tasks_table())
     text = _between(text, "topics", topics_table())
+    text = _between(text, "metrics", metrics_table())
     text = _example(text, folder, "examples/produce.py")
     return {readme: text, folder / "docs" / "states.md": states.to_markdown()}
 
@@ -45,6 +46,12 @@ def topics_table() -> str:
         for topic, event in sorted(events.CATALOGUE.items())
     ]
     return "\n".join(["| topic | data | |", "|---|---|---|", *rows])
+
+
+def metrics_table() -> str:
+    """Return a Markdown table of every metric: its name, labels and meaning."""
+    rows = [f"| `{one.name}` | {', '.join(one.labels)} | {one.says} |" for one in metrics.ALL]
+    return "\n".join(["| metric | labels | |", "|---|---|---|", *rows])
 
 
 def _arguments(spec: contract.Spec) -> str:

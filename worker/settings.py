@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     alive_file: Path | None = Field(None, validation_alias="BILLING_ALIVE_FILE")
     """Touched by worker and beat when they are ready and every few seconds from then on."""
 
+    metrics_folder: Path | None = Field(None, validation_alias="BILLING_METRICS_FOLDER")
+    """Where processes count for `billing metrics`, one folder a host; nothing is counted, if
+    unset."""
+
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias="BILLING_LOG")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="BILLING_LOG_LEVEL"

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from celery import signals
 
+from tasks import metrics
 from worker import pulse
 
 LONGEST_TENANT = 64
@@ -37,7 +38,11 @@ def _after_a_task(
     level = logging.WARNING
     if state == "SUCCESS":
         level = logging.DEBUG if sender.request.get(pulse.SENT_BY_BEAT) else logging.INFO
-    log.log(level, "task.finished", outcome=(state or "UNKNOWN").lower(), **spent, **_cause(retval))
+    outcome = (state or "UNKNOWN").lower()
+    log.log(level, "task.finished", outcome=outcome, **spent, **_cause(retval))
+    metrics.TASKS.add(task=sender.name, outcome=outcome)
+    if began is not None:
+        metrics.TASK_SECONDS.take(time.monotonic() - began, task=sender.name)
     structlog.contextvars.clear_contextvars()
 
 

@@ -1,13 +1,14 @@
 """The audit: quiet when all is well, and each kind of damage found by its name."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import pytest
 from sqlalchemy import Engine, text
 
 from models import database
 from models.store import credit_audit
-from tasks import credit_findings
+from tasks import metrics
 from tasks.credit_upkeep import audit
 from tests.integration import wallet
 
@@ -40,11 +41,16 @@ def story(db: Engine) -> None:
 
 
 @pytest.fixture
-def counted() -> Iterator[list[int]]:
-    heard: list[int] = []
-    credit_findings.on_findings(heard.append)
-    yield heard
-    credit_findings.on_findings(lambda _: None)
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many findings of each check were counted for the metric."""
+    heard = Counter[str]()
+
+    def listen(metric: metrics.Metric, amount: float, labels: Mapping[str, str]) -> None:
+        assert metric is metrics.CREDIT_FINDINGS
+        heard[labels["check"]] += int(amount)
+
+    monkeypatch.setattr(metrics, "_listener", listen)
+    return heard
 
 
 def damage(db: Engine, *statements: str) -> None:
@@ -53,10 +59,10 @@ def damage(db: Engine, *statements: str) -> None:
             connection.execute(text(statement))
 
 
-def test_sound_books_have_no_findings(db: Engine, counted: list[int]) -> None:
+def test_sound_books_have_no_findings(db: Engine, counted: Counter[str]) -> None:
     wallet.assert_sound()
 
-    assert counted == []
+    assert not counted
     assert wallet.events(db, "billing.audit_failed") == []
 
 
@@ -152,7 +158,7 @@ def test_two_batches_that_differ_but_sum_up_are_found(db: Engine) -> None:
 
 
 def test_a_finding_is_told_to_the_operator_once_a_day_with_what_to_do(
-    db: Engine, counted: list[int], caplog: pytest.LogCaptureFixture
+    db: Engine, counted: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(db, "UPDATE credit_balances SET debt = 2 WHERE tenant_id = 'debtor'")
 
@@ -167,7 +173,7 @@ def test_a_finding_is_told_to_the_operator_once_a_day_with_what_to_do(
     assert (debt["tenant_id"], debt["expected"], debt["actual"]) == ("debtor", "3", "2")
     assert "credit_balances.debt" in debt["advice"]
     assert first["findings"][1]["advice"] == debt["advice"]
-    assert counted == [2, 2, 2]
+    assert counted == {"batches": 3, "debt": 3}
     lines = [record.msg for record in caplog.records if "credit.audit_failed" in str(record.msg)]
     assert len(lines) == 6
 

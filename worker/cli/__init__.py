@@ -20,6 +20,7 @@ from worker.cli import (
     entitlement,
     keys,
     meter,
+    metrics,
     offer,
     plan,
     product,
@@ -64,6 +65,7 @@ app.command()(run.migrate)
 app.command()(call.call)
 app.command()(quote.quote)
 app.command()(doctor.doctor)
+app.command()(metrics.metrics)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
 app.add_typer(entitlement.app, name="entitlement")

@@ -1,0 +1,92 @@
+"""What is counted for whoever watches, by the names that they see.
+
+Tasks count; nobody listens until the process says who does (`use`). Counts are of this process's
+work since it began: facts that must not be lost stand in the database.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Something that only grows.
+
+    Args:
+        name: as it is shown, which ends in "_total".
+        says: what is counted, a line.
+        labels: names of its labels. Their values are few and known: never a tenant, never a key.
+    """
+
+    name: str
+    says: str
+    labels: tuple[str, ...] = ()
+
+    def add(self, amount: float = 1, **labels: str) -> None:
+        """Count `amount`, 0 or more, under values for all of the labels."""
+        _listener(self, amount, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """How long something took, in seconds, as a histogram. Name and labels as of a `Counter`."""
+
+    name: str
+    says: str
+    labels: tuple[str, ...] = ()
+
+    def take(self, seconds: float, **labels: str) -> None:
+        """Note one that took so long."""
+        _listener(self, seconds, labels)
+
+
+Metric = Counter | Duration
+Listener = Callable[[Metric, float, Mapping[str, str]], None]
+
+USAGE_INGEST: Final = Counter(
+    "billing_usage_ingest_total",
+    "Usage events by verdict: accepted, duplicate, conflict, rejected.",
+    ("verdict",),
+)
+USAGE_DRIFT: Final = Counter(
+    "billing_usage_drift_total",
+    "Days whose total was not what their events come to, found by the nightly re-count. Must be 0.",
+)
+QUOTA_DRIFT: Final = Counter(
+    "billing_quota_drift_total",
+    "Counters of quotas that were not what their events come to. Must be 0.",
+)
+CREDIT_FINDINGS: Final = Counter(
+    "billing_credit_findings_total",
+    "Findings of the audit of credit, by what was compared. Must be 0.",
+    ("check",),
+)
+TASKS: Final = Counter(
+    "billing_tasks_total", "Tasks that ended, by name and how.", ("task", "outcome")
+)
+TASK_SECONDS: Final = Duration(
+    "billing_task_duration_seconds", "How long tasks ran, by name.", ("task",)
+)
+
+ALL: Final[tuple[Metric, ...]] = (
+    USAGE_INGEST,
+    USAGE_DRIFT,
+    QUOTA_DRIFT,
+    CREDIT_FINDINGS,
+    TASKS,
+    TASK_SECONDS,
+)
+
+
+def _nobody(metric: Metric, amount: float, labels: Mapping[str, str]) -> None:
+    """Nobody asked."""
+
+
+_listener: Listener = _nobody
+
+
+def use(listener: Listener) -> None:
+    """Let `listener` be told of everything that is counted in this process from now on."""
+    global _listener  # noqa: PLW0603 (the process has one)
+    _listener = listener

@@ -1,0 +1,98 @@
+"""What processes count is added up in one place, and no figure falls when one of them dies."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.acceptance import system
+from worker import metrics, settings
+
+USAGE = "billing_usage_ingest_total"
+
+
+def figures(text: str) -> dict[str, float]:
+    """Return each sample by its name and labels."""
+    samples = re.findall(r"^(\w+(?:\{[^}]*\})?) ([\d.e+]+)$", text, re.MULTILINE)
+    return {name: float(value) for name, value in samples}
+
+
+def billing(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *words],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_without_a_folder_it_says_what_to_set() -> None:
+    answer = billing("metrics", "--once", BILLING_METRICS_FOLDER="")
+
+    assert answer.returncode == 2
+    assert "BILLING_METRICS_FOLDER is not set" in answer.stderr
+
+
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+
+    with pytest.raises(settings.InvalidSettings, match=f"BILLING_METRICS_FOLDER is {taken}/x"):
+        metrics.count_in(taken / "x")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of what is counted in a folder."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "worker", "metrics", "--port", "0"],
+        env={**os.environ, "BILLING_METRICS_FOLDER": str(tmp_path / "metrics")},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        yield line.split()[-1]
+        server.terminate()
+        assert server.wait(20) == 0
+
+
+@pytest.mark.slow
+def test_counts_of_several_workers_add_up_and_outlive_them(served: str, tmp_path: Path) -> None:
+    def count() -> dict[str, float]:
+        with urlopen(served) as answer:  # noqa: S310 (our own server)
+            return figures(answer.read().decode())
+
+    def send(first: int) -> None:
+        events = [
+            {"tenant_id": "acme", "metric": "api", "amount": 1, "idempotency_key": f"k{number}"}
+            for number in range(first, first + 10)
+        ]
+        running.producer.send_all([("billing.record_usage", {"events": [*events, {"bad": 1}]})])
+
+    folder = str(tmp_path / "metrics")
+    with system.running(tmp_path, BILLING_METRICS_FOLDER=folder) as running:
+        running.start_worker("first")
+        running.start_worker("second")
+        running.await_ready()
+        for first in range(0, 100, 10):
+            send(first)
+        running.wait(lambda: count().get(f'{USAGE}{{verdict="rejected"}}') == 10, within=60)
+        running.kill("first")
+        send(0)
+        running.wait(lambda: count().get(f'{USAGE}{{verdict="duplicate"}}') == 10, within=60)
+
+        found = count()
+        once = billing("metrics", "--once", BILLING_METRICS_FOLDER=folder)
+
+    assert found[f'{USAGE}{{verdict="accepted"}}'] == 100
+    task = 'task="billing.record_usage"'
+    assert found[f'billing_tasks_total{{outcome="success",{task}}}'] == 11
+    assert found[f"billing_task_duration_seconds_count{{{task}}}"] == 11
+    assert figures(once.stdout)[f'{USAGE}{{verdict="accepted"}}'] == 100
