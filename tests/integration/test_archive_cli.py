@@ -76,7 +76,7 @@ def test_what_is_old_leaves_and_is_listed(billing: Command, folder: Path) -> Non
     of_acme = json.loads(billing("usage", "archives", "acme", "--json").out)
 
     assert ended.status == 0
-    assert ended.out == "1 tenants closed, 2 files written, 3 events purged, 0 keys forgotten\n"
+    assert ended.out == "tenants closed 1, files written 2, events purged 3, keys forgotten 0\n"
     assert again["purged"] == 0
     january = next(row for row in rows(listed) if "2026-01" in row)
     assert january[1:6] == ["acme", "2026-01", "1", "purged", "2"]

@@ -24,8 +24,8 @@ BEHIND = "some of it waits for a roll-up"
 def summary(answer: ArchiveAnswer) -> str:
     """Return in a line or two what a run did."""
     done = (
-        f"{answer['closed']:,} tenants closed, {answer['written']:,} files written, "
-        f"{answer['purged']:,} events purged, {answer['forgotten']:,} keys forgotten"
+        f"tenants closed {answer['closed']:,}, files written {answer['written']:,}, "
+        f"events purged {answer['purged']:,}, keys forgotten {answer['forgotten']:,}"
     )
     more = [] if answer["finished"] else ["there is more to do: run it again"]
     return "\n".join([done, *answer["unsound"], *more])
