@@ -121,6 +121,32 @@ def allocate(total_minor: int, weights: Sequence[Decimal]) -> list[int]:
     return [sign * part for part in _largest_remainder(abs(total_minor), weights)]
 
 
+def apportion(total_minor: int, shares: Sequence[Fraction]) -> list[int]:
+    """Round exact `shares`, of either sign, to whole units that sum to `total_minor`.
+
+    Each is its share rounded down or up: units left over go to the largest fractions, ties to the
+    earlier index. `total_minor` is the rounded sum of the shares, so that there is a unit for each
+    that gets one. Raises NotTheirSum if it is not.
+    """
+    parts = [share.numerator // share.denominator for share in shares]
+    left = total_minor - sum(parts)
+    if not 0 <= left <= len(parts):
+        raise NotTheirSum(total_minor, shares)
+    by_fraction = sorted(range(len(parts)), key=lambda i: parts[i] - shares[i])
+    for index in by_fraction[:left]:
+        parts[index] += 1
+    return parts
+
+
+class NotTheirSum(ValueError):
+    """A total that no rounding of the shares adds up to."""
+
+    def __init__(self, total_minor: int, shares: Sequence[Fraction]) -> None:
+        super().__init__(
+            f"{total_minor} is no rounded sum of {[str(share) for share in shares[:10]]}"
+        )
+
+
 def exact() -> AbstractContextManager[Context]:
     """A decimal context in which sums and products are exact, or raise; nothing rounds silently.
 

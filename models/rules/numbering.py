@@ -1,0 +1,51 @@
+"""What is printed as the number of an invoice or a credit note."""
+
+import re
+from datetime import date
+from typing import ClassVar, Final
+
+from models.rules.refusal import Refusal
+
+SERIES: Final = "INV"
+"""The series of invoices, unless the issuer names another."""
+
+CREDIT_NOTE_SERIES: Final = "CN"
+"""The series of credit notes, unless the issuer names another."""
+
+FORMAT: Final = "{series}-{sequence:6}"
+"""How a number is written, unless the issuer says otherwise."""
+
+_FIELD: Final = re.compile(r"\{(series|year|month|sequence)(?::([1-9]|1[0-8]))?\}")
+
+
+class InvalidNumberFormat(Refusal):
+    """A number is written of its series, its sequence, and perhaps the year and month."""
+
+    code: ClassVar[str] = "issuer.number_format_invalid"
+
+
+def check(number_format: str) -> None:
+    """Raise InvalidNumberFormat unless every number written so is another one.
+
+    It needs {series} and {sequence}; {year} and {month} are of the local day of issue. A number
+    after a colon is the least digits of the sequence: {sequence:6}.
+    """
+    names = [match[1] for match in _FIELD.finditer(number_format)]
+    rest = _FIELD.sub("", number_format)
+    if names.count("sequence") != 1 or "series" not in names or "{" in rest or "}" in rest:
+        raise InvalidNumberFormat(
+            f"number format {number_format!r} must have {{series}} and one {{sequence}}, may have "
+            f"{{year}} and {{month}}, and no other braces; such as {FORMAT}",
+            field="number_format",
+        )
+
+
+def number(number_format: str, *, series: str, sequence: int, day: date) -> str:
+    """The number of a sequence: "INV-000001", or as the format has it. It has passed `check`."""
+    values = {
+        "series": series,
+        "year": f"{day.year:04d}",
+        "month": f"{day.month:02d}",
+        "sequence": str(sequence),
+    }
+    return _FIELD.sub(lambda m: values[m[1]].zfill(int(m[2] or 0)), number_format)

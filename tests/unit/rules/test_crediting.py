@@ -1,0 +1,119 @@
+"""Credit notes never exceed what was billed, and together come to it exactly."""
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.rules import crediting, waterfall
+from models.rules.coupon import Item
+from models.rules.crediting import Line, Lines, MoreThanBilled, NothingToCredit, Part, UnknownLine
+from models.rules.waterfall import TaxRate
+
+rates = st.lists(
+    st.builds(
+        TaxRate, st.just("t"), st.just("t"), st.decimals("0.01", 60, places=2), st.booleans()
+    ),
+    max_size=3,
+)
+
+
+def billed(amounts: list[int], rates: list[TaxRate]) -> Lines:
+    bill = waterfall.bill([Item(amount) for amount in amounts], (), rates)
+    lines = []
+    for place in range(len(amounts)):
+        taxes = tuple(tax.lines_minor[place] for tax in bill.taxes)
+        net = bill.net_minor(place)
+        lines.append(Line(net, taxes, net, taxes))
+    return Lines(lines, tuple(rate.inclusive for rate in rates))
+
+
+def sane(left: Lines) -> bool:
+    """Whether nothing was credited above what was billed."""
+    return all(
+        0 <= line.net_left <= line.net
+        and all(0 <= rest <= tax for rest, tax in zip(line.taxes_left, line.taxes, strict=True))
+        for line in left.lines
+    )
+
+
+@given(
+    st.lists(st.integers(0, 10**7), min_size=1, max_size=6).filter(any),
+    rates,
+    st.data(),
+)
+def test_any_row_of_notes_stays_below_the_bill_and_the_last_one_empties_it(
+    amounts: list[int], rates: list[TaxRate], data: Any
+) -> None:
+    left = billed(amounts, rates)
+    total, credited = left.total_left, 0
+    for _ in range(data.draw(st.integers(0, 5))):
+        if left.total_left == 0:
+            break
+        parts = _some_note(left, data)
+        assert left.total(parts) > 0
+        credited += left.total(parts)
+        left = left.after(parts)
+        assert sane(left)
+        assert left.total_left == total - credited
+    if left.total_left:
+        credited += left.total(crediting.whole(left))
+        left = left.after(crediting.whole(left))
+    assert credited == total
+    assert all(line.net_left == 0 and not any(line.taxes_left) for line in left.lines)
+
+
+def _some_note(left: Lines, data: Any) -> list[Part]:
+    open_lines = [place for place, line in enumerate(left.lines) if line.net_left > 0]
+    if open_lines and data.draw(st.booleans()):
+        chosen = data.draw(st.lists(st.sampled_from(open_lines), min_size=1, unique=True))
+        return crediting.by_line(
+            left,
+            {place: data.draw(st.integers(1, left.lines[place].net_left)) for place in chosen},
+        )
+    amount = data.draw(st.integers(1, left.total_left))
+    parts = crediting.by_amount(left, amount)
+    assert left.total(parts) == amount
+    return parts
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**7), st.decimals("0.01", 60, places=2))
+def test_the_tax_of_a_part_is_its_share_of_the_tax(
+    net: int, credited: int, percent: Decimal
+) -> None:
+    left = billed([net], [TaxRate("t", "t", percent)])
+    credited = min(net, credited)
+
+    (part,) = crediting.by_line(left, {0: credited})
+
+    exact = Fraction(left.lines[0].taxes[0] * credited, net)
+    assert abs(part.taxes_minor[0] - exact) <= Fraction(1, 2)
+
+
+def test_a_whole_note_takes_corrections_back_too() -> None:
+    left = billed([1_000, -300], [TaxRate("t", "t", Decimal(10))])
+
+    parts = crediting.whole(left)
+
+    assert left.total(parts) == 770
+    assert crediting.by_amount(left, 770) == parts
+    with pytest.raises(NothingToCredit):
+        crediting.whole(left.after(parts))
+
+
+@pytest.mark.parametrize("amount", [0, -1, 111])
+def test_more_than_is_left_is_refused(amount: int) -> None:
+    left = billed([100], [TaxRate("t", "t", Decimal(10))])
+
+    with pytest.raises(MoreThanBilled):
+        crediting.by_amount(left, amount)
+    with pytest.raises(MoreThanBilled):
+        crediting.by_line(left, {0: amount})
+
+
+def test_a_line_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UnknownLine, match="no line 2; it has 1"):
+        crediting.by_line(billed([100], []), {1: 5})

@@ -1,0 +1,37 @@
+"""Numbers of one series are written differently, each."""
+
+import datetime as dt
+
+import pytest
+
+from models.rules import numbering
+from models.rules.numbering import InvalidNumberFormat
+
+DAY = dt.date(2023, 10, 9)
+
+
+@pytest.mark.parametrize(
+    ("number_format", "sequence", "written"),
+    [
+        (numbering.FORMAT, 1, "INV-000001"),
+        (numbering.FORMAT, 1_234_567, "INV-1234567"),
+        ("{series}/{year}/{sequence:4}", 12, "INV/2023/0012"),
+        ("{series}{year}{month}{sequence}", 7, "INV2023107"),
+    ],
+)
+def test_a_number_is_written_as_its_format_says(
+    number_format: str, sequence: int, written: str
+) -> None:
+    numbering.check(number_format)
+
+    assert numbering.number(number_format, series="INV", sequence=sequence, day=DAY) == written
+
+
+@pytest.mark.parametrize(
+    "number_format",
+    ["", "INV", "{series}", "{sequence}", "{series}{sequence}{sequence}", "{series}{sequence:0}",
+     "{series}{sequence!r}", "{series}{sequence}{0.__class__}", "{series}{sequence}}"],
+)  # fmt: skip
+def test_a_format_in_which_two_numbers_could_look_alike_is_refused(number_format: str) -> None:
+    with pytest.raises(InvalidNumberFormat):
+        numbering.check(number_format)
