@@ -40,6 +40,11 @@ class Invoice(Base):
     """What one tenant owes for one period in one currency. Amounts are in minor units.
 
     `timezone` is the tenant's when the invoice was made: in it the period is whole local days.
+    `total_minor` is the lines less their discounts, with the taxes; `credit_minor` what prepaid
+    credit paid of it at finalization (below 0: what went to it, of an invoice below 0). What is
+    still open is `amount_due_minor - paid_minor - reduced_minor`; credit notes took back
+    `credited_minor`, of which `reduced_minor` was not paid yet. `issuer` and `billed_to` are what
+    was true at finalization.
     """
 
     __tablename__ = "invoices"
@@ -51,6 +56,29 @@ class Invoice(Base):
         # A number is given at finalization and never before.
         CheckConstraint("(state = 'draft') = (number IS NULL)", name="number"),
         CheckConstraint("(state = 'draft') = (finalized_at IS NULL)", name="finalized_at"),
+        CheckConstraint(
+            "total_minor = subtotal_minor - discount_minor + tax_minor - included_tax_minor",
+            name="total_minor",
+        ),
+        CheckConstraint("amount_due_minor = total_minor - credit_minor", name="amount_due_minor"),
+        # Nothing is paid, or taken back by credit notes, above what was billed.
+        CheckConstraint(
+            "paid_minor >= 0 AND reduced_minor >= 0 "
+            "AND paid_minor + reduced_minor <= greatest(amount_due_minor, 0)",
+            name="settled",
+        ),
+        CheckConstraint(
+            "credited_minor BETWEEN 0 AND greatest(total_minor, 0) "
+            "AND reduced_minor <= credited_minor",
+            name="credited_minor",
+        ),
+        CheckConstraint(
+            "state NOT IN ('draft', 'void') OR (paid_minor = 0 AND credited_minor = 0)",
+            name="untouched",
+        ),
+        CheckConstraint(
+            "state <> 'paid' OR paid_minor + reduced_minor = amount_due_minor", name="paid"
+        ),
         # Running a period twice gives one invoice.
         Index(
             "uq_invoices_period",
@@ -75,7 +103,19 @@ class Invoice(Base):
     period_start: Mapped[dt.datetime]
     period_end: Mapped[dt.datetime]
     timezone: Mapped[str]
+    subtotal_minor: Mapped[int] = mapped_column(BigInteger)
+    discount_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    tax_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    included_tax_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    tax_note: Mapped[str | None]
     total_minor: Mapped[int] = mapped_column(BigInteger)
+    credit_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    amount_due_minor: Mapped[int] = mapped_column(BigInteger)
+    paid_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    reduced_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    credited_minor: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    issuer: Mapped[dict[str, Any] | None]
+    billed_to: Mapped[dict[str, Any] | None]
     series: Mapped[str | None] = mapped_column(ForeignKey("invoice_series.series"))
     sequence: Mapped[int | None] = mapped_column(BigInteger)
     number: Mapped[str | None]
@@ -83,12 +123,17 @@ class Invoice(Base):
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     finalized_at: Mapped[dt.datetime | None]
+    due_at: Mapped[dt.datetime | None]
+    closed_at: Mapped[dt.datetime | None]
+    closing_note: Mapped[str | None]
 
 
 class InvoiceLine(Base):
     """One priced row of an invoice: computed exactly, rounded once to the minor unit.
 
-    Its currency is the invoice's. Changes to the lines of a finalized invoice are refused.
+    Its currency is the invoice's. `discounts_minor` and `taxes_minor` are its parts of the
+    invoice's discounts and taxes, by their positions. Changes to the lines of a finalized invoice
+    are refused.
     """
 
     __tablename__ = "invoice_lines"
@@ -108,6 +153,49 @@ class InvoiceLine(Base):
     unit_amount: Mapped[Decimal | None]
     currency: Mapped[str]
     amount_minor: Mapped[int] = mapped_column(BigInteger)
+    discounts_minor: Mapped[list[int]] = mapped_column(server_default=text("'{}'"))
+    taxes_minor: Mapped[list[int]] = mapped_column(server_default=text("'{}'"))
     period_start: Mapped[dt.datetime]
     period_end: Mapped[dt.datetime]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class InvoiceDiscount(Base):
+    """What one coupon takes off an invoice, as it read then. Frozen with the invoice."""
+
+    __tablename__ = "invoice_discounts"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="amount_minor"),
+        # Which invoices a redemption was used on.
+        Index("ix_invoice_discounts_redemption_id", "redemption_id"),
+    )
+
+    invoice_id: Mapped[UUID] = mapped_column(ForeignKey("invoices.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    redemption_id: Mapped[UUID] = mapped_column(ForeignKey("coupon_redemptions.id"))
+    coupon_key: Mapped[str]
+    name: Mapped[str]
+    percent: Mapped[Decimal | None]
+    currency: Mapped[str]
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class InvoiceTax(Base):
+    """What one tax comes to on an invoice, as its rate read then. Frozen with the invoice.
+
+    `taxable_minor` is what it is a percentage of: the lines it covers, less discounts and less the
+    taxes inside their prices.
+    """
+
+    __tablename__ = "invoice_taxes"
+    __table_args__ = (CheckConstraint("percent >= 0", name="percent"),)
+
+    invoice_id: Mapped[UUID] = mapped_column(ForeignKey("invoices.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    tax_key: Mapped[str] = mapped_column(ForeignKey("tax_rates.tax_key"))
+    name: Mapped[str]
+    percent: Mapped[Decimal]
+    inclusive: Mapped[bool]
+    currency: Mapped[str]
+    taxable_minor: Mapped[int] = mapped_column(BigInteger)
+    amount_minor: Mapped[int] = mapped_column(BigInteger)

@@ -26,6 +26,9 @@ class Tenant(Base):
     name: Mapped[str | None]
     timezone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
     currency: Mapped[str] = mapped_column(server_default=text("'USD'"))
+    # What an invoice is addressed to, several lines, and the tax number printed on it.
+    address: Mapped[str | None]
+    tax_number: Mapped[str | None]
     details: Mapped[dict[str, Any]] = metadata_column()
     usage_version: Mapped[int] = mapped_column(server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("1"))

@@ -9,7 +9,9 @@ import orjson
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     PlainValidator,
     StringConstraints,
@@ -18,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.rules import money, period
+from models.rules.coupon import Scope
 from webhooks import headers, topics
 
 LARGEST_METADATA = 16 * 1024
@@ -39,6 +42,15 @@ def _printable(value: str) -> str:
     # The one space that is printable; `strip` would do, at three times the cost for each event.
     if value[0] == " " or value[-1] == " ":
         raise PydanticCustomError("stripped", "must not begin or end with a space")
+    return value
+
+
+def _printable_lines(value: str) -> str:
+    lines = value.split("\n")
+    if len(lines) > 12:
+        raise PydanticCustomError("lines", "must be at most 12 lines")
+    if not all(line.isprintable() for line in lines):
+        raise PydanticCustomError("printable", "must have no control characters but line ends")
     return value
 
 
@@ -215,6 +227,30 @@ Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_pri
 Metadata = Annotated[dict[str, Any], AfterValidator(storable_metadata)]
 """A producer's own JSON object, at most 16 KiB."""
 
+
+class LineScope(BaseModel):
+    """The lines of an invoice that a coupon or a tax is for; each list that is given must match.
+
+    Args:
+        plan_keys: lines of these plans.
+        price_keys: lines of these prices.
+        metrics: usage lines of these metrics.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plan_keys: list[PlanKey] = Field(default=[], max_length=100)
+    price_keys: list[PriceKey] = Field(default=[], max_length=100)
+    metrics: list[Metric] = Field(default=[], max_length=100)
+
+
+def scope(given: LineScope | None) -> Scope:
+    """Return which lines are meant; all, if none are said."""
+    if given is None:
+        return Scope()
+    return Scope(tuple(given.plan_keys), tuple(given.price_keys), tuple(given.metrics))
+
+
 Topics = Annotated[
     list[Annotated[str, AfterValidator(_topic)]], Field(min_length=1, max_length=100)
 ]
@@ -225,3 +261,17 @@ Headers = Annotated[dict[str, str], AfterValidator(_headers)]
 
 Url = Annotated[str, Field(min_length=1, max_length=2048)]
 """Where webhooks go. What may be sent there is decided by the operator's address policy."""
+
+CouponKey = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_upper=True, min_length=1, max_length=64),
+    AfterValidator(_printable),
+    AfterValidator(_upper_key),
+]
+"""Upper-cased, as it is stored: what a customer types to redeem it. 1 to 64 characters."""
+
+Percent = Annotated[Decimal, Field(ge=0, le=1000, decimal_places=6)]
+"""A percentage, such as "19" or "7.25", at most 6 decimals; as a string."""
+
+Lines = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable_lines)]
+"""Several lines that people read, such as an address: at most 1,000 characters in 12 lines."""

@@ -13,10 +13,10 @@ from models.rules.billing import Days, Subscription
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
-from models.store import invoice, subscription, tenant
+from models.store import drafting, invoice, subscription, tenant
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import contract, fields, invoicing
+from tasks import bill_view, contract, fields, invoicing
 from tasks.queues import Queue
 
 
@@ -52,23 +52,42 @@ class LineAnswer(TypedDict):
     period_end: dt.datetime
     subscription_id: UUID
     details: dict[str, Any]
+    discount_minor: int
+    tax_minor: int
 
 
 class InvoiceAnswer(TypedDict):
-    """An invoice with its lines. `total` is `total_minor` in major units."""
+    """An invoice with its lines. `total` is `total_minor` in major units.
+
+    `total_minor` is the lines (`subtotal_minor`) less `discount_minor`, with the taxes that are on
+    top; `credit_minor` of it was paid by prepaid credit, the rest is `amount_due_minor`, of which
+    `open_minor` is neither paid nor credited yet.
+    """
 
     invoice_id: UUID
     tenant_id: str
     state: str
     number: str | None
     currency: str
+    subtotal_minor: int
+    discount_minor: int
+    tax_minor: int
     total_minor: int
     total: str
+    credit_minor: int
+    amount_due_minor: int
+    paid_minor: int
+    credited_minor: int
+    open_minor: int
     period_start: dt.datetime
     period_end: dt.datetime
     timezone: str
     finalized_at: dt.datetime | None
+    due_at: dt.datetime | None
     version: int
+    tax_note: str | None
+    discounts: list[bill_view.DiscountAnswer]
+    taxes: list[bill_view.TaxAnswer]
     lines: list[LineAnswer]
 
 
@@ -110,7 +129,7 @@ def generate_monthly_invoice(
         return answer(_make(session, target, held, now=as_of))
     if found.state is InvoiceState.draft:
         return answer(invoicing.refresh(session, [found], now=as_of)[0])
-    return _read(session, found)
+    return answer(drafting.get(session, found))
 
 
 @contract.command("billing.finalize_invoice", queue=Queue.billing)
@@ -129,7 +148,7 @@ def finalize_invoice(
     # Read again under the lock: another worker may just have finalized it.
     header = invoice.get(session, invoice_id)
     if header.state is not InvoiceState.draft:
-        return _read(session, header)
+        return answer(drafting.get(session, header))
     return answer(invoicing.finalize(session, [header], now=as_of)[0])
 
 
@@ -147,30 +166,45 @@ def get_invoice(
     Args:
         invoice_id: the invoice's id.
     """
-    return _read(session, invoice.get(session, invoice_id))
+    return answer(drafting.get(session, invoice.get(session, invoice_id)))
 
 
 def answer(one: Drafted) -> InvoiceAnswer:
     """Return an invoice as tasks answer it."""
-    header = one.header
+    header, bill = one.header, one.bill
     return {
         "invoice_id": header.id,
         "tenant_id": header.tenant_id,
         "state": header.state.value,
         "number": header.number,
         "currency": header.currency,
+        "subtotal_minor": bill.subtotal_minor,
+        "discount_minor": bill.discount_minor,
+        "tax_minor": bill.tax_minor,
         "total_minor": header.total_minor,
         "total": str(money.from_minor(header.total_minor, header.currency)),
+        "credit_minor": header.credit_minor,
+        "amount_due_minor": header.amount_due_minor,
+        "paid_minor": header.paid_minor,
+        "credited_minor": header.credited_minor,
+        "open_minor": header.open_minor,
         "period_start": header.period.start,
         "period_end": header.period.end,
         "timezone": header.timezone,
         "finalized_at": header.finalized_at,
+        "due_at": header.due_at,
         "version": header.version,
-        "lines": [_line(line, header.currency) for line in one.lines],
+        "tax_note": bill.tax_note,
+        "discounts": bill_view.discounts(bill),
+        "taxes": bill_view.taxes(bill),
+        "lines": [
+            _line(line, header.currency, bill_view.of_line(bill, place))
+            for place, line in enumerate(one.lines)
+        ],
     }
 
 
-def _line(line: billing.Line, currency: str) -> LineAnswer:
+def _line(line: billing.Line, currency: str, figures: bill_view.LineFigures) -> LineAnswer:
     return {
         "kind": line.kind,
         "metric": line.metric,
@@ -183,12 +217,8 @@ def _line(line: billing.Line, currency: str) -> LineAnswer:
         "period_end": line.period.end,
         "subscription_id": line.subscription_id,
         "details": line.details,
+        **figures,
     }
-
-
-def _read(session: database.Session, header: Header) -> InvoiceAnswer:
-    lines = invoice.lines(session, [header.id]).get(header.id, [])
-    return answer(Drafted(header, lines))
 
 
 def _days(start: dt.date, end: dt.date, zone: ZoneInfo) -> Days:

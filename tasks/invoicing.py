@@ -14,12 +14,25 @@ from typing import Final
 from models import database
 from models.rules import billing, period, pricing
 from models.rules.billing import Days, Subscription
-from models.store import drafting, invoice, meter, metering, price_version, rating, subscription
+from models.store import (
+    bill,
+    drafting,
+    finalizing,
+    invoice,
+    issuer,
+    meter,
+    metering,
+    price_version,
+    rating,
+    settlement,
+    subscription,
+)
 from models.store.breakdown import Want
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import aggregation
-from tasks.announce import Announcement, announce_all
+from tasks import aggregation, prepaid, reckoning
+from tasks.announce import announce_all
+from tasks.invoice_events import announcement
 from webhooks import events
 
 MOST_PERIODS: Final = 24
@@ -89,7 +102,7 @@ def draw_up(
         (header.tenant_id, header.currency, header.days) for header in existing(session, targets)
     }
     missing = [target for target in targets if target.key not in there]
-    drafts = [
+    drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
             currency=target.currency,
@@ -103,6 +116,7 @@ def draw_up(
         )
         if lines
     ]
+    drafts = reckoning.reckon(session, drawn)
     drafting.add(session, drafts, now=now)
     announce_all(session, [announcement(events.InvoiceCreated, one) for one in drafts], now=now)
     return drafts
@@ -165,11 +179,16 @@ def refresh(
         for header in headers
     ]
     stored = invoice.lines(session, [header.id for header in headers])
-    computed = [
-        Drafted(header, lines)
-        for header, lines in zip(headers, price(session, targets, held, now=now), strict=True)
+    bills = bill.read(session, [header.id for header in headers])
+    priced = zip(headers, price(session, targets, held, now=now), strict=True)
+    computed = reckoning.reckon(
+        session, [Drafted(header, lines, bills[header.id]) for header, lines in priced]
+    )
+    changed = [
+        one
+        for one in computed
+        if one.lines != stored.get(one.header.id, []) or one.bill != bills[one.header.id]
     ]
-    changed = [one for one in computed if one.lines != stored.get(one.header.id, [])]
     rewritten = drafting.rewrite(session, changed, now=now)
     announce_all(session, [announcement(events.InvoiceUpdated, one) for one in rewritten], now=now)
     newest = {one.header.id: one for one in rewritten}
@@ -179,36 +198,18 @@ def refresh(
 def finalize(
     session: database.Session, headers: Sequence[Header], *, now: dt.datetime
 ) -> list[Drafted]:
-    """Compute drafts a last time, then number them in the given order, freeze and announce."""
+    """Compute drafts a last time, let prepaid credit pay, then number in the given order, freeze
+    and announce. What nothing is due of is paid."""
     drafts = refresh(session, headers, now=now)
-    numbered = drafting.finalize(
-        session, [one.header for one in drafts], series=billing.SERIES, now=now
-    )
-    final = [Drafted(header, one.lines) for header, one in zip(numbered, drafts, strict=True)]
-    announce_all(
-        session,
-        [announcement(events.InvoiceFinalized, one, number=one.header.number) for one in final],
-        now=now,
-    )
+    settled = prepaid.settle(session, [one.header for one in drafts], now=now)
+    numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
+    final = [replace(one, header=header) for header, one in zip(numbered, drafts, strict=True)]
+    announce_all(session, [announcement(events.InvoiceFinalized, one) for one in final], now=now)
+    closed = settlement.close_settled(session, numbered, now=now)
+    final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
+    paid = [one for one in final if one.header.id in closed]
+    announce_all(session, [announcement(events.InvoicePaid, one) for one in paid], now=now)
     return final
-
-
-def announcement(
-    topic: type[events.InvoiceEvent], one: Drafted, **more: str | None
-) -> Announcement:
-    """Return what to say of an invoice. Its version counts its events."""
-    header = one.header
-    event = topic(
-        tenant_id=header.tenant_id,
-        invoice_id=header.id,
-        period_start=header.period.start,
-        period_end=header.period.end,
-        currency=header.currency,
-        total_minor=header.total_minor,
-        line_count=len(one.lines),
-        **more,
-    )
-    return Announcement(event, header.tenant_id, header.version)
 
 
 def _due_periods(one: Subscription, timezone: str, now: dt.datetime) -> list[Days]:

@@ -15,6 +15,8 @@ class TenantAnswer(TypedDict):
     name: str | None
     timezone: str
     currency: str
+    address: str | None
+    tax_number: str | None
     metadata: dict[str, Any]
 
 
@@ -26,6 +28,8 @@ def set_tenant(
     name: fields.Name | None = None,
     timezone: fields.Timezone | None = None,
     currency: fields.Currency | None = None,
+    address: fields.Lines | None = None,
+    tax_number: fields.Name | None = None,
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
 ) -> TenantAnswer:
@@ -39,6 +43,8 @@ def set_tenant(
         name: what to print on an invoice.
         timezone: IANA name; days and months of this tenant begin at its local midnight.
         currency: ISO 4217 code.
+        address: what an invoice is addressed to, below the name; at most 12 lines.
+        tax_number: the tenant's, as printed on an invoice.
         metadata: merged over what is stored, key by key.
     """
     changed = tenant.change(
@@ -48,6 +54,8 @@ def set_tenant(
         name=name,
         timezone=timezone,
         currency=currency,
+        address=address,
+        tax_number=tax_number,
         details=metadata,
     )
     return {
@@ -55,5 +63,7 @@ def set_tenant(
         "name": changed.name,
         "timezone": changed.timezone,
         "currency": changed.currency,
+        "address": changed.address,
+        "tax_number": changed.tax_number,
         "metadata": changed.details,
     }

@@ -284,12 +284,3 @@ def _line(charge: Charge, kind: str, rated: pricing.Line) -> Line:
 def total(lines: Sequence[Line]) -> int:
     """The sum of the rounded lines, in minor units: what a reader adds up is what is owed."""
     return sum(one.amount_minor for one in lines)
-
-
-SERIES: Final = "INV"
-"""The series of the issuer."""
-
-
-def invoice_number(series: str, sequence: int) -> str:
-    """The number printed on an invoice: "INV-000001"; longer than six digits when it must be."""
-    return f"{series}-{sequence:06d}"

@@ -1,7 +1,8 @@
 """Drafts: drawn up, rewritten while usage arrives, numbered and frozen.
 
 Whoever changes an invoice holds the lock of its tenant's row. Locks are taken in this order:
-tenants by id (or, in `claim_drafts`, without waiting), aggregates, invoices, and the series last.
+tenants by id (or, in `claim_drafts`, without waiting), aggregates, invoices, balances of credit by
+(tenant, product), and the series last.
 """
 
 import datetime as dt
@@ -20,17 +21,19 @@ from models.invoice import Invoice
 from models.rules import billing, ids
 from models.rules.period import Period
 from models.rules.states import InvoiceState
-from models.store import invoice
+from models.rules.waterfall import Bill
+from models.store import bill, invoice
 from models.store.invoice import Header
 from models.tenant import Tenant
 
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """An invoice with its lines."""
+    """An invoice with its lines, and what coupons and taxes make of them."""
 
     header: Header
     lines: Sequence[billing.Line]
+    bill: Bill
 
 
 def draft(
@@ -42,7 +45,7 @@ def draft(
     lines: Sequence[billing.Line],
     now: dt.datetime,
 ) -> Drafted:
-    """Return an invoice that is not stored yet."""
+    """Return an invoice that is not stored yet, before coupons and taxes."""
     header = Header(
         id=ids.uuid7(now),
         tenant_id=tenant_id,
@@ -54,7 +57,13 @@ def draft(
         version=1,
         created_at=now,
     )
-    return Drafted(header, lines)
+    return Drafted(header, lines, Bill(tuple(line.amount_minor for line in lines)))
+
+
+def get(session: Session, header: Header) -> Drafted:
+    """Return an invoice as it is stored."""
+    lines = invoice.lines(session, [header.id]).get(header.id, [])
+    return Drafted(header, lines, bill.read(session, [header.id])[header.id])
 
 
 def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> None:
@@ -69,20 +78,20 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
             "timezone": one.header.timezone,
             "period_start": one.header.period.start,
             "period_end": one.header.period.end,
-            "total_minor": one.header.total_minor,
+            **_figures(one.bill),
         }
         for one in drafts
     ]
     session.execute(
-        sql("""
+        sql(f"""
             INSERT INTO invoices (id, tenant_id, currency, timezone, period_start, period_end,
-                                  total_minor, created_at, updated_at)
-            SELECT id, tenant_id, currency, timezone, period_start, period_end, total_minor,
-                   :now, :now
+                                  created_at, updated_at, amount_due_minor, {FIGURES})
+            SELECT id, tenant_id, currency, timezone, period_start, period_end, :now, :now,
+                   total_minor, {FIGURES}
             FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
                 id uuid, tenant_id text, currency text, timezone text, period_start timestamptz,
-                period_end timestamptz, total_minor bigint)
-        """),
+                period_end timestamptz, {FIGURE_TYPES})
+        """),  # noqa: S608 (constants)
         {"rows": _json(rows), "now": now},
     )
     _add_lines(session, drafts)
@@ -96,25 +105,21 @@ def rewrite(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) ->
         sql("DELETE FROM invoice_lines WHERE invoice_id = ANY(:ids)"),
         {"ids": [one.header.id for one in drafts]},
     )
+    bill.clear(session, [one.header.id for one in drafts])
     _add_lines(session, drafts)
-    rows = [{"id": one.header.id, "total_minor": billing.total(one.lines)} for one in drafts]
+    rows = [{"id": one.header.id, **_figures(one.bill)} for one in drafts]
     session.execute(
-        sql("""
+        sql(f"""
             UPDATE invoices
-            SET total_minor = changed.total_minor, version = version + 1, updated_at = :now
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS changed(id uuid, total_minor bigint)
+            SET ({FIGURES}) = (SELECT {FIGURES} FROM (SELECT changed.*) AS figures),
+                amount_due_minor = changed.total_minor, version = version + 1, updated_at = :now
+            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS changed(id uuid, {FIGURE_TYPES})
             WHERE invoices.id = changed.id AND state = 'draft'
-        """),
+        """),  # noqa: S608 (constants)
         {"rows": _json(rows), "now": now},
     )
     return [
-        Drafted(
-            replace(
-                one.header, total_minor=billing.total(one.lines), version=one.header.version + 1
-            ),
-            one.lines,
-        )
-        for one in drafts
+        replace(one, header=replace(one.header, version=one.header.version + 1)) for one in drafts
     ]
 
 
@@ -146,78 +151,53 @@ def claim_drafts(
     return [invoice.read(row) for row in rows]
 
 
-def finalize(
-    session: Session, headers: Sequence[Header], *, series: str, now: dt.datetime
-) -> list[Header]:
-    """Number and freeze drafts in the given order, and return them as they are now.
+def _figures(of: Bill) -> dict[str, Any]:
+    return {
+        "subtotal_minor": of.subtotal_minor,
+        "discount_minor": of.discount_minor,
+        "tax_minor": of.tax_minor,
+        "included_tax_minor": of.included_tax_minor,
+        "tax_note": of.tax_note,
+        "total_minor": of.total_minor,
+    }
 
-    The series' row is locked here and given back by the commit: take it last. A transaction that
-    is undone gives its numbers back with it, so none is ever missing.
-    """
-    if not headers:
-        return []
-    last: int = session.execute(
-        sql("""
-            INSERT INTO invoice_series (series, last_number) VALUES (:series, :count)
-            ON CONFLICT (series)
-            DO UPDATE SET last_number = invoice_series.last_number + excluded.last_number
-            RETURNING last_number
-        """),
-        {"series": series, "count": len(headers)},
-    ).scalar_one()
-    first = last - len(headers) + 1
-    rows = [
-        {
-            "id": header.id,
-            "sequence": sequence,
-            "number": billing.invoice_number(series, sequence),
-        }
-        for sequence, header in enumerate(headers, start=first)
-    ]
-    moved = session.execute(
-        sql("""
-            UPDATE invoices
-            SET state = 'finalized', series = :series, sequence = given.sequence,
-                number = given.number, version = version + 1, finalized_at = :now,
-                updated_at = :now
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given(
-                id uuid, sequence bigint, number text)
-            WHERE invoices.id = given.id AND state = 'draft'
-            RETURNING invoices.id, invoices.number, invoices.version
-        """),
-        {"rows": _json(rows), "series": series, "now": now},
-    )
-    given = {row.id: row for row in moved}
-    return [
-        replace(
-            header,
-            state=InvoiceState.finalized,
-            number=given[header.id].number,
-            version=given[header.id].version,
-            finalized_at=now,
-        )
-        for header in headers
-    ]
+
+FIGURES = "subtotal_minor, discount_minor, tax_minor, included_tax_minor, tax_note, total_minor"
+FIGURE_TYPES = (
+    "subtotal_minor bigint, discount_minor bigint, tax_minor bigint, included_tax_minor bigint, "
+    "tax_note text, total_minor bigint"
+)
 
 
 def _add_lines(session: Session, drafts: Sequence[Drafted]) -> None:
     rows = [
-        _line_row(one.header, position, line)
+        {
+            **_line_row(one.header, place + 1, line),
+            "discounts_minor": [part.lines_minor[place] for part in one.bill.discounts],
+            "taxes_minor": [part.lines_minor[place] for part in one.bill.taxes],
+        }
         for one in drafts
-        for position, line in enumerate(one.lines, start=1)
+        for place, line in enumerate(one.lines)
     ]
     session.execute(
         sql("""
             INSERT INTO invoice_lines (invoice_id, position, kind, subscription_id, price_id,
                                        metric, description, quantity, unit_amount, currency,
-                                       amount_minor, period_start, period_end, details)
+                                       amount_minor, period_start, period_end, details,
+                                       discounts_minor, taxes_minor)
             SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
                 invoice_id uuid, position integer, kind text, subscription_id uuid, price_id uuid,
                 metric text, description text, quantity numeric, unit_amount numeric,
                 currency text, amount_minor bigint, period_start timestamptz,
-                period_end timestamptz, details jsonb)
+                period_end timestamptz, details jsonb, discounts_minor bigint[],
+                taxes_minor bigint[])
         """),
         {"rows": _json(rows)},
+    )
+    bill.write(
+        session,
+        {one.header.id: one.bill for one in drafts},
+        {one.header.id: one.header.currency for one in drafts},
     )
 
 

@@ -39,6 +39,23 @@ class Header:
     number: str | None = None
     created_at: dt.datetime | None = None
     finalized_at: dt.datetime | None = None
+    credit_minor: int = 0
+    paid_minor: int = 0
+    reduced_minor: int = 0
+    credited_minor: int = 0
+    due_at: dt.datetime | None = None
+    closed_at: dt.datetime | None = None
+    closing_note: str | None = None
+
+    @property
+    def amount_due_minor(self) -> int:
+        """What the tenant has to pay: the total less what prepaid credit paid."""
+        return self.total_minor - self.credit_minor
+
+    @property
+    def open_minor(self) -> int:
+        """What is still to be paid."""
+        return self.amount_due_minor - self.paid_minor - self.reduced_minor
 
     @property
     def zone(self) -> ZoneInfo:
@@ -108,6 +125,13 @@ SELECT: Select[*tuple[Any, ...]] = select(
     Invoice.number,
     Invoice.created_at,
     Invoice.finalized_at,
+    Invoice.credit_minor,
+    Invoice.paid_minor,
+    Invoice.reduced_minor,
+    Invoice.credited_minor,
+    Invoice.due_at,
+    Invoice.closed_at,
+    Invoice.closing_note,
 )
 """What `read` reads."""
 
@@ -141,6 +165,13 @@ def read(row: Row[Any]) -> Header:
         number=row.number,
         created_at=row.created_at,
         finalized_at=row.finalized_at,
+        credit_minor=row.credit_minor,
+        paid_minor=row.paid_minor,
+        reduced_minor=row.reduced_minor,
+        credited_minor=row.credited_minor,
+        due_at=row.due_at,
+        closed_at=row.closed_at,
+        closing_note=row.closing_note,
     )
 
 

@@ -51,6 +51,8 @@ def change(
     name: str | None = None,
     timezone: str | None = None,
     currency: str | None = None,
+    address: str | None = None,
+    tax_number: str | None = None,
     details: dict[str, Any] | None = None,
 ) -> Tenant:
     """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
@@ -73,6 +75,8 @@ def change(
         # Its days begin at other instants now: what was counted by the old ones would count twice.
         aggregate.rebucket(session, tenant_id)
     tenant.currency = tenant.currency if currency is None else currency
+    tenant.address = tenant.address if address is None else address
+    tenant.tax_number = tenant.tax_number if tax_number is None else tax_number
     tenant.details = {**tenant.details, **(details or {})}
     if session.is_modified(tenant):
         tenant.version += 1

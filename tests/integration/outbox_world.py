@@ -56,6 +56,9 @@ def sample(topic: type[events.Event], tenant_id: str) -> events.Event:
             period_start=now(),
             period_end=now(),
             currency="EUR",
+            subtotal_minor=1000,
+            discount_minor=0,
+            tax_minor=200,
             total_minor=1200,
             line_count=1,
         )

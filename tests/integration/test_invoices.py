@@ -75,6 +75,9 @@ def test_the_created_event_says_what_the_invoice_says(db: Engine) -> None:
         "period_start": "2026-01-01T00:00:00Z",
         "period_end": "2026-02-01T00:00:00Z",
         "currency": "USD",
+        "subtotal_minor": 1000,
+        "discount_minor": 0,
+        "tax_minor": 0,
         "total_minor": 1000,
         "line_count": 2,
     }

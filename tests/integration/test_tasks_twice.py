@@ -129,6 +129,12 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.count_quotas": lambda _: {},
     "billing.consume_quota": lambda _: {**CREDIT, "amount": "30", "idempotency_key": "spend"},
+    "billing.create_credit_note": lambda world: {
+        "invoice_id": world.ids["invoice"],
+        "reason": "a test",
+        "amount": "0.10",
+        "idempotency_key": "note",
+    },
     "billing.create_endpoint": lambda world: {
         "url": world.peer.url,
         "topics": ["*"],
@@ -151,6 +157,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.disable_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.enable_endpoint": lambda world: {"endpoint_id": world.ids["disabled"]},
     "billing.end_entitlement": lambda _: QUOTA,
+    "billing.end_coupon": lambda _: {"tenant_id": "acme", "coupon_key": "HELLO"},
     "billing.end_subscription": lambda world: {
         "subscription_id": world.ids["subscription"],
         "ended_at": "2026-03-15T00:00:00+00:00",
@@ -170,6 +177,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
+    "billing.get_credit_note": lambda world: {"credit_note_id": world.ids["credit_note"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
     "billing.get_plan": lambda _: {"plan_key": "pro"},
@@ -214,6 +222,11 @@ ARGUMENTS: dict[str, Arguments] = {
         "currency": "USD",
         "input": {"units": "250"},
     },
+    "billing.record_payment": lambda world: {
+        "invoice_id": world.ids["invoice"],
+        "payment_id": "pay-1",
+        "amount": "0.20",
+    },
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_quotas": lambda _: {},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
@@ -229,6 +242,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "as_of": HELD_UNTIL,
     },
     "billing.renew_subscriptions": lambda _: {},
+    "billing.redeem_coupon": lambda _: {"tenant_id": "newcomer", "coupon_key": "HELLO"},
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
@@ -247,6 +261,13 @@ ARGUMENTS: dict[str, Arguments] = {
         "subscription_id": world.ids["gold"],
         "auto_renew": False,
     },
+    "billing.set_coupon": lambda _: {
+        "coupon_key": "MORE",
+        "name": "More",
+        "percent": "10",
+        "max_redemptions": 3,
+    },
+    "billing.set_issuer": lambda _: {"name": "Us", "address": "1 Road\nTown"},
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
     "billing.set_offer": lambda _: {"sku": "STARTER", "price": "12", "items": [MONTH_OF_CALLS]},
     "billing.set_plan": lambda _: {
@@ -264,6 +285,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "plan_key": "pro",
         "idempotency_key": "join",
     },
+    "billing.set_tax_rate": lambda _: {"tax_key": "vat", "name": "VAT", "percent": "20"},
     "billing.set_tenant": lambda _: {
         "tenant_id": "acme",
         "name": "Acme",
@@ -273,12 +295,22 @@ ARGUMENTS: dict[str, Arguments] = {
         "delivery_id": int(world.ids["delivery"]),
         "reason": "a test",
     },
+    "billing.set_prepaid_product": lambda _: {"currency": "EUR", "product_key": "MONEY"},
+    "billing.set_tenant_taxes": lambda _: {"tenant_id": "acme", "exempt_note": "Reverse charge"},
+    "billing.void_invoice": lambda world: {
+        "invoice_id": world.ids["invoice"],
+        "reason": "a test",
+    },
     "billing.void_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
         "idempotency_key": "event-3",
         "reason": "a test",
         "actor": "somebody",
+    },
+    "billing.write_off_invoice": lambda world: {
+        "invoice_id": world.ids["invoice"],
+        "reason": "a test",
     },
 }
 
@@ -296,6 +328,7 @@ CHANGES_NOTHING = frozenset(
         "billing.check_entitlement",
         "billing.get_balance",
         "billing.get_entitlements",
+        "billing.get_credit_note",
         "billing.get_invoice",
         "billing.get_reservation",
         "billing.get_plan",
@@ -539,6 +572,28 @@ def _make_an_invoice(world: World) -> None:
     world.ids["invoice"] = made["invoice_id"]
 
 
+def _finalize_an_invoice(world: World) -> None:
+    _make_an_invoice(world)
+    world.do("finalize_invoice", invoice_id=world.ids["invoice"], as_of=CLOSED)
+
+
+def _take_an_invoice_back(world: World) -> None:
+    _finalize_an_invoice(world)
+    arguments = ARGUMENTS["billing.create_credit_note"](world)
+    note = world.do("create_credit_note", **arguments, as_of=CLOSED)
+    world.ids["credit_note"] = note["credit_note_id"]
+
+
+def _redeem_a_coupon(world: World) -> None:
+    world.do("set_coupon", coupon_key="HELLO", name="Hello", percent="5", as_of=OPENED)
+    world.do("redeem_coupon", tenant_id="acme", coupon_key="HELLO", as_of=OPENED)
+
+
+def _make_money(world: World) -> None:
+    money = {"name": "Money", "type": "quantity", "is_currency": True}
+    world.do("set_product", product_key="MONEY", **money, as_of=OPENED)
+
+
 FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.archive_usage": _grow_old,
     "billing.discard_rejected": _reject_an_event,
@@ -547,9 +602,17 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.recount_quotas": _let_quotas_drift,
     "billing.recount_usage": _let_totals_drift,
     "billing.skip_delivery": _relay,
+    "billing.create_credit_note": _finalize_an_invoice,
+    "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,
     "billing.finalize_invoices": _make_an_invoice,
+    "billing.get_credit_note": _take_an_invoice_back,
     "billing.get_invoice": _make_an_invoice,
+    "billing.record_payment": _finalize_an_invoice,
+    "billing.redeem_coupon": _redeem_a_coupon,
+    "billing.set_prepaid_product": _make_money,
+    "billing.void_invoice": _finalize_an_invoice,
+    "billing.write_off_invoice": _finalize_an_invoice,
 }
 
 

@@ -15,6 +15,8 @@ def test_a_new_tenant_gets_defaults(db: Engine) -> None:
         "name": None,
         "timezone": "UTC",
         "currency": "USD",
+        "address": None,
+        "tax_number": None,
         "metadata": {},
     }
 

@@ -133,8 +133,3 @@ def test_a_subscription_that_begins_and_ends_in_one_day_is_never_due() -> None:
     one = subscription(morning, morning + dt.timedelta(hours=4))
 
     assert billing.due_at(one, ZONES[0]) is None
-
-
-def test_numbers_have_six_digits_until_they_need_more() -> None:
-    assert billing.invoice_number("INV", 1) == "INV-000001"
-    assert billing.invoice_number("INV", 1_234_567) == "INV-1234567"

@@ -41,17 +41,16 @@ CATEGORIES = frozenset(
 
 AVERAGES = "no meter weighs a level by how long it lasted"
 IN_ADVANCE = "no fee is charged in advance"
-OF_INVOICES = "not rating: run by the tests of invoices, credit notes and taxes"
 OF_CREDIT = "not rating: run by the tests of credit"
 
-UNSUPPORTED: dict[str | tuple[str, str], str] = {
-    # By category, by category and model, or by id.
-    "credit_note": OF_INVOICES,
-    "invoice": OF_INVOICES,
-    "numbering": OF_INVOICES,
-    "tax": OF_INVOICES,
+UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
+    # By category, by category and model, or by id; None where one of a category is supported.
+    ("numbering", "invoice_number_per_customer"): (
+        "numbers are gapless per issuer and series; one per customer is another series each"
+    ),
     "late_usage": "late usage of a finalized period is not billed yet",
     "credits": OF_CREDIT,
+    ("credits", "prepaid_credit_covers_invoice"): None,
     "reservation": OF_CREDIT,
     ("aggregation", "weighted_sum"): AVERAGES,
     ("aggregation", "time_weighted_average"): AVERAGES,

@@ -1,0 +1,84 @@
+"""Drafts numbered and frozen, with all that they have to say for ever."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Session
+
+from models.rules import numbering, period
+from models.rules.states import InvoiceState
+from models.store import series
+from models.store.invoice import Header
+from models.store.issuer import Issuer
+
+
+def finalize(
+    session: Session, headers: Sequence[Header], *, issuer: Issuer, now: dt.datetime
+) -> list[Header]:
+    """Number and freeze drafts in the given order, and return them as they are now.
+
+    What prepaid credit paid of each is in its header. An invoice that is not over after that is
+    open; one of which nothing is due is paid.
+    """
+    if not headers:
+        return []
+    due_at = now + dt.timedelta(days=issuer.payment_days)
+    # The series' row is locked from here to the commit: nothing that can wait comes after it.
+    first = series.take(session, issuer.invoice_series, count=len(headers))
+    final = [
+        replace(
+            header,
+            state=InvoiceState.finalized,
+            number=numbering.number(
+                issuer.number_format,
+                series=issuer.invoice_series,
+                sequence=sequence,
+                day=period.local_day(now, header.zone),
+            ),
+            version=header.version + 1,
+            finalized_at=now,
+            due_at=due_at,
+        )
+        for sequence, header in enumerate(headers, start=first)
+    ]
+    rows = [
+        {
+            "id": header.id,
+            "version": header.version,
+            "sequence": sequence,
+            "number": header.number,
+            "credit_minor": header.credit_minor,
+        }
+        for sequence, header in enumerate(final, start=first)
+    ]
+    session.execute(
+        _FINALIZE,
+        {
+            "rows": orjson.dumps(rows).decode(),
+            "series": issuer.invoice_series,
+            "issuer": orjson.dumps(issuer.snapshot()).decode(),
+            "due_at": due_at,
+            "now": now,
+        },
+    )
+    return final
+
+
+_FINALIZE = sql("""
+    UPDATE invoices
+    SET state = 'finalized', series = :series, sequence = given.sequence, number = given.number,
+        credit_minor = given.credit_minor,
+        amount_due_minor = invoices.total_minor - given.credit_minor,
+        issuer = CAST(:issuer AS jsonb),
+        billed_to = jsonb_build_object('name', tenants.name, 'address', tenants.address,
+                                       'tax_number', tenants.tax_number),
+        version = given.version, finalized_at = :now, due_at = :due_at, updated_at = :now
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given(
+             id uuid, version integer, sequence bigint, number text, credit_minor bigint)
+         JOIN invoices AS draft ON draft.id = given.id
+         JOIN tenants ON tenants.tenant_id = draft.tenant_id
+    WHERE invoices.id = given.id AND invoices.state = 'draft'
+""")
