@@ -141,6 +141,16 @@ def relax(session: Session) -> None:
     session.execute(text("SET LOCAL synchronous_commit TO off"))
 
 
+@contextmanager
+def undone(session: Session) -> Iterator[None]:
+    """Undo what the block did, however it ends: to see what would come of it."""
+    point = session.begin_nested()
+    try:
+        yield
+    finally:
+        point.rollback()
+
+
 def in_transaction() -> bool:
     """Tell whether the caller is inside `transaction()`: nothing may wait for a network there."""
     return _open_session.get() is not None

@@ -40,6 +40,7 @@ class Config:
         send_timeout: deadline of one webhook attempt, 1 to 30 s.
         stream_url: the Redis whose stream of usage events is drained; None for none.
         retention: how usage leaves the database; None for never.
+        paper_font: a TrueType font with letters that those of PDFs lack; None for none.
         kick: whether a commit that wrote events rings the sender at once, or leaves it to beat.
     """
 
@@ -53,6 +54,7 @@ class Config:
     stream_url: str | None = field(default=None, repr=False)
     retention: Retention | None = None
     kick: bool = True
+    paper_font: Path | None = None
 
 
 _current = Config()

@@ -13,6 +13,8 @@ QUIET_LOGGERS = {
     "celery.worker.strategy": logging.WARNING,
     "alembic": logging.WARNING,
     "amqp": logging.WARNING,
+    "fontTools": logging.WARNING,
+    "fpdf": logging.WARNING,
     "urllib3": logging.WARNING,
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     archive_uninvoiced: bool = Field(False, validation_alias="BILLING_USAGE_ARCHIVE_UNINVOICED")
     """Also usage that nobody was ever charged for."""
 
+    paper_font: FilePath | None = Field(None, validation_alias="BILLING_PAPER_FONT")
+    """A TrueType font with letters that PDFs need and ours lack, such as Chinese ones."""
+
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
     soft_shutdown_seconds: float = Field(
         SOFT_SHUTDOWN_SECONDS, ge=0, le=120, validation_alias="BILLING_SOFT_SHUTDOWN_SECONDS"
@@ -205,6 +208,7 @@ class Settings(BaseSettings):
             keyring=self.keyring(),
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),
             stream_url=self.stream(),
+            paper_font=self.paper_font,
             retention=self.retention(),
         )
 

@@ -62,8 +62,14 @@ def draft(
 
 def get(session: Session, header: Header) -> Drafted:
     """Return an invoice as it is stored."""
-    lines = invoice.lines(session, [header.id]).get(header.id, [])
-    return Drafted(header, lines, bill.read(session, [header.id])[header.id])
+    return get_all(session, [header])[0]
+
+
+def get_all(session: Session, headers: Sequence[Header]) -> list[Drafted]:
+    """Return invoices as they are stored, in their order."""
+    ids = [header.id for header in headers]
+    lines, bills = invoice.lines(session, ids), bill.read(session, ids)
+    return [Drafted(header, lines.get(header.id, []), bills[header.id]) for header in headers]
 
 
 def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> None:

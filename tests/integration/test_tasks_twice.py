@@ -183,6 +183,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_plan": lambda _: {"plan_key": "pro"},
     "billing.list_endpoints": lambda _: {},
     "billing.list_entitlements": lambda _: {},
+    "billing.list_invoices": lambda _: {},
     "billing.list_meters": lambda _: {},
     "billing.list_reservations": lambda _: {},
     "billing.get_batch": lambda world: {"tenant_id": "acme", "batch_id": world.ids["batch"]},
@@ -216,6 +217,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_to": "2026-02-01",
     },
     "billing.prepare_partitions": lambda _: {},
+    "billing.preview_invoice": lambda _: {"tenant_id": "acme"},
     "billing.quote": lambda _: {
         "model": "per_unit",
         "params": {"unit_price": "0.01"},
@@ -243,6 +245,7 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.renew_subscriptions": lambda _: {},
     "billing.redeem_coupon": lambda _: {"tenant_id": "newcomer", "coupon_key": "HELLO"},
+    "billing.render_invoice": lambda world: {"invoice": world.ids["invoice"]},
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
@@ -334,6 +337,7 @@ CHANGES_NOTHING = frozenset(
         "billing.get_plan",
         "billing.list_endpoints",
         "billing.list_entitlements",
+        "billing.list_invoices",
         "billing.list_meters",
         "billing.list_reservations",
         "billing.check_quota",
@@ -348,7 +352,9 @@ CHANGES_NOTHING = frozenset(
         "billing.list_plans",
         "billing.list_prices",
         "billing.list_usage",
+        "billing.preview_invoice",
         "billing.quote",
+        "billing.render_invoice",
     }
 )
 
@@ -608,8 +614,10 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.finalize_invoices": _make_an_invoice,
     "billing.get_credit_note": _take_an_invoice_back,
     "billing.get_invoice": _make_an_invoice,
+    "billing.list_invoices": _make_an_invoice,
     "billing.record_payment": _finalize_an_invoice,
     "billing.redeem_coupon": _redeem_a_coupon,
+    "billing.render_invoice": _make_an_invoice,
     "billing.set_prepaid_product": _make_money,
     "billing.void_invoice": _finalize_an_invoice,
     "billing.write_off_invoice": _finalize_an_invoice,

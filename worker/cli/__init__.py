@@ -18,6 +18,7 @@ from worker.cli import (
     demo,
     doctor,
     entitlement,
+    invoice,
     keys,
     meter,
     metrics,
@@ -73,6 +74,7 @@ app.add_typer(wallet.app, name="wallet")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")
+app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(plan.prices, name="price")
 app.add_typer(rejected.app, name="rejected")

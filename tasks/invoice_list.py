@@ -1,0 +1,209 @@
+"""Invoices listed, shown before they are made, and laid out as pages."""
+
+import datetime as dt
+from dataclasses import replace
+from fractions import Fraction
+from typing import Annotated, TypedDict
+from uuid import UUID
+
+from pydantic import Field
+
+from models import database
+from models.rules import money, period
+from models.rules.states import InvoiceState
+from models.settlement import CreditNote
+from models.store import credit, credit_note, drafting, invoice_list, prepaid, subscription, tenant
+from models.store import invoice as invoices
+from models.store import paper as paper_store
+from models.store.drafting import Drafted
+from models.store.invoice import Header
+from models.store.invoice_list import Wanted
+from tasks import contract, fields, invoicing, reckoning
+from tasks.invoices import InvoiceAnswer, answer
+from tasks.papers import html
+from tasks.papers.credit_note_paper import credit_note_paper
+from tasks.papers.invoice_paper import Told, invoice_paper
+from tasks.papers.paper import Paper
+from tasks.payments import StandingAnswer, standing
+from tasks.queues import Queue
+
+LARGEST_PAGE = 1_000
+
+
+class ListedInvoice(StandingAnswer):
+    """An invoice in a list."""
+
+    period_start: dt.datetime
+    period_end: dt.datetime
+    timezone: str
+    finalized_at: dt.datetime | None
+    due_at: dt.datetime | None
+
+
+class InvoicePage(TypedDict):
+    """Invoices, those made last first. `next_after` goes on where this page ends; null at the
+    end."""
+
+    invoices: list[ListedInvoice]
+    next_after: UUID | None
+
+
+class Previews(TypedDict):
+    """What the invoices of running periods would say now. Their ids name nothing."""
+
+    invoices: list[InvoiceAnswer]
+
+
+class Page(TypedDict):
+    """A page as HTML."""
+
+    number: str | None
+    html: str
+
+
+@contract.command("billing.list_invoices", queue=Queue.billing)
+def list_invoices(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId | None = None,
+    state: InvoiceState | None = None,
+    limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 100,
+    after: UUID | None = None,
+    as_of: fields.Instant = contract.NOW,  # noqa: ARG001 (every task takes it)
+) -> InvoicePage:
+    """List invoices, those made last first.
+
+    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
+
+    Args:
+        tenant_id: of one tenant.
+        state: in one state.
+        limit: at most so many, 1 to 1,000.
+        after: the `next_after` of the page before.
+    """
+    wanted = Wanted(tenant_id=tenant_id, state=state)
+    found = invoice_list.newest(session, wanted, limit=limit, after=after)
+    return {
+        "invoices": [_listed(header) for header in found],
+        "next_after": found[-1].id if len(found) == limit else None,
+    }
+
+
+@contract.command("billing.preview_invoice", queue=Queue.billing)
+def preview_invoice(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId,
+    as_of: fields.Instant = contract.NOW,
+) -> Previews:
+    """Tell what a tenant's invoices of the running periods would say, with usage as it is now.
+
+    Runs when someone asks. One for each currency and rhythm of its subscriptions; fees are those
+    of the whole period, prepaid credit is what is usable now. Twice is harmless and so is dying
+    half way: usage is counted as for an invoice, and all that this writes is undone.
+
+    Refused with code `tenant.unknown`.
+
+    Args:
+        tenant_id: whose.
+    """
+    with database.undone(session):
+        drafts = _running(session, tenant_id, as_of)
+    return {"invoices": [answer(_with_credit(session, one, as_of)) for one in drafts]}
+
+
+@contract.command("billing.render_invoice", queue=Queue.billing)
+def render_invoice(
+    session: database.Session,
+    *,
+    invoice: Annotated[str, Field(min_length=1, max_length=100)],
+    as_of: fields.Instant = contract.NOW,  # noqa: ARG001 (every task takes it)
+) -> Page:
+    """Lay out an invoice or a credit note as an HTML page that needs nothing else.
+
+    Runs when someone asks. Twice is harmless and so is dying half way: it only reads. What a
+    finalized invoice says of issuer and tenant is what was true then.
+
+    Refused with code `invoice.unknown`.
+
+    Args:
+        invoice: the number or the id of an invoice or a credit note.
+    """
+    laid_out = page(session, invoice)
+    return {"number": laid_out.number or None, "html": html.render(laid_out)}
+
+
+def page(session: database.Session, named: str) -> Paper:
+    """Return an invoice or a credit note as it is read.
+
+    Raises:
+        UnknownInvoice: none has this number or id.
+    """
+    found = invoice_list.find(session, named)
+    if isinstance(found, CreditNote):
+        billed = drafting.get(session, invoices.get(session, found.invoice_id))
+        lines = credit_note.lines(session, [found.id])[found.id]
+        return credit_note_paper(found, lines, billed)
+    issuer, billed_to = paper_store.parties(session, found)
+    told = Told(
+        issuer=issuer,
+        billed_to=billed_to,
+        payments=paper_store.payments(session, found.id),
+        notes=credit_note.of_invoices(session, [found.id]),
+    )
+    return invoice_paper(drafting.get(session, found), told)
+
+
+def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> list[Drafted]:
+    """Drafts, not stored, of the periods that hold this instant."""
+    timezone = tenant.get(session, tenant_id).timezone
+    zone = period.zone(timezone)
+    held = subscription.of_tenants(session, [tenant_id])
+    today = period.local_day(now, zone)
+    running = {
+        (one.currency, days)
+        for one in held
+        if one.is_billed_for(days := one.cycle.containing(today, zone), zone)
+    }
+    targets = [
+        invoicing.Target(tenant_id, currency, timezone, days) for currency, days in sorted(running)
+    ]
+    drawn = [
+        drafting.draft(
+            tenant_id=tenant_id,
+            currency=target.currency,
+            timezone=timezone,
+            covers=target.period,
+            lines=lines,
+            now=now,
+        )
+        for target, lines in zip(
+            targets, invoicing.price(session, targets, held, now=now), strict=True
+        )
+    ]
+    return reckoning.reckon(session, drawn)
+
+
+def _with_credit(session: database.Session, one: Drafted, now: dt.datetime) -> Drafted:
+    """What prepaid credit would pay of it, if it were finalized now and alone."""
+    header = one.header
+    product_key = prepaid.products(session).get(header.currency)
+    if product_key is None or header.total_minor <= 0:
+        return one
+    usable = credit.get_standing(
+        session, tenant_id=header.tenant_id, product_key=product_key, now=now
+    ).available
+    scale: int = 10 ** money.minor_unit(header.currency)
+    paid = max(0, min(header.total_minor, int(Fraction(usable) * scale)))
+    return replace(one, header=replace(header, credit_minor=paid))
+
+
+def _listed(header: Header) -> ListedInvoice:
+    return {
+        **standing(header),
+        "period_start": header.period.start,
+        "period_end": header.period.end,
+        "timezone": header.timezone,
+        "finalized_at": header.finalized_at,
+        "due_at": header.due_at,
+    }

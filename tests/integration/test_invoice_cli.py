@@ -1,0 +1,255 @@
+"""`billing invoice`: listed, shown, previewed, finalized, withdrawn, laid out, exported."""
+
+import csv
+import io
+import json
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tasks.credit_notes import create_credit_note
+from tasks.invoice_list import list_invoices, preview_invoice, render_invoice
+from tasks.invoices import finalize_invoice, generate_monthly_invoice
+from tasks.payments import record_payment
+from tasks.tenants import set_tenant
+from tasks.usage import record_usage
+from tests import pdf_text
+from tests.integration.billing_world import (
+    fee,
+    instant,
+    make_plan,
+    make_prepaid,
+    query,
+    redeem,
+    subscribe,
+    tax,
+    top_up,
+    usage_price,
+    use,
+)
+from tests.integration.command import Command
+from tests.integration.test_payments import refused
+from tests.integration.test_tasks_twice import contents
+
+LATER = instant("2026-12-31")
+
+
+@pytest.fixture
+def billing(
+    db: Engine,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    return Command(monkeypatch, capsys, database_url)
+
+
+def draft(tenant_id: str = "acme", *, timezone: str = "Europe/Berlin") -> Any:
+    """31.00 and 12.34 of usage, less 10 %, with 19 % and 2.5 % on top."""
+    make_plan(fee("31", description="Team plan"), usage_price("calls", "0.01"))
+    subscribe(tenant_id, "2026-01-01", timezone=timezone)
+    use(tenant_id, "calls", "2026-01-05", "1234", timezone=timezone)
+    redeem(tenant_id, "TEN", percent="10", duration="forever")
+    tax(tenant_id, ("vat", "19"), ("city", "2.5"))
+    return generate_monthly_invoice(
+        tenant_id=tenant_id, period_start="2026-01-01", period_end="2026-02-01", as_of=LATER
+    )
+
+
+def finalized(tenant_id: str = "acme", **more: Any) -> Any:
+    invoice = draft(tenant_id, **more)
+    return finalize_invoice(invoice_id=invoice["invoice_id"], as_of=instant("2026-02-02"))
+
+
+def credit(invoice: Any, **more: Any) -> Any:
+    return create_credit_note(
+        invoice_id=invoice["invoice_id"], reason="r", idempotency_key="k", as_of=LATER, **more
+    )
+
+
+def test_the_list_has_numbers_states_and_local_days(billing: Command) -> None:
+    finalized()
+    draft("other")
+
+    ended = billing("invoice", "list")
+    listed = json.loads(billing("invoice", "list", "--tenant", "acme", "--json").out)
+
+    assert "2026-01-01 to 2026-01-31" in ended.out
+    assert "INV-000001" in ended.out
+    assert [(one["tenant_id"], one["number"]) for one in listed] == [("acme", "INV-000001")]
+    assert json.loads(billing("invoice", "list", "--state", "void", "--json").out) == []
+    assert billing("invoice", "list", "--state", "void").out == "no invoices\n"
+
+
+def test_pages_of_the_list_go_through_all_of_it_once(db: Engine) -> None:
+    for number in range(5):
+        draft(f"tenant-{number}")
+
+    seen, after, more = [], None, True
+    while more:
+        page = list_invoices(limit=2, after=after)
+        seen += [one["tenant_id"] for one in page["invoices"]]
+        after = page["next_after"]
+        more = after is not None
+
+    assert sorted(seen) == [f"tenant-{number}" for number in range(5)]
+
+
+def test_an_invoice_is_shown_by_number_and_by_id_and_as_json(billing: Command) -> None:
+    invoice = finalized()
+    record_payment(invoice_id=invoice["invoice_id"], payment_id="p", amount="10")
+
+    by_number = billing("invoice", "show", "INV-000001")
+    as_json = json.loads(billing("invoice", "show", invoice["invoice_id"], "--json").out)
+
+    assert by_number.out == billing("invoice", "show", invoice["invoice_id"]).out
+    for text in ("Team plan", "Ten (10 %)", "VAT 19 %", "CITY 2.5 %", "Amount due", "37.40 USD"):
+        assert text in by_number.out
+    assert as_json["open_minor"] == 3_740
+    unknown = billing("invoice", "show", "INV-9")
+    assert (unknown.status, "INV-9" in unknown.err) == (1, True)
+
+
+def test_finalizing_and_withdrawing_say_where_the_invoice_stands(billing: Command) -> None:
+    invoice = draft()
+
+    done = billing("invoice", "finalize", invoice["invoice_id"], "--as-of", "2026-02-02")
+    void = billing("invoice", "void", "INV-000001", "--reason", "wrong", "--json")
+
+    assert done.out == "INV-000001 of acme is finalized, 47.40 USD open\n"
+    assert json.loads(void.out)["state"] == "void"
+    again = billing("invoice", "finalize", "INV-000001")
+    assert again.out == "INV-000001 of acme is void\n"
+
+
+def test_the_running_period_is_previewed_with_coupons_taxes_and_credit(db: Engine) -> None:
+    make_plan(fee("30", description="Team plan"), usage_price("calls", "0.01"))
+    subscribe("acme", "2026-01-01", timezone="Europe/Berlin")
+    redeem("acme", "TEN", percent="10", duration="forever")
+    tax("acme", ("vat", "20"))
+    make_prepaid()
+    top_up("acme", "12.345")
+    # Counted by no roll-up yet.
+    record_usage(
+        tenant_id="acme",
+        metric="calls",
+        amount="500",
+        at="2026-02-05T12:00:00Z",
+        idempotency_key="a",
+        as_of=instant("2026-02-06"),
+    )
+    before = contents(db)
+
+    preview: Any
+    (preview,) = preview_invoice(tenant_id="acme", as_of=instant("2026-02-10"))["invoices"]
+
+    assert (preview["subtotal_minor"], preview["discount_minor"]) == (3_500, 350)
+    assert (preview["tax_minor"], preview["total_minor"]) == (630, 3_780)
+    assert (preview["credit_minor"], preview["amount_due_minor"]) == (1_234, 2_546)
+    assert (preview["period_start"], preview["number"]) == ("2026-01-31T23:00:00Z", None)
+    assert contents(db) == before
+
+
+def test_the_preview_is_what_the_invoice_then_says(db: Engine) -> None:
+    invoice = finalized()
+    use("acme", "calls", "2026-02-05", "77", timezone="Europe/Berlin")
+
+    preview: Any
+    (preview,) = preview_invoice(tenant_id="acme", as_of=instant("2026-02-10"))["invoices"]
+    made: Any = generate_monthly_invoice(
+        tenant_id="acme", period_start="2026-02-01", period_end="2026-03-01", as_of=LATER
+    )
+
+    own = {"invoice_id"}
+    assert {key: preview[key] for key in preview.keys() - own} == {
+        key: made[key] for key in made.keys() - own
+    }
+    assert invoice["invoice_id"] != preview["invoice_id"]
+
+
+def test_a_tenant_without_a_running_period_has_no_preview(billing: Command) -> None:
+    set_tenant(tenant_id="acme")
+
+    ended = billing("invoice", "preview", "acme")
+
+    assert (ended.status, "no subscription in a running period" in ended.out) == (0, True)
+    assert billing("invoice", "preview", "nobody").status == 1
+
+
+def test_the_preview_is_shown_in_the_terminal(billing: Command) -> None:
+    finalized()
+
+    shown = billing("invoice", "preview", "acme", "--as-of", "2026-02-10")
+    as_json = billing("invoice", "preview", "acme", "--as-of", "2026-02-10", "--json")
+
+    assert "acme, 2026-02-01 to 2026-02-28, so far" in shown.out
+    assert "Team plan" in shown.out
+    assert json.loads(as_json.out)[0]["total_minor"] == 3_390
+
+
+def test_pages_are_written_as_html_and_pdf(
+    billing: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoice = finalized()
+    set_tenant(tenant_id="acme", name="Renamed later")
+    note = credit(invoice, amount="5")
+    monkeypatch.chdir(tmp_path)
+
+    for named in ("INV-000001", "CN-000001"):
+        assert billing("invoice", "html", named).status == 0
+        assert billing("invoice", "pdf", named, "-o", f"{named}.pdf").status == 0
+        page = (tmp_path / f"{named}.html").read_text(encoding="utf-8")
+        printed = "".join(pdf_text.pages((tmp_path / f"{named}.pdf").read_bytes()))
+        for text in (named, "Team plan", "acme"):
+            assert text in page
+            assert text in printed
+        assert "Renamed later" not in page
+        assert render_invoice(invoice=named)["html"] == page
+    assert note["total"] in (tmp_path / "CN-000001.html").read_text(encoding="utf-8")
+    assert refused(render_invoice, invoice="INV-9") == "invoice.unknown"
+
+
+def test_the_export_reconciles_to_the_cent(billing: Command, tmp_path: Path) -> None:
+    first, second = finalized("one"), finalized("two", timezone="Pacific/Auckland")
+    void = finalized("three")
+    billing("invoice", "void", void["number"], "--reason", "wrong")
+    credit(first, lines=[{"line": 1, "amount": "7.77"}])
+    file = tmp_path / "books.csv"
+
+    said = billing("invoice", "export", "-o", str(file))
+    rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+
+    totals: dict[str, Decimal] = defaultdict(Decimal)
+    for row in rows:
+        totals[row["number"]] += Decimal(row["total"])
+        assert Decimal(row["net"]) + Decimal(row["tax"]) == Decimal(row["total"])
+    ((note,),) = query("SELECT total_minor FROM credit_notes")
+    assert totals == {
+        first["number"]: Decimal(first["total"]),
+        second["number"]: Decimal(second["total"]),
+        void["number"]: Decimal(0),
+        "CN-000001": -Decimal(note) / 100,
+    }
+    assert said.err.endswith("4 documents\n")
+    taxes = sum(Decimal(row["tax"]) for row in rows if row["number"] == first["number"])
+    assert taxes == Decimal(first["tax_minor"]) / 100
+    assert billing("invoice", "export").out.replace("\r", "") == file.read_text().replace("\r", "")
+
+
+def test_the_export_is_of_the_time_and_the_tenant_that_are_asked_for(billing: Command) -> None:
+    finalized("one")
+    credit(finalized("two"))
+
+    def numbers(*words: str) -> set[str]:
+        return {
+            row["number"]
+            for row in csv.DictReader(io.StringIO(billing("invoice", "export", *words).out))
+        }
+
+    assert numbers("--tenant", "one") == {"INV-000001"}
+    assert numbers("--from", "2026-02-02", "--to", "2026-02-03") == {"INV-000001", "INV-000002"}
+    assert numbers("--from", "2026-02-03") == {"CN-000001"}

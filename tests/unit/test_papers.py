@@ -1,0 +1,318 @@
+"""Pages: every text is on them, none of it is markup, and long ones break where they should."""
+
+import datetime as dt
+import re
+from dataclasses import replace
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+from uuid import UUID
+
+import pymupdf_fonts
+import pytest
+
+from models.rules import billing
+from models.rules.period import Period
+from models.rules.states import InvoiceState
+from models.rules.waterfall import Bill, Discount, Tax
+from models.store.drafting import Drafted
+from models.store.invoice import Header
+from tasks.papers import accounts, html, paper, pdf
+from tasks.papers.fonts import NoLetter
+from tasks.papers.invoice_paper import Told, invoice_paper
+from tasks.papers.paper import Paper, Party, Row, Sum
+from tests import pdf_text
+
+MADE_AT = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
+
+PAPER = Paper(
+    title="Invoice",
+    number="INV-000001",
+    stamp="Paid",
+    sender=Party("Northwind Metering GmbH", ("Lindenstraße 12", "10969 Berlin")),
+    receiver=Party("Società Ωmega & Жук", ("Via Roma 1",)),
+    facts=(("Customer", "acme"), ("Due", "16 February 2026")),
+    currency="EUR",
+    rows=(
+        Row("API calls", "18,250", "0.002", "36.50"),
+        Row("Tokens", "1,500", "", "7.00", ("first 1,000: 1,000 at 0.004", "next 500 at 0.006")),
+    ),
+    sums=(Sum("Subtotal", "43.50"), Sum("Total", "43.50 EUR", strong=True)),
+    remarks=("Reverse charge", "IBAN DE02 1203 0000"),
+    footer=("Amtsgericht Berlin",),
+)
+
+
+def texts(of: Paper) -> list[str]:
+    return [
+        of.title,
+        of.number,
+        of.sender.name,
+        *of.sender.lines,
+        of.receiver.name,
+        *of.receiver.lines,
+        *(text for fact in of.facts for text in fact),
+        *(text for row in of.rows for text in (row.description, row.amount, *row.notes)),
+        *(text for one in of.sums for text in (one.label, one.amount)),
+        *of.remarks,
+        *of.footer,
+    ]
+
+
+class Reader(HTMLParser):
+    """The texts and the tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 (its caller gives it)
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def squeezed(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def test_every_text_is_on_the_page() -> None:
+    page = Reader(html.render(PAPER))
+
+    assert all(text in page.text for text in [*texts(PAPER), PAPER.stamp])
+
+
+def test_every_text_is_on_the_pdf() -> None:
+    (page,) = pdf_text.pages(pdf.render(PAPER, made_at=MADE_AT))
+
+    for text in [*texts(PAPER), PAPER.stamp.upper()]:
+        assert squeezed(text) in squeezed(page), text
+
+
+def test_markup_in_a_text_is_text() -> None:
+    evil = "<script>alert('1')</script>\"&amp;{{ 7*7 }}"
+    row = Row(evil, evil, evil, evil, (evil,))
+    party = Party(evil, (evil,))
+    spoiled = replace(
+        PAPER,
+        title=evil,
+        number=evil,
+        stamp=evil,
+        sender=party,
+        receiver=party,
+        facts=((evil, evil),),
+        currency=evil,
+        rows=(row,),
+        sums=(Sum(evil, evil),),
+        remarks=(evil,),
+        footer=(evil,),
+    )
+
+    page = html.render(spoiled)
+
+    assert "<script" not in page
+    assert "49" not in page.split("</style>")[1]
+    assert set(Reader(page).tags) <= set(Reader(html.render(PAPER)).tags)
+    assert Reader(page).text.count(evil) >= 16
+
+
+def test_a_page_needs_nothing_from_elsewhere() -> None:
+    page = html.render(PAPER)
+
+    assert not re.search(r"https?:|<script|<link|<img|url\(|@import", page)
+
+
+def test_the_same_page_is_the_same_pdf() -> None:
+    assert pdf.render(PAPER, made_at=MADE_AT) == pdf.render(PAPER, made_at=MADE_AT)
+
+
+def test_a_long_invoice_repeats_its_heading_and_keeps_its_sums_together() -> None:
+    many = replace(PAPER, rows=PAPER.rows * 60)
+
+    found = pdf_text.pages(pdf.render(many, made_at=MADE_AT))
+
+    assert len(found) >= 4
+    assert all("Description" in page for page in found[:-1])
+    assert sum(page.count("API calls") for page in found) == 60
+    assert "Subtotal" in found[-1]
+    assert "43.50 EUR" in found[-1]
+
+
+def test_more_steps_than_fit_a_page_go_on_on_the_next() -> None:
+    steps = tuple(f"step {number} at 0.5" for number in range(300))
+    long = replace(PAPER, rows=(Row("Tokens", "1", "", "1.00", steps),))
+
+    found = pdf_text.pages(pdf.render(long, made_at=MADE_AT))
+
+    assert len(found) >= 4
+    assert all(squeezed(step) in squeezed("".join(found)) for step in steps)
+
+
+@pytest.mark.parametrize("name", ["Ćwikła Sp. z o.o.", "Ελλάς", "מטר", "हिन्दी", "บริษัท", "₹ ₺ €"])
+def test_names_of_many_scripts_can_be_written(name: str) -> None:
+    found = pdf_text.pages(pdf.render(replace(PAPER, receiver=Party(name)), made_at=MADE_AT))
+
+    assert all(letter in found[0] for letter in name if letter.strip())
+
+
+def test_a_letter_that_no_font_has_is_refused_by_name_never_left_out() -> None:
+    with pytest.raises(NoLetter, match="BILLING_PAPER_FONT"):
+        pdf.render(replace(PAPER, receiver=Party("株式会社")), made_at=MADE_AT)
+
+
+def test_the_operators_own_font_is_used_for_what_ours_lack(tmp_path: Path) -> None:
+    own = tmp_path / "own.ttf"
+    own.write_bytes(pymupdf_fonts.myfont("music"))
+    clef = "\N{MUSICAL SYMBOL G CLEF}"
+    named = replace(PAPER, receiver=Party(f"{clef} Records"))
+
+    with pytest.raises(NoLetter):
+        pdf.render(named, made_at=MADE_AT)
+    assert clef in pdf_text.pages(pdf.render(named, made_at=MADE_AT, font=own))[0]
+
+
+@pytest.mark.parametrize(
+    ("minor", "currency", "written"),
+    [
+        (123_450, "EUR", "1,234.50"),
+        (-5, "EUR", "-0.05"),
+        (1_235, "JPY", "1,235"),
+        (1_234_567, "BHD", "1,234.567"),
+    ],
+)
+def test_money_has_the_decimals_of_its_currency(minor: int, currency: str, written: str) -> None:
+    assert paper.amount(minor, currency) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "written"),
+    [
+        ("49", "USD", "49.00"),
+        ("0.0000025", "USD", "0.0000025"),
+        ("1500", "JPY", "1,500"),
+        ("0.5", "JPY", "0.5"),
+    ],
+)
+def test_a_unit_price_shows_all_of_its_decimals(value: str, currency: str, written: str) -> None:
+    assert paper.unit_price(Decimal(value), currency) == written
+
+
+def invoice(*, description: str = "API calls", state: str = "finalized") -> Drafted:
+    """30.00 less 3.00, with 20 % on top and 10 % inside."""
+    covers = Period(
+        dt.datetime(2025, 12, 31, 23, tzinfo=dt.UTC), dt.datetime(2026, 1, 31, 23, tzinfo=dt.UTC)
+    )
+    lines = [
+        billing.Line(
+            kind="usage",
+            subscription_id=UUID(int=1),
+            price_id=UUID(int=2),
+            metric="calls",
+            description=description,
+            quantity=Decimal(1500),
+            unit_amount=None,
+            amount_minor=amount,
+            period=covers,
+            details={
+                "plan_key": "pro",
+                "price_key": "calls",
+                "steps": [
+                    {
+                        "kind": "units",
+                        "of": "model = atlas",
+                        "up_to": "1000",
+                        "quantity": "1000",
+                        "unit_amount": "0.004",
+                        "amount": "4",
+                        "amount_minor": 400,
+                    },
+                    {
+                        "kind": "flat_fee",
+                        "above": "1000",
+                        "quantity": "1",
+                        "unit_amount": "6",
+                        "amount": "6",
+                        "amount_minor": 600,
+                    },
+                ],
+            },
+        )
+        for amount in (1_000, 2_000)
+    ]
+    bill = Bill(
+        amounts_minor=(1_000, 2_000),
+        discounts=(Discount(UUID(int=3), "TEN", "Ten", Decimal(10), (100, 200)),),
+        taxes=(
+            Tax("in", "Inside", Decimal(10), True, 2_455, (82, 163)),
+            Tax("on", "On top", Decimal(20), False, 2_455, (164, 327)),
+        ),
+    )
+    header = Header(
+        id=UUID(int=4),
+        tenant_id="acme",
+        currency="EUR",
+        timezone="Europe/Berlin",
+        period=covers,
+        state=InvoiceState(state),
+        total_minor=bill.total_minor,
+        version=2,
+        number="INV-000007",
+        finalized_at=dt.datetime(2026, 2, 1, 23, 30, tzinfo=dt.UTC),
+        due_at=dt.datetime(2026, 2, 15, 23, 30, tzinfo=dt.UTC),
+        closing_note="wrong",
+    )
+    return Drafted(header, lines, bill)
+
+
+def test_an_invoice_is_read_in_the_local_days_of_its_tenant() -> None:
+    read = invoice_paper(invoice(), Told({}, {"name": "Acme", "address": "1 Road\nTown"}))
+
+    facts = dict(read.facts)
+    assert facts["Period"] == "1 January 2026 \N{EN DASH} 31 January 2026"
+    assert (facts["Date of issue"], facts["Due"]) == ("2 February 2026", "16 February 2026")
+    assert read.receiver == Party("Acme", ("1 Road", "Town"))
+    assert read.rows[0].notes == (
+        "model = atlas, up to 1,000: 1,000 x 0.004 = 4.00",
+        "above 1,000, flat fee: 6 = 6.00",
+    )
+    assert [(one.label, one.amount) for one in read.sums] == [
+        ("Subtotal", "30.00"),
+        ("Ten (10 %)", "-3.00"),
+        ("Inside 10 % on 24.55, included", "2.45"),
+        ("On top 20 % on 24.55", "4.91"),
+        ("Total", "31.91 EUR"),
+        ("Amount due", "31.91 EUR"),
+    ]
+
+
+def test_a_void_invoice_asks_for_nothing_and_says_why() -> None:
+    read = invoice_paper(invoice(state="void"), Told({}, {}))
+
+    assert (read.stamp, read.sums[-1].amount) == ("Void", "0.00 EUR")
+    assert read.remarks == ("Withdrawn: wrong",)
+
+
+def test_the_rows_for_accounting_sum_to_the_invoice() -> None:
+    rows = list(accounts.of_invoice(invoice()))
+
+    assert [row["row"] for row in rows] == ["line", "line", "tax", "tax"]
+    assert sum(Decimal(row["total"]) for row in rows) == Decimal("31.91")
+    assert sum(Decimal(row["tax"]) for row in rows) == Decimal("7.36")
+    assert sum(Decimal(row["net"]) for row in rows) == Decimal("24.55")
+    assert {tuple(row) for row in rows if set(row) != set(accounts.COLUMNS)} == set()
+
+
+def test_a_withdrawn_invoice_is_one_row_of_zeros() -> None:
+    (row,) = accounts.of_invoice(invoice(state="void"))
+
+    assert (row["row"], row["number"], row["total"]) == ("void", "INV-000007", "0.00")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_no_text_is_a_formula_to_a_spreadsheet(start: str) -> None:
+    row = next(iter(accounts.of_invoice(invoice(description=f"{start}HYPERLINK(1)"))))
+
+    assert row["description"] == f"'{start}HYPERLINK(1)"
