@@ -39,7 +39,7 @@ class InvoiceTouched(Refusal):
 
 
 class StandingAnswer(TypedDict):
-    """Where an invoice stands. `open_minor` is what is still to be paid."""
+    """Where an invoice stands. `open_minor` is what is still to be paid, 0 of one that is void."""
 
     invoice_id: UUID
     tenant_id: str

@@ -37,7 +37,8 @@ def settle(
         if header.total_minor < 0:
             paid[header.id] = header.total_minor
             told.append(_grant(session, header, -header.total_minor, source="invoice", now=now))
-        elif (header.tenant_id, products.get(header.currency)) in funded and header.total_minor:
+            funded.add((header.tenant_id, products[header.currency]))
+        elif header.total_minor and (header.tenant_id, products.get(header.currency)) in funded:
             paid[header.id], said = _take(session, header, products[header.currency], now)
             told += said
     announce_all(session, told, now=now)

@@ -13,7 +13,8 @@ QUIET_LOGGERS = {
     "celery.worker.strategy": logging.WARNING,
     "alembic": logging.WARNING,
     "amqp": logging.WARNING,
-    "fontTools": logging.WARNING,
+    # It warns of tables of a font that a PDF does not need.
+    "fontTools": logging.ERROR,
     "fpdf": logging.WARNING,
     "urllib3": logging.WARNING,
 }

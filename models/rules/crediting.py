@@ -112,7 +112,8 @@ def by_line(of: Lines, amounts: Mapping[int, int]) -> list[Part]:
 
     Raises:
         UnknownLine: there is no line at a place.
-        MoreThanBilled: an amount is not above 0, or more than is left of its line.
+        MoreThanBilled: an amount is not above 0, or more than is left of its line; or together
+            they are more than is left of the invoice, which lines below zero lessen.
     """
     for place, amount in amounts.items():
         _check_line(of, place, amount)
@@ -126,7 +127,14 @@ def by_line(of: Lines, amounts: Mapping[int, int]) -> list[Part]:
     }
     taxes = _taxes(of, shares)
     parts = [Part(place, amounts[place], taxes[place]) for place in shares]
-    return sorted([*rests, *parts], key=_place)
+    found = sorted([*rests, *parts], key=_place)
+    if not 0 < of.total(found) <= of.total_left:
+        raise MoreThanBilled(
+            f"the lines come to {of.total(found)} with their taxes; they must be above 0 and at "
+            f"most {of.total_left}, what is left of the invoice (in minor units)",
+            field="lines",
+        )
+    return found
 
 
 def by_amount(of: Lines, total_minor: int) -> list[Part]:

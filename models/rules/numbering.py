@@ -15,6 +15,9 @@ CREDIT_NOTE_SERIES: Final = "CN"
 FORMAT: Final = "{series}-{sequence:6}"
 """How a number is written, unless the issuer says otherwise."""
 
+_LITERAL: Final = re.compile(r"[A-Za-z0-9 ._/#-]*")
+"""What may stand between the fields: a number is also a file's name and a cell of a sheet."""
+
 _FIELD: Final = re.compile(r"\{(series|year|month|sequence)(?::([1-9]|1[0-8]))?\}")
 
 
@@ -27,15 +30,29 @@ class InvalidNumberFormat(Refusal):
 def check(number_format: str) -> None:
     """Raise InvalidNumberFormat unless every number written so is another one.
 
-    It needs {series} and {sequence}; {year} and {month} are of the local day of issue. A number
-    after a colon is the least digits of the sequence: {sequence:6}.
+    It needs {series} and {sequence}, once each, and {year} or a sign between them; {year} and
+    {month} are of the local day of issue. A number after a colon is the least digits of the
+    sequence: {sequence:6}.
     """
     names = [match[1] for match in _FIELD.finditer(number_format)]
     rest = _FIELD.sub("", number_format)
-    if names.count("sequence") != 1 or "series" not in names or "{" in rest or "}" in rest:
+    if names.count("sequence") != 1 or names.count("series") != 1 or not _LITERAL.fullmatch(rest):
         raise InvalidNumberFormat(
-            f"number format {number_format!r} must have {{series}} and one {{sequence}}, may have "
-            f"{{year}} and {{month}}, and no other braces; such as {FORMAT}",
+            f"number format {number_format!r} must have one {{series}} and one {{sequence}}, may "
+            "have {year} and {month}, and besides letters, digits, spaces and . _ / # - only; such "
+            f"as {FORMAT}",
+            field="number_format",
+        )
+    if not (number_format[0].isalnum() or number_format[0] == "{"):
+        raise InvalidNumberFormat(
+            f"number format {number_format!r} must begin with a letter, a digit or a field",
+            field="number_format",
+        )
+    if not _are_apart(number_format):
+        raise InvalidNumberFormat(
+            f"number format {number_format!r} must have {{year}}, a letter or a sign between "
+            "{series} and {sequence}: series A1 and A would have numbers that look alike; such as "
+            f"{FORMAT}",
             field="number_format",
         )
 
@@ -49,3 +66,10 @@ def number(number_format: str, *, series: str, sequence: int, day: date) -> str:
         "sequence": str(sequence),
     }
     return _FIELD.sub(lambda m: values[m[1]].zfill(int(m[2] or 0)), number_format)
+
+
+def _are_apart(number_format: str) -> bool:
+    """Whether one can tell where the series ends and the sequence begins."""
+    between = re.search(r"\{series.*?\}(.*)\{sequence|\{sequence.*?\}(.*)\{series", number_format)
+    apart = next(filter(None, between.groups()), "") if between else ""
+    return "{year" in apart or bool(re.search(r"[^0-9]", _FIELD.sub("", apart)))

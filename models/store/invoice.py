@@ -54,7 +54,9 @@ class Header:
 
     @property
     def open_minor(self) -> int:
-        """What is still to be paid."""
+        """What is still to be paid: nothing of one that was withdrawn."""
+        if self.state is InvoiceState.void:
+            return 0
         return self.amount_due_minor - self.paid_minor - self.reduced_minor
 
     @property

@@ -123,8 +123,8 @@ def _settlement(header: Header, told: Told) -> list[Sum]:
         for note in told.notes
         if note.reduced_minor
     )
-    due = 0 if header.state is InvoiceState.void else header.open_minor
-    return [*sums, Sum("Amount due", paper.with_currency(due, currency), strong=True)]
+    due = paper.with_currency(header.open_minor, currency)
+    return [*sums, Sum("Amount due", due, strong=True)]
 
 
 def _remarks(one: Drafted, told: Told) -> tuple[str, ...]:

@@ -200,6 +200,26 @@ def test_what_can_not_be_taken_back_is_refused_by_name(
     assert query("SELECT count(*) FROM credit_notes") == [(0,)]
 
 
+def test_lines_are_not_taken_back_above_an_invoice_that_a_correction_lessened(db: Engine) -> None:
+    """100.00 and -60.00: 40.00 was billed, so 40.00 is all there is to take back."""
+    make_plan(fee("100"), usage_price("calls", "1"))
+    subscribe("acme", "2026-01-01")
+    use("acme", "calls", "2026-01-05", "-60")
+    made: Any = generate_monthly_invoice(
+        tenant_id="acme", period_start="2026-01-01", period_end="2026-02-01", as_of=LATER
+    )
+    invoice = finalize_invoice(invoice_id=made["invoice_id"], as_of=LATER)
+
+    assert refused(credit, invoice, lines=[{"line": 1}]) == "credit_note.exceeds_billed"
+    assert refused(credit, invoice, lines=[{"line": 2}]) == "credit_note.exceeds_billed"
+    note = credit(invoice, lines=[{"line": 1, "amount": "40"}])
+
+    assert note["total"] == "40.00"
+    assert refused(credit, invoice, "k2") == "credit_note.nothing_left"
+    assert standing(invoice) == ("paid", 4_000, 0)
+    assert_reconciled()
+
+
 def test_a_draft_is_not_taken_back(db: Engine) -> None:
     assert refused(credit, draft()) == "invoice.not_open"
     assert refused(get_credit_note, credit_note_id=UUID(int=0)) == "credit_note.unknown"

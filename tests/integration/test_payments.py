@@ -202,6 +202,7 @@ def test_a_void_invoice_gives_back_the_credit_that_paid_it(db: Engine) -> None:
     assert audit()["ok"]
     (event,) = said("billing.invoice.voided")
     assert (event["data"]["reason"], event["data"]["number"]) == ("wrong", "INV-000001")
+    assert answer["open_minor"] == 0
     assert get_invoice(invoice_id=invoice["invoice_id"])["number"] == "INV-000001"
 
 

@@ -163,6 +163,21 @@ def test_an_invoice_below_zero_becomes_credit(db: Engine) -> None:
     assert_gapless()
 
 
+def test_credit_of_an_invoice_below_zero_pays_the_next_one_of_the_same_run(db: Engine) -> None:
+    make_plan(usage_price("calls", "1"))
+    subscribe("acme", "2026-01-01")
+    use("acme", "calls", "2026-01-05", "-7")
+    use("acme", "calls", "2026-02-05", "10")
+    make_prepaid()
+    generate_invoices(as_of=instant("2026-03-01"))
+
+    finalize_invoices(as_of=instant("2026-03-03"))
+
+    figures = query("SELECT credit_minor, amount_due_minor FROM invoices ORDER BY period_start")
+    assert figures == [(-700, 0), (700, 300)]
+    assert audit()["ok"]
+
+
 def test_a_coupon_is_on_as_many_invoices_as_it_says(db: Engine) -> None:
     make_plan(fee("100"))
     for tenant_id in ("once", "twice", "always"):

@@ -128,7 +128,7 @@ def write_html(named: Named, *, output: Output = None) -> None:
     """Write an invoice or a credit note as one HTML page; - is standard output."""
     with _prepared(), database.transaction() as session:
         shown = page(session, named)
-    _write(output or Path(f"{shown.number or named}.html"), html.render(shown).encode())
+    _write(output or _file(shown.number or named, "html"), html.render(shown).encode())
 
 
 @app.command("pdf")
@@ -137,7 +137,7 @@ def write_pdf(named: Named, *, output: Output = None) -> None:
     with _prepared(), database.transaction() as session:
         shown = page(session, named)
     made = pdf.render(shown, made_at=dt.datetime.now(dt.UTC), font=config.current().paper_font)
-    _write(output or Path(f"{shown.number or named}.pdf"), made)
+    _write(output or _file(shown.number or named, "pdf"), made)
 
 
 @app.command()
@@ -208,6 +208,11 @@ def _invoice_id(named: str) -> UUID:
 def _at(as_of: str | None) -> dict[str, Any]:
     at = instant(as_of, option="--as-of")
     return {} if at is None else {"as_of": at}
+
+
+def _file(number: str, ending: str) -> Path:
+    """A file here, named by a number; one such as INV/2026/1 names no folders."""
+    return Path(f"{number.replace('/', '-')}.{ending}")
 
 
 def _write(output: Path, content: bytes) -> None:

@@ -117,3 +117,16 @@ def test_more_than_is_left_is_refused(amount: int) -> None:
 def test_a_line_that_is_not_there_is_refused() -> None:
     with pytest.raises(UnknownLine, match="no line 2; it has 1"):
         crediting.by_line(billed([100], []), {1: 5})
+
+
+def test_lines_are_not_credited_above_what_a_correction_left_of_the_invoice() -> None:
+    left = billed([1_000, -600], [])
+
+    with pytest.raises(MoreThanBilled, match="at most 400"):
+        crediting.by_line(left, {0: 1_000})
+    after = left.after(crediting.by_line(left, {0: 400}))
+    assert after.total_left == 0
+    with pytest.raises(MoreThanBilled):
+        crediting.by_line(after, {0: 1})
+    with pytest.raises(MoreThanBilled):
+        crediting.by_line(billed([100, -600], []), {0: 100})

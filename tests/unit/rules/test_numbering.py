@@ -17,6 +17,7 @@ DAY = dt.date(2023, 10, 9)
         (numbering.FORMAT, 1_234_567, "INV-1234567"),
         ("{series}/{year}/{sequence:4}", 12, "INV/2023/0012"),
         ("{series}{year}{month}{sequence}", 7, "INV2023107"),
+        ("{sequence} of {series}", 7, "7 of INV"),
     ],
 )
 def test_a_number_is_written_as_its_format_says(
@@ -30,8 +31,20 @@ def test_a_number_is_written_as_its_format_says(
 @pytest.mark.parametrize(
     "number_format",
     ["", "INV", "{series}", "{sequence}", "{series}{sequence}{sequence}", "{series}{sequence:0}",
-     "{series}{sequence!r}", "{series}{sequence}{0.__class__}", "{series}{sequence}}"],
+     "{series}-{sequence!r}", "{series}-{sequence}{0.__class__}", "{series}-{sequence}}",
+     "{series}-{series}-{sequence}", "{series}{sequence}", "{sequence}{series}",
+     "{series}{month}{sequence}", "{series}0{sequence}"],
 )  # fmt: skip
 def test_a_format_in_which_two_numbers_could_look_alike_is_refused(number_format: str) -> None:
+    with pytest.raises(InvalidNumberFormat):
+        numbering.check(number_format)
+
+
+@pytest.mark.parametrize(
+    "number_format",
+    ["={series}-{sequence}", "-{series}-{sequence}", "{series}\n{sequence}", "{series}<b>{sequence}",
+     "{series}\\{sequence}", "{series}:{sequence}", "{series}-{sequence}\u202e"],
+)  # fmt: skip
+def test_a_format_that_is_no_name_for_a_file_or_a_cell_is_refused(number_format: str) -> None:
     with pytest.raises(InvalidNumberFormat):
         numbering.check(number_format)
