@@ -1,6 +1,7 @@
 """The letters of a PDF: fonts out of a wheel, and the operator's own for what they lack."""
 
 import functools
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ MAIN: Final = "main"
 """Noto Sans: Latin, Greek, Cyrillic, signs of currencies."""
 
 OTHER: Final = "other"
-"""FiraGO: Arabic, Devanagari, Georgian, Hebrew, Thai."""
+"""FiraGO: Arabic, Georgian, Hebrew, Thai."""
 
 OWN: Final = "own"
 """The operator's, for all that both lack, such as Chinese."""
@@ -38,11 +39,12 @@ class NoLetter(Refusal):
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One cut of a family, in a file. `style` is "" or "B"."""
+    """One cut of a family, in a file, and the letters it has. `style` is "" or "B"."""
 
     family: str
     style: str
     path: Path
+    letters: frozenset[str]
 
 
 @contextmanager
@@ -80,10 +82,10 @@ def _families(letters: set[str], own: Path | None) -> list[str]:
 
 def _face(family: str, style: str, folder: Path, own: Path | None) -> Face:
     if family == OWN and own is not None:
-        return Face(family, style, own)
+        return Face(family, style, own, _letters_of(own))
     path = folder / f"{NAMES[family, style]}.ttf"
     path.write_bytes(_content(NAMES[family, style]))
-    return Face(family, style, path)
+    return Face(family, style, path, _letters(family))
 
 
 @functools.cache
@@ -94,10 +96,9 @@ def _content(name: str) -> bytes:
 
 @functools.cache
 def _letters(family: str) -> frozenset[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        return _letters_of(_face(family, "", Path(folder), None).path)
+    return _letters_of(io.BytesIO(_content(NAMES[family, ""])))
 
 
-def _letters_of(path: Path) -> frozenset[str]:
-    with TTFont(path, lazy=True) as font:
-        return frozenset(chr(code) for code in font.getBestCmap())
+def _letters_of(font: Path | io.BytesIO) -> frozenset[str]:
+    with TTFont(font, lazy=True) as read:
+        return frozenset(chr(code) for code in read.getBestCmap())

@@ -3,32 +3,32 @@
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from fpdf import FPDF, XPos, YPos
-from fpdf.enums import TableBordersLayout, TableCellFillMode, VAlign
-from fpdf.fonts import FontFace
-
-from tasks.papers import fonts
-from tasks.papers.fonts import MAIN, Face
+from tasks.papers import fonts, scripts
 from tasks.papers.paper import Paper, Party, Row, Sum
+from tasks.papers.sheet import BLACK, GREY, LEFT, RIGHT, RULE, Colour, Sheet, Style
 
-MARGIN: Final = 16.0
-"""Millimetres on each side of an A4 page."""
-
-BOTTOM: Final = 20.0
-"""Millimetres below, where the number of the page stands."""
-
-WIDTHS: Final = (84, 32, 32, 30)
-"""Of the table's columns, in millimetres: a page without its margins."""
-
-MOST_NOTES: Final = 12
-"""Notes in one row of the table, which is never broken: it must fit a page."""
-
-BLACK: Final = (27, 35, 48)
-GREY: Final = (91, 102, 117)
 AMBER: Final = (138, 90, 0)
-RULE: Final = (200, 205, 212)
+
+TEXT: Final = Style(9)
+SMALL: Final = Style(8, colour=GREY, high=4)
+STRONG: Final = Style(10, bold=True, high=5.5)
+
+FIGURES: Final = ((132.0, 28.0), (162.0, 28.0), (RIGHT, 30.0))
+"""Of quantity, unit price and amount: where each ends, from the left, and how wide it is."""
+
+DESCRIPTION: Final = 86.0
+"""Millimetres of the table's first column."""
+
+SUMS: Final = 96.0
+"""Where the figures below the table begin."""
+
+LABEL: Final = 60.0
+"""How wide the words before such a figure are at most."""
+
+PADDING: Final = 1.6
+"""Millimetres above and below the texts of a row."""
 
 
 def render(paper: Paper, *, made_at: dt.datetime, font: Path | None = None) -> bytes:
@@ -40,54 +40,24 @@ def render(paper: Paper, *, made_at: dt.datetime, font: Path | None = None) -> b
 
     Raises:
         NoLetter: a letter is in no font.
+        ScriptNotLaidOut: a text is in a script whose letters are shaped by their neighbours.
     """
-    with fonts.faces(_texts(paper), own=font) as faces:
-        pdf = _Page(paper, faces)
-        pdf.set_creation_date(made_at)
-        pdf.add_page()
-        _head(pdf, paper)
-        _parties(pdf, paper)
-        _table(pdf, paper)
-        _sums(pdf, paper.sums)
-        _tail(pdf, paper)
-        return bytes(pdf.output())
-
-
-class _Page(FPDF):
-    """An A4 page whose foot says what it is part of."""
-
-    def __init__(self, paper: Paper, faces: Sequence[Face]) -> None:
-        super().__init__(format="A4", unit="mm")
-        self._said = f"{paper.title} {paper.number}".strip()
-        for face in faces:
-            self.add_font(face.family, style=face.style, fname=face.path)
-        others = sorted({face.family for face in faces} - {MAIN}, reverse=True)
-        self.set_fallback_fonts(others, exact_match=False)
-        self.set_margins(MARGIN, MARGIN)
-        self.set_auto_page_break(True, margin=BOTTOM)
-        self.set_title(self._said)
-        self.set_author(paper.sender.name)
-        self.set_lang("en")
-
-    def footer(self) -> None:
-        """Write the foot of a page; called by the library."""
-        self.set_y(-BOTTOM + 6)
-        self.use(8, colour=GREY)
-        self.cell(0, 5, self._said)
-        self.set_x(MARGIN)
-        self.cell(0, 5, f"{self.page_no()} / {{nb}}", align="R")
-
-    def use(self, size: float, *, bold: bool = False, colour: tuple[int, int, int] = BLACK) -> None:
-        """Go on in this size, in points, weight and colour."""
-        self.set_font(MAIN, style="B" if bold else "", size=size)
-        self.set_text_color(*colour)
-
-    def line_of(
-        self, text: str, *, at: float = MARGIN, width: float = 0, align: str = "L", high: float = 5
-    ) -> None:
-        """Write a text, broken where it is too long, and go on below it."""
-        self.set_x(at)
-        self.multi_cell(width, high, text, align=align, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    said = f"{paper.title} {paper.number}".strip()
+    for text in _texts(paper):
+        scripts.check(text)
+    with fonts.faces(map(scripts.joined, _texts(paper)), own=font) as faces:
+        sheet = Sheet(faces)
+        sheet.set_creation_date(made_at)
+        sheet.set_title(said)
+        sheet.set_author(paper.sender.name)
+        sheet.add_page()
+        _head(sheet, paper)
+        _parties(sheet, paper)
+        _table(sheet, paper)
+        _sums(sheet, paper.sums)
+        _tail(sheet, paper)
+        sheet.number_pages(said)
+        return bytes(sheet.output())
 
 
 def _texts(paper: Paper) -> Iterator[str]:
@@ -95,7 +65,9 @@ def _texts(paper: Paper) -> Iterator[str]:
         paper.title,
         paper.number,
         paper.stamp.upper(),
-        "0123456789/ Amount ()ToQuantityUnit",
+        "0123456789/",
+        *_titles(paper),
+        "To",
     )
     for party in (paper.sender, paper.receiver):
         yield from (party.name, *party.lines)
@@ -108,115 +80,125 @@ def _texts(paper: Paper) -> Iterator[str]:
     yield from (*paper.remarks, *paper.footer)
 
 
-def _head(pdf: _Page, paper: Paper) -> None:
+def _titles(paper: Paper) -> tuple[str, ...]:
+    return ("Description", "Quantity", "Unit price", f"Amount ({paper.currency})")
+
+
+def _head(sheet: Sheet, paper: Paper) -> None:
     """What it is on the left, who sends it on the right."""
-    top = pdf.get_y()
-    pdf.use(20, bold=True)
-    pdf.line_of(paper.title, width=80, high=9)
-    pdf.use(11, colour=GREY)
-    pdf.line_of(paper.number, width=80, high=6)
+    top = sheet.y
+    sheet.put(paper.title, Style(20, bold=True, high=9), width=80)
+    sheet.put(paper.number, Style(11, colour=GREY, high=6), width=80)
     if paper.stamp:
-        pdf.use(9, bold=True, colour=AMBER)
-        pdf.set_draw_color(*AMBER)
-        pdf.ln(1)
-        pdf.cell(
-            pdf.get_string_width(paper.stamp.upper()) + 6,
-            6,
-            paper.stamp.upper(),
-            border=1,
-            align="C",
-            new_x=XPos.LMARGIN,
-            new_y=YPos.NEXT,
-        )
-    left = pdf.get_y()
-    pdf.set_y(top)
-    _party(pdf, paper.sender, at=MARGIN + 85, align="R")
-    pdf.set_y(max(left, pdf.get_y()) + 10)
+        sheet.ln(1)
+        sheet.stamp(paper.stamp.upper(), Style(9, bold=True, colour=AMBER, high=6))
+    left, sheet.y = sheet.y, top
+    _party(sheet, paper.sender, at=LEFT + 85, width=93, align="R", colour=GREY)
+    sheet.y = max(left, sheet.y) + 10
 
 
-def _parties(pdf: _Page, paper: Paper) -> None:
+def _parties(sheet: Sheet, paper: Paper) -> None:
     """Who gets it on the left, what is to be known of it on the right."""
-    top = pdf.get_y()
-    pdf.use(8, colour=GREY)
-    pdf.line_of("To", width=80)
-    _party(pdf, paper.receiver, at=MARGIN, align="L")
-    left = pdf.get_y()
-    pdf.set_y(top + 5)
+    top = sheet.y
+    sheet.put("To", SMALL, width=80)
+    _party(sheet, paper.receiver, at=LEFT, width=82, align="L", colour=BLACK)
+    left, sheet.y = sheet.y, top + SMALL.high
     for label, value in paper.facts:
-        at = pdf.get_y()
-        pdf.use(9, colour=GREY)
-        pdf.line_of(label, at=MARGIN + 88, width=30)
-        pdf.set_y(at)
-        pdf.use(9)
-        pdf.line_of(value, at=MARGIN + 116, width=62, align="R")
-    pdf.set_y(max(left, pdf.get_y()) + 8)
+        at = sheet.y
+        sheet.put(label, Style(9, colour=GREY), at=LEFT + 90, width=30)
+        under, sheet.y = sheet.y, at
+        sheet.put(value, TEXT, at=LEFT + 120, width=58, align="R")
+        sheet.y = max(under, sheet.y)
+    sheet.y = max(left, sheet.y) + 8
 
 
-def _party(pdf: _Page, party: Party, *, at: float, align: str) -> None:
-    width = 93.0 if align == "R" else 80.0
-    pdf.use(10, bold=True)
-    pdf.line_of(party.name, at=at, width=width, align=align)
-    pdf.use(9, colour=GREY if align == "R" else BLACK)
+def _party(
+    sheet: Sheet, party: Party, *, at: float, width: float, align: str, colour: Colour
+) -> None:
+    sheet.put(party.name, Style(10, bold=True), at=at, width=width, align=align)
     for line in party.lines:
-        pdf.line_of(line, at=at, width=width, align=align, high=4.5)
+        sheet.put(line, Style(9, colour=colour, high=4.5), at=at, width=width, align=align)
 
 
-def _table(pdf: _Page, paper: Paper) -> None:
-    pdf.use(9)
-    pdf.set_draw_color(*RULE)
-    heading = FontFace(emphasis="BOLD", size_pt=8.5)
-    with pdf.table(
-        col_widths=WIDTHS,
-        text_align=("LEFT", "RIGHT", "RIGHT", "RIGHT"),
-        borders_layout=TableBordersLayout.HORIZONTAL_LINES,
-        cell_fill_mode=TableCellFillMode.NONE,
-        headings_style=heading,
-        line_height=5,
-        padding=(1, 0.5),
-        v_align=VAlign.T,
-    ) as table:
-        titles = table.row()
-        for text in ("Description", "Quantity", "Unit price", f"Amount ({paper.currency})"):
-            titles.cell(text)
-        for row in paper.rows:
-            _row(table, row)
+def _table(sheet: Sheet, paper: Paper) -> None:
+    _titles_row(sheet, paper)
+    for row in paper.rows:
+        _row(sheet, row, paper)
 
 
-def _row(table: Any, row: Row) -> None:
-    """One line of the table; many notes go on in rows of their own, which may be on other pages."""
-    notes = [f"    {note}" for note in row.notes]
-    cells = table.row()
-    cells.cell("\n".join((row.description, *notes[:MOST_NOTES])))
-    for text in (row.quantity, row.unit_price, row.amount):
-        cells.cell(text)
-    for start in range(MOST_NOTES, len(notes), MOST_NOTES):
-        cells = table.row()
-        cells.cell("\n".join(notes[start : start + MOST_NOTES]))
-        for _ in WIDTHS[1:]:
-            cells.cell("")
+def _titles_row(sheet: Sheet, paper: Paper) -> None:
+    style, at = Style(8.5, bold=True), sheet.y
+    description, *figures = _titles(paper)
+    sheet.put(description, style, width=DESCRIPTION)
+    _figures(sheet, figures, style, at=at)
+    sheet.y = at + style.high + 0.5
+    sheet.rule(LEFT, BLACK)
 
 
-def _sums(pdf: _Page, sums: Sequence[Sum]) -> None:
-    """The figures below the table: all on one page."""
-    pdf.ln(3)
-    if pdf.will_page_break(6 * len(sums)):
-        pdf.add_page()
+def _row(sheet: Sheet, row: Row, paper: Paper) -> None:
+    """A line with its notes: on one page if one can hold it, else the notes go on on the next."""
+    described = sheet.lines(row.description, TEXT, DESCRIPTION)
+    notes = [line for note in row.notes for line in sheet.lines(note, SMALL, DESCRIPTION - 3)]
+    high = 2 * PADDING + len(described) * TEXT.high + len(notes) * SMALL.high
+    if sheet.room < min(high, sheet.most_room - 20):
+        sheet.add_page()
+        _titles_row(sheet, paper)
+    sheet.ln(PADDING)
+    top = sheet.y
+    sheet.put(row.description, TEXT, width=DESCRIPTION)
+    under = max(sheet.y, _figures(sheet, (row.quantity, row.unit_price, row.amount), TEXT, at=top))
+    sheet.y = under
+    for note in row.notes:
+        if sheet.room < SMALL.high + PADDING:
+            sheet.add_page()
+            _titles_row(sheet, paper)
+        sheet.put(note, SMALL, at=LEFT + 3, width=DESCRIPTION - 3)
+    sheet.ln(PADDING)
+    sheet.rule(LEFT, RULE)
+
+
+def _figures(sheet: Sheet, texts: Sequence[str], style: Style, *, at: float) -> float:
+    """Write figures into their columns, and return how far down they reach."""
+    under = at
+    for text, (end, width) in zip(texts, FIGURES, strict=True):
+        sheet.y = at
+        sheet.put(text, style, at=end - width, width=width, align="R")
+        under = max(under, sheet.y)
+    return under
+
+
+def _sums(sheet: Sheet, sums: Sequence[Sum]) -> None:
+    """The figures below the table: all on one page, if one can hold them."""
+    sheet.ln(3)
+    high = sum(_high(sheet, one) for one in sums)
+    if sheet.room < min(high, sheet.most_room):
+        sheet.add_page()
     for one in sums:
-        pdf.use(10 if one.strong else 9, bold=one.strong)
+        if sheet.room < min(_high(sheet, one), sheet.most_room):
+            sheet.add_page()
         if one.strong:
-            pdf.set_draw_color(*BLACK)
-            pdf.line(MARGIN + 78, pdf.get_y(), MARGIN + sum(WIDTHS), pdf.get_y())
-        pdf.set_x(MARGIN + 78)
-        pdf.cell(64, 6, one.label)
-        pdf.cell(36, 6, one.amount, align="R", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+            sheet.rule(SUMS, BLACK)
+        sheet.ln(0.5)
+        at = sheet.y
+        sheet.put(one.label, _sum_style(one), at=SUMS, width=LABEL)
+        under, sheet.y = sheet.y, at
+        sheet.put(one.amount, _sum_style(one), at=RIGHT - 36, width=36, align="R")
+        sheet.y = max(under, sheet.y) + 0.5
 
 
-def _tail(pdf: _Page, paper: Paper) -> None:
-    pdf.ln(6)
-    pdf.use(9)
+def _high(sheet: Sheet, one: Sum) -> float:
+    style = _sum_style(one)
+    return style.high * len(sheet.lines(one.label, style, LABEL)) + 1
+
+
+def _sum_style(one: Sum) -> Style:
+    return STRONG if one.strong else TEXT
+
+
+def _tail(sheet: Sheet, paper: Paper) -> None:
+    sheet.ln(6)
     for remark in paper.remarks:
-        pdf.line_of(remark)
-    pdf.ln(4)
-    pdf.use(8, colour=GREY)
+        sheet.put(remark, TEXT)
+    sheet.ln(4)
     for line in paper.footer:
-        pdf.line_of(line, high=4)
+        sheet.put(line, SMALL)

@@ -21,6 +21,7 @@ from tasks.papers import accounts, html, paper, pdf
 from tasks.papers.fonts import NoLetter
 from tasks.papers.invoice_paper import Told, invoice_paper
 from tasks.papers.paper import Paper, Party, Row, Sum
+from tasks.papers.scripts import ScriptNotLaidOut
 from tests import pdf_text
 
 MADE_AT = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
@@ -151,11 +152,71 @@ def test_more_steps_than_fit_a_page_go_on_on_the_next() -> None:
     assert all(squeezed(step) in squeezed("".join(found)) for step in steps)
 
 
-@pytest.mark.parametrize("name", ["Ćwikła Sp. z o.o.", "Ελλάς", "מטר", "हिन्दी", "บริษัท", "₹ ₺ €"])
+@pytest.mark.parametrize(
+    "name", ["Ćwikła Sp. z o.o.", "Ελλάς", "מטר", "საქართველო", "บริษัท", "₹ ₺ €"]
+)
 def test_names_of_many_scripts_can_be_written(name: str) -> None:
     found = pdf_text.pages(pdf.render(replace(PAPER, receiver=Party(name)), made_at=MADE_AT))
 
     assert all(letter in found[0] for letter in name if letter.strip())
+
+
+def test_a_script_that_a_pdf_can_not_show_is_refused_and_html_has_it() -> None:
+    indian = replace(PAPER, receiver=Party("हिन्दी"))
+
+    with pytest.raises(ScriptNotLaidOut):
+        pdf.render(indian, made_at=MADE_AT)
+    assert "हिन्दी" in html.render(indian)
+
+
+def test_names_in_arabic_are_joined_and_read_from_the_right() -> None:
+    found = pdf_text.pages(pdf.render(replace(PAPER, receiver=Party("بيت 12")), made_at=MADE_AT))
+
+    assert "12 \ufe96\ufef4\ufe91" in found[0]
+
+
+def test_long_words_and_labels_are_broken_inside_their_column() -> None:
+    word = "Donaudampfschifffahrtsgesellschaft" * 6
+    label = "a coupon whose name goes on and on " * 5
+    long = replace(
+        PAPER,
+        receiver=Party(word, (word,)),
+        facts=((word, word),),
+        rows=(Row(word, "1", "", "1.00", (word,)),),
+        sums=(Sum(label, "-1.00"),),
+        remarks=(word,),
+    )
+
+    (page,) = pdf_text.pages(pdf.render(long, made_at=MADE_AT))
+
+    assert squeezed(page).count(word) == 7
+    assert squeezed(label) in squeezed(page)
+    assert max(len(line) for line in page.split("\n")) < 120
+
+
+def test_a_text_that_looks_like_a_place_for_the_number_of_pages_stays_as_it_is() -> None:
+    (page,) = pdf_text.pages(pdf.render(replace(PAPER, receiver=Party("{nb}")), made_at=MADE_AT))
+
+    assert "{nb}" in page
+    assert "1 / 1" in page
+
+
+def test_every_page_says_which_of_how_many_it_is() -> None:
+    found = pdf_text.pages(pdf.render(replace(PAPER, rows=PAPER.rows * 60), made_at=MADE_AT))
+
+    for number, page in enumerate(found, start=1):
+        assert f"{number} / {len(found)}" in page
+        assert "Invoice INV-000001" in page
+
+
+def test_a_row_is_not_torn_apart_by_the_end_of_a_page() -> None:
+    row = Row("Tokens", "1", "", "1.00", ("first step", "second step", "last step"))
+
+    found = pdf_text.pages(pdf.render(replace(PAPER, rows=(row,) * 40), made_at=MADE_AT))
+
+    assert len(found) > 2
+    for page in found:
+        assert page.count("Tokens") == page.count("first step") == page.count("last step")
 
 
 def test_a_letter_that_no_font_has_is_refused_by_name_never_left_out() -> None:

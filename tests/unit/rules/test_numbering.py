@@ -42,8 +42,9 @@ def test_a_format_in_which_two_numbers_could_look_alike_is_refused(number_format
 
 @pytest.mark.parametrize(
     "number_format",
-    ["={series}-{sequence}", "-{series}-{sequence}", "{series}\n{sequence}", "{series}<b>{sequence}",
-     "{series}\\{sequence}", "{series}:{sequence}", "{series}-{sequence}\u202e"],
+    ["={series}-{sequence}", "-{series}-{sequence}", "{series}\n{sequence}",
+     "{series}<b>{sequence}", "{series}\\{sequence}", "{series}:{sequence}",
+     "{series}-{sequence}\u202e"],
 )  # fmt: skip
 def test_a_format_that_is_no_name_for_a_file_or_a_cell_is_refused(number_format: str) -> None:
     with pytest.raises(InvalidNumberFormat):
