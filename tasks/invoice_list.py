@@ -107,9 +107,7 @@ def preview_invoice(
     Args:
         tenant_id: whose.
     """
-    with database.undone(session):
-        drafts = _running(session, tenant_id, as_of)
-    return {"invoices": [answer(_with_credit(session, one, as_of)) for one in drafts]}
+    return {"invoices": [answer(one) for one in _previewed(session, tenant_id, as_of)]}
 
 
 @contract.command("billing.render_invoice", queue=Queue.billing)
@@ -133,6 +131,18 @@ def render_invoice(
     return {"number": laid_out.number or None, "html": html.render(laid_out)}
 
 
+def preview_pages(session: database.Session, tenant_id: str, *, now: dt.datetime) -> list[Paper]:
+    """Return what the invoices of running periods would say now, as they would be read.
+
+    Raises:
+        UnknownTenant: nobody has introduced the tenant.
+    """
+    return [
+        invoice_paper(one, Told(*paper_store.parties(session, one.header)))
+        for one in _previewed(session, tenant_id, now)
+    ]
+
+
 def page(session: database.Session, named: str) -> Paper:
     """Return an invoice or a credit note as it is read.
 
@@ -152,6 +162,12 @@ def page(session: database.Session, named: str) -> Paper:
         notes=credit_note.of_invoices(session, [found.id]),
     )
     return invoice_paper(drafting.get(session, found), told)
+
+
+def _previewed(session: database.Session, tenant_id: str, now: dt.datetime) -> list[Drafted]:
+    with database.undone(session):
+        drafts = _running(session, tenant_id, now)
+    return [_with_credit(session, one, now) for one in drafts]
 
 
 def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> list[Drafted]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from fpdf import FPDF
 from fpdf.enums import MethodReturnValue
@@ -84,10 +84,10 @@ class Sheet(FPDF):
         self._use(joined, style)
         if not joined:
             return [""]
-        found: list[str] = self.multi_cell(
+        found: Any = self.multi_cell(
             width, style.high, joined, dry_run=True, output=MethodReturnValue.LINES
         )
-        return found
+        return list(found)
 
     def stamp(self, text: str, style: Style) -> None:
         """Write a text in a frame of its colour."""

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from tasks.credit_notes import create_credit_note
 from tasks.invoice_list import list_invoices, preview_invoice, render_invoice
 from tasks.invoices import finalize_invoice, generate_monthly_invoice
+from tasks.issuing import set_issuer
 from tasks.payments import record_payment
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
@@ -126,6 +127,54 @@ def test_finalizing_and_withdrawing_say_where_the_invoice_stands(billing: Comman
     assert again.out == "INV-000001 of acme is void\n"
 
 
+def test_money_is_entered_and_taken_back_by_hand(billing: Command) -> None:
+    finalized()
+
+    part = billing("invoice", "pay", "INV-000001", "--payment-id", "p1", "--amount", "10")
+    rest = billing("invoice", "pay", "INV-000001", "--payment-id", "p2", "--method", "bank")
+    again = billing("invoice", "pay", "INV-000001", "--payment-id", "p3")
+    words = ("--reason", "a mistake", "--key", "k", "--line", "1=5", "--line", "2")
+    note = billing("invoice", "credit", "INV-000001", *words)
+
+    assert part.out == "INV-000001 of acme is finalized, 37.40 USD open\n"
+    assert rest.out == "INV-000001 of acme is paid\n"
+    assert (again.status, "nothing of INV-000001 is open" in again.err) == (2, True)
+    assert note.out == "CN-000001 takes 19.58 USD of INV-000001 back: 19.58 USD to be paid back\n"
+    assert billing("invoice", "credit", "INV-000001", *words).out == note.out
+    assert query("SELECT payment_id, method FROM payments ORDER BY id") == [
+        ("p1", "manual"),
+        ("p2", "bank"),
+    ]
+    wrong = billing("invoice", "credit", "INV-000001", "--reason", "r", "--line", "one")
+    assert (wrong.status, "'one' must be a line's place" in wrong.err) == (2, True)
+    of_note = billing("invoice", "credit", "CN-000001", "--reason", "r")
+    assert (of_note.status, "is a credit note" in of_note.err) == (2, True)
+
+
+def test_what_is_not_paid_is_written_off_by_hand_and_can_still_be_paid(billing: Command) -> None:
+    finalized()
+
+    off = billing("invoice", "write-off", "INV-000001", "--reason", "insolvent")
+    over = billing("invoice", "pay", "INV-000001", "--payment-id", "p", "--amount", "50")
+    paid = billing("invoice", "pay", "INV-000001", "--payment-id", "p", "--json")
+
+    assert off.out == "INV-000001 of acme is uncollectible, 47.40 USD open\n"
+    assert (over.status, "50.00 USD is more than is due" in over.err) == (1, True)
+    assert json.loads(paid.out)["state"] == "paid"
+
+
+def test_a_number_with_a_slash_names_a_file_and_no_folder(
+    billing: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_issuer(name="Us", number_format="{series}/{year}/{sequence}")
+    finalized()
+    monkeypatch.chdir(tmp_path)
+
+    assert billing("invoice", "pdf", "INV/2026/1").status == 0
+
+    assert [file.name for file in tmp_path.iterdir()] == ["INV-2026-1.pdf"]
+
+
 def test_the_running_period_is_previewed_with_coupons_taxes_and_credit(db: Engine) -> None:
     make_plan(fee("30", description="Team plan"), usage_price("calls", "0.01"))
     subscribe("acme", "2026-01-01", timezone="Europe/Berlin")
@@ -186,8 +235,8 @@ def test_the_preview_is_shown_in_the_terminal(billing: Command) -> None:
     shown = billing("invoice", "preview", "acme", "--as-of", "2026-02-10")
     as_json = billing("invoice", "preview", "acme", "--as-of", "2026-02-10", "--json")
 
-    assert "acme, 2026-02-01 to 2026-02-28, so far" in shown.out
-    assert "Team plan" in shown.out
+    for text in ("1 February 2026", "28 February 2026", "Team plan", "Ten (10 %)", "draft"):
+        assert text in shown.out
     assert json.loads(as_json.out)[0]["total_minor"] == 3_390
 
 

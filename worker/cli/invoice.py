@@ -1,49 +1,41 @@
-"""Invoices: listed, shown, previewed, finalized, withdrawn, laid out, exported."""
+"""Invoices: listed, shown, previewed, finalized, settled, laid out, exported."""
 
 import csv
-import dataclasses
 import datetime as dt
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
-from uuid import UUID
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
 
 from models import database
 from models.rules.states import InvoiceState
 from models.settlement import CreditNote
 from models.store import invoice_list
-from models.store.invoice import Header
 from tasks import config
 from tasks.credit_notes import get_credit_note
-from tasks.invoice_list import list_invoices, page, preview_invoice
+from tasks.invoice_list import list_invoices, page, preview_invoice, preview_pages
 from tasks.invoices import finalize_invoice, get_invoice
 from tasks.papers import html, pdf
-from tasks.payments import void_invoice
-from worker import boot
-from worker.cli import exporting, invoice_view
+from tasks.papers.paper import Paper
+from worker.cli import (
+    exporting,
+    invoice_named,
+    invoice_settling,
+    invoice_view,
+    printing,
+)
 from worker.cli.instants import instant
-
-WIDTH_ELSEWHERE: Final = 240
-"""Characters of a line where there is no terminal to ask."""
+from worker.cli.invoice_named import AsOf, Named
+from worker.cli.printing import AsJson, Limit
 
 app = typer.Typer(help="Invoices and credit notes.", no_args_is_help=True)
 
-Named = Annotated[
-    str, typer.Argument(metavar="INVOICE", help="Its number or id.", show_default=False)
-]
 Tenant = Annotated[str | None, typer.Option(help="Of one tenant.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Where it is written. [default: its number]"),
 ]
-AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
 
 
 @app.command("list")
@@ -51,28 +43,29 @@ def print_list(
     *,
     tenant: Tenant = None,
     state: Annotated[InvoiceState | None, typer.Option(help="In one state.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1_000)] = 50,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List invoices, those made last first."""
-    with _prepared():
-        found = list_invoices(tenant_id=tenant, state=state, limit=limit)["invoices"]
+    printing.prepare()
+    found = list_invoices(tenant_id=tenant, state=state, limit=limit)
     if as_json:
-        _print_json(found)
-    else:
-        _print(invoice_view.table(found) if found else "no invoices")
+        printing.print_json(found["invoices"])
+        return
+    after = found["next_after"]
+    table = invoice_view.table(found["invoices"])
+    more = None if after is None else str(after)
+    printing.print_table(table, found["invoices"], more, "invoices")
 
 
 @app.command()
 def show(named: Named, *, as_json: AsJson = False) -> None:
     """Show an invoice or a credit note as it stands."""
-    with _prepared():
-        if as_json:
-            _print_json(_answer(named))
-            return
-        with database.transaction() as session:
-            shown = page(session, named)
-    _print(invoice_view.paper(shown))
+    printing.prepare()
+    if as_json:
+        printing.print_json(_answer(named))
+    else:
+        printing.console().print(invoice_view.paper(_page(named)))
 
 
 @app.command()
@@ -83,59 +76,48 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Show what the invoices of the running periods would say now; nothing is written."""
-    arguments: dict[str, Any] = {"tenant_id": tenant, **_at(as_of)}
-    with _prepared():
-        found = preview_invoice(**arguments)["invoices"]
+    printing.prepare()
     if as_json:
-        _print_json(found)
+        arguments: dict[str, Any] = {"tenant_id": tenant, **invoice_named.at(as_of)}
+        printing.print_json(preview_invoice(**arguments)["invoices"])
         return
+    now = instant(as_of, option="--as-of") or dt.datetime.now(dt.UTC)
+    with database.transaction() as session:
+        found = preview_pages(session, tenant, now=now)
     for one in found:
-        _print(invoice_view.invoice(one))
+        printing.console().print(invoice_view.paper(one))
     if not found:
-        _print(f"tenant {tenant} has no subscription in a running period")
+        typer.echo(f"tenant {tenant} has no subscription in a running period")
 
 
 @app.command()
 def finalize(named: Named, *, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Give a draft its number and freeze it, without waiting for the end of its grace period."""
-    with _prepared():
-        answer = finalize_invoice(invoice_id=_invoice_id(named), **_at(as_of))
-    if as_json:
-        _print_json(answer)
-    else:
-        _print(invoice_view.said(answer))
+    printing.prepare()
+    identifier = invoice_named.invoice_id(named)
+    answer = finalize_invoice(invoice_id=identifier, **invoice_named.at(as_of))
+    invoice_named.say(answer, as_json=as_json)
 
 
-@app.command()
-def void(
-    named: Named,
-    *,
-    reason: Annotated[str, typer.Option(help="Why; it is kept and printed.")],
-    as_of: AsOf = None,
-    as_json: AsJson = False,
-) -> None:
-    """Withdraw a finalized invoice that nobody has paid; its number stays used."""
-    with _prepared():
-        answer = void_invoice(invoice_id=_invoice_id(named), reason=reason, **_at(as_of))
-    if as_json:
-        _print_json(answer)
-    else:
-        _print(invoice_view.said(answer))
+app.command()(invoice_settling.pay)
+app.command()(invoice_settling.void)
+app.command("write-off")(invoice_settling.write_off)
+app.command()(invoice_settling.credit)
 
 
 @app.command("html")
 def write_html(named: Named, *, output: Output = None) -> None:
     """Write an invoice or a credit note as one HTML page; - is standard output."""
-    with _prepared(), database.transaction() as session:
-        shown = page(session, named)
+    printing.prepare()
+    shown = _page(named)
     _write(output or _file(shown.number or named, "html"), html.render(shown).encode())
 
 
 @app.command("pdf")
 def write_pdf(named: Named, *, output: Output = None) -> None:
     """Write an invoice or a credit note as PDF; - is standard output."""
-    with _prepared(), database.transaction() as session:
-        shown = page(session, named)
+    printing.prepare()
+    shown = _page(named)
     made = pdf.render(shown, made_at=dt.datetime.now(dt.UTC), font=config.current().paper_font)
     _write(output or _file(shown.number or named, "pdf"), made)
 
@@ -164,50 +146,25 @@ def export(
         issued_from=instant(since, option="--from"),
         issued_until=instant(until, option="--to"),
     )
-    with _prepared():
-        if output is None:
-            exporting.write(csv.writer(sys.stdout), wanted)
-            return
-        with output.open("w", encoding="utf-8", newline="") as file:
-            written = exporting.write(csv.writer(file), wanted)
+    printing.prepare()
+    if output is None:
+        exporting.write(csv.writer(sys.stdout), wanted)
+        return
+    with output.open("w", encoding="utf-8", newline="") as file:
+        written = exporting.write(csv.writer(file), wanted)
     typer.echo(f"{output}: {written:,} documents", err=True)
 
 
-@contextmanager
-def _prepared() -> Iterator[None]:
-    boot.prepare()
-    # No broker is needed: the sender finds what is due by its timetable, in seconds.
-    config.use(dataclasses.replace(config.current(), kick=False))
-    try:
-        yield
-    finally:
-        database.dispose()
+def _page(named: str) -> Paper:
+    with database.transaction() as session:
+        return page(session, named)
 
 
 def _answer(named: str) -> Any:
-    found = _find(named)
+    found = invoice_named.find(named)
     if isinstance(found, CreditNote):
         return get_credit_note(credit_note_id=found.id)
     return get_invoice(invoice_id=found.id)
-
-
-def _find(named: str) -> Header | CreditNote:
-    with database.transaction() as session:
-        return invoice_list.find(session, named)
-
-
-def _invoice_id(named: str) -> UUID:
-    found = _find(named)
-    if isinstance(found, CreditNote):
-        raise typer.BadParameter(
-            f"{named} is a credit note of invoice {found.invoice_id}", param_hint="INVOICE"
-        )
-    return found.id
-
-
-def _at(as_of: str | None) -> dict[str, Any]:
-    at = instant(as_of, option="--as-of")
-    return {} if at is None else {"as_of": at}
 
 
 def _file(number: str, ending: str) -> Path:
@@ -221,13 +178,3 @@ def _write(output: Path, content: bytes) -> None:
         return
     output.write_bytes(content)
     typer.echo(str(output), err=True)
-
-
-def _print(what: RenderableType) -> None:
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    Console(markup=False, highlight=False, width=width).print(what)
-
-
-def _print_json(what: Any) -> None:
-    typer.echo(json.dumps(what, indent=2, ensure_ascii=False, default=str))

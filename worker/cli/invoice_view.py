@@ -57,40 +57,26 @@ def paper(shown: Paper) -> RenderableType:
     return Group(head, rows, *shown.remarks)
 
 
-def invoice(one: Mapping[str, Any]) -> RenderableType:
-    """Return an invoice as a task answered it."""
-    currency = one["currency"]
-    shown = Table(
-        title=f"{one['tenant_id']}, {period(one)}, so far",
-        title_justify="left",
-    )
-    shown.add_column("description")
-    for heading in ("quantity", "unit price", f"amount ({currency})"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for line in one["lines"]:
-        shown.add_row(
-            line["description"], line["quantity"], line["unit_amount"] or "", line["amount"]
-        )
-    shown.add_section()
-    figures = [
-        *((discount["name"], -discount["amount_minor"]) for discount in one["discounts"]),
-        *((f"{tax['name']} {tax['percent']} %", tax["amount_minor"]) for tax in one["taxes"]),
-        ("total", one["total_minor"]),
-        ("prepaid credit", -one["credit_minor"]),
-        ("due", one["amount_due_minor"]),
-    ]
-    for label, minor in figures:
-        if minor or label in {"total", "due"}:
-            shown.add_row(label, "", "", str(money.from_minor(minor, currency)))
-    return shown
-
-
 def said(one: Mapping[str, Any]) -> str:
     """Return in one line where an invoice stands."""
     named = one["number"] or one["invoice_id"]
     left = money.format_minor(one["open_minor"], one["currency"])
     still = f", {left} open" if one["state"] in {"finalized", "uncollectible"} else ""
     return f"{named} of {one['tenant_id']} is {one['state']}{still}"
+
+
+def credited(note: Mapping[str, Any], named: str) -> str:
+    """Return in one line what a credit note took back, and what becomes of it."""
+    ways = (
+        ("not owed any more", note["reduced_minor"]),
+        ("to prepaid credit", note["to_credit_minor"]),
+        ("to be paid back", note["payout_minor"]),
+    )
+    said = ", ".join(
+        f"{money.format_minor(part, note['currency'])} {way}" for way, part in ways if part
+    )
+    total = money.format_minor(note["total_minor"], note["currency"])
+    return f"{note['number']} takes {total} of {named} back: {said}"
 
 
 def period(one: Mapping[str, Any]) -> str:
