@@ -184,7 +184,9 @@ def _minor(amount: Decimal | None, currency: str | None) -> int | None:
     minor = money.to_minor(amount, currency)
     if money.from_minor(minor, currency) != amount:
         raise rules.InvalidCoupon(
-            f"amount {plain(amount)} has more decimals than {currency}", field="amount"
+            f"amount {plain(amount)} has more decimals than {currency}, which has "
+            f"{money.minor_unit(currency)}",
+            field="amount",
         )
     return minor
 

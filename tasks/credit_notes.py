@@ -199,7 +199,9 @@ def _minor(amount: Decimal, header: Header, field: str) -> int:
     minor = money.to_minor(amount, header.currency)
     if money.from_minor(minor, header.currency) != amount:
         raise InvalidCreditNote(
-            f"amount {plain(amount)} has more decimals than {header.currency}", field=field
+            f"amount {plain(amount)} has more decimals than {header.currency}, which has "
+            f"{money.minor_unit(header.currency)}",
+            field=field,
         )
     return minor
 

@@ -227,7 +227,9 @@ def _minor(amount: Decimal, currency: str | None, header: Header) -> int:
     minor = money.to_minor(amount, header.currency)
     if money.from_minor(minor, header.currency) != amount:
         raise NotWholeUnits(
-            f"amount {plain(amount)} has more decimals than {header.currency}", field="amount"
+            f"amount {plain(amount)} has more decimals than {header.currency}, which has "
+            f"{money.minor_unit(header.currency)}",
+            field="amount",
         )
     return minor
 

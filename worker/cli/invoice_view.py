@@ -39,7 +39,7 @@ def paper(shown: Paper) -> RenderableType:
     """Return a page as a terminal shows it."""
     head = Table.grid(padding=(0, 2))
     stamp = f" ({shown.stamp.lower()})" if shown.stamp else ""
-    head.add_row(f"{shown.title} {shown.number}{stamp}".strip())
+    head.add_row(f"{shown.title} {shown.number}".strip() + stamp)
     head.add_row("from", shown.sender.name)
     head.add_row("to", shown.receiver.name)
     for label, value in shown.facts:

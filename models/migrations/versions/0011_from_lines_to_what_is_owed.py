@@ -237,13 +237,17 @@ def upgrade() -> None:
         op.execute(statement)
 
 
-# What was billed before there were taxes and discounts is the sum of its lines, all of it owed.
+# What was billed before there were taxes and discounts is the sum of its lines, all of it owed; an
+# invoice of which nothing is owed is paid, as it is from now on.
 FILL = (
     "ALTER TABLE invoices DISABLE TRIGGER invoices_frozen",
     """
     UPDATE invoices
     SET subtotal_minor = total_minor, amount_due_minor = total_minor,
-        paid_minor = CASE WHEN state = 'paid' THEN total_minor ELSE 0 END
+        paid_minor = CASE WHEN state = 'paid' THEN total_minor ELSE 0 END,
+        state = CASE WHEN state = 'finalized' AND total_minor = 0 THEN 'paid' ELSE state END,
+        closed_at = CASE WHEN state = 'finalized' AND total_minor = 0 THEN finalized_at
+                         WHEN state IN ('paid', 'void', 'uncollectible') THEN updated_at END
     """,
     "ALTER TABLE invoices ENABLE TRIGGER invoices_frozen",
 )
