@@ -79,7 +79,7 @@ class Invoice(Base):
         CheckConstraint(
             "state <> 'paid' OR paid_minor + reduced_minor = amount_due_minor", name="paid"
         ),
-        # Running a period twice gives one invoice.
+        # Running a period twice gives one invoice, besides those that were withdrawn.
         Index(
             "uq_invoices_period",
             "tenant_id",
@@ -88,6 +88,7 @@ class Invoice(Base):
             "currency",
             "kind",
             unique=True,
+            postgresql_where=text("state <> 'void'"),
         ),
         Index("uq_invoices_series_sequence", "series", "sequence", unique=True),
         Index("uq_invoices_number", "number", unique=True),

@@ -106,7 +106,8 @@ def generate_monthly_invoice(
     Runs when an operator or a producer sends it; `billing.generate_invoices` does the same for
     every tenant. Twice is harmless: there is one invoice for a tenant, period and currency. While
     it is a draft, asking again computes it anew and says `billing.invoice.updated` if it changed;
-    once finalized it comes back as it is. If it dies half way nothing has changed.
+    once finalized it comes back as it is. One that is void is withdrawn: then this bills its period
+    again, as a new draft. If it dies half way nothing has changed.
 
     Args:
         tenant_id: who is billed.
@@ -250,8 +251,10 @@ def _currency(session: database.Session, tenant_id: str, billed: Sequence[Subscr
 
 
 def _find(session: database.Session, target: invoicing.Target) -> Header | None:
+    """The invoice of a target that was not withdrawn."""
     for header in invoicing.existing(session, [target]):
-        if (header.tenant_id, header.currency, header.days) == target.key:
+        same = (header.tenant_id, header.currency, header.days) == target.key
+        if same and header.state is not InvoiceState.void:
             return header
     return None
 
@@ -269,7 +272,7 @@ def _make(
             "it can be invoiced when it is over",
             field="period_end",
         )
-    drafts = invoicing.draw_up(session, [target], held, now=now)
+    drafts = invoicing.make(session, [target], held, now=now)
     if not drafts:
         raise NothingToBill(
             f"tenant {target.tenant_id!r} has no subscription that is billed in {target.currency} "

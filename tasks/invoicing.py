@@ -93,7 +93,8 @@ def draw_up(
     *,
     now: dt.datetime,
 ) -> list[Drafted]:
-    """Store and announce a draft for each target that has none yet and something to charge for.
+    """Store and announce a draft for each target that never had one and has something to charge
+    for. A period whose invoice was withdrawn is billed again when somebody asks for it.
 
     Args:
         subscriptions: all of the targets' tenants.
@@ -102,6 +103,22 @@ def draw_up(
         (header.tenant_id, header.currency, header.days) for header in existing(session, targets)
     }
     missing = [target for target in targets if target.key not in there]
+    return make(session, missing, subscriptions, now=now)
+
+
+def make(
+    session: database.Session,
+    targets: Sequence[Target],
+    subscriptions: Sequence[Subscription],
+    *,
+    now: dt.datetime,
+) -> list[Drafted]:
+    """Store and announce a draft for each target that has something to charge for; none of them
+    has an invoice that was not withdrawn.
+
+    Args:
+        subscriptions: all of the targets' tenants.
+    """
     drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
@@ -112,7 +129,7 @@ def draw_up(
             now=now,
         )
         for target, lines in zip(
-            missing, price(session, missing, subscriptions, now=now), strict=True
+            targets, price(session, targets, subscriptions, now=now), strict=True
         )
         if lines
     ]

@@ -217,7 +217,7 @@ def _check_open(
     for header in invoice.ending_between(session, [one.tenant_id], start=start):
         touched = billing.days_between(start, end, header.zone).overlap(header.days)
         if (
-            header.state is not InvoiceState.draft
+            header.state not in (InvoiceState.draft, InvoiceState.void)
             and header.currency == one.currency
             and touched
             and one.cycle.containing(header.days.first, header.zone) == header.days

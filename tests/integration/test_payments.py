@@ -14,6 +14,7 @@ from models.rules.states import InvoiceState
 from tasks.credit_notes import create_credit_note
 from tasks.credit_upkeep import audit
 from tasks.credits import get_balance
+from tasks.invoice_runs import generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
 from tasks.payments import record_payment, void_invoice, write_off_invoice
 from tests.integration.billing_world import (
@@ -204,6 +205,25 @@ def test_a_void_invoice_gives_back_the_credit_that_paid_it(db: Engine) -> None:
     assert (event["data"]["reason"], event["data"]["number"]) == ("wrong", "INV-000001")
     assert answer["open_minor"] == 0
     assert get_invoice(invoice_id=invoice["invoice_id"])["number"] == "INV-000001"
+
+
+def test_the_period_of_a_void_invoice_is_billed_again_when_somebody_asks(db: Engine) -> None:
+    withdrawn = finalized()
+    void_invoice(invoice_id=withdrawn["invoice_id"], reason="wrong plan", as_of=LATER)
+    # A subscription that was wrong can be mended: no invoice with a number stands in the way.
+    make_plan(fee("50"), plan_key="extra")
+    subscribe("acme", "2026-01-01", plan_key="extra", currency="USD")
+    generate_invoices(as_of=LATER)
+    assert query("SELECT count(*) FROM invoices WHERE period_end = '2026-02-01Z'") == [(1,)]
+
+    again = draft()
+
+    assert draft() == again
+    assert again["invoice_id"] != withdrawn["invoice_id"]
+    final = finalize_invoice(invoice_id=again["invoice_id"], as_of=LATER)
+    assert (final["number"], final["total"]) == ("INV-000002", "150.00")
+    assert get_invoice(invoice_id=withdrawn["invoice_id"])["state"] == "void"
+    assert draft() == final
 
 
 def test_what_was_paid_or_credited_in_part_is_not_withdrawn(db: Engine) -> None:

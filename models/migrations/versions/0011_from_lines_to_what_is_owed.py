@@ -228,6 +228,14 @@ def upgrade() -> None:
 
     for statement in FILL:
         op.execute(statement)
+    op.drop_index("uq_invoices_period", table_name="invoices")
+    op.create_index(
+        "uq_invoices_period",
+        "invoices",
+        ["tenant_id", "period_start", "period_end", "currency", "kind"],
+        unique=True,
+        postgresql_where=sa.text("state <> 'void'"),
+    )
     for column in ("subtotal_minor", "amount_due_minor"):
         op.alter_column("invoices", column, nullable=False)
     for name, condition in CHECKS.items():
