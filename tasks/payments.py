@@ -136,8 +136,9 @@ def void_invoice(
     """Withdraw a finalized invoice that nobody has paid; its number stays used.
 
     Runs when an operator sends it. Credit that paid of it is given back, without an end; a coupon
-    that was on it can be used again; `billing.generate_monthly_invoice` bills its period anew. Twice is harmless: it is void already. If it dies half way
-    nothing has changed. Emits billing.invoice.voided.
+    that was on it can be used again; `billing.generate_monthly_invoice` bills its period anew.
+    Twice is harmless: it is void already. If it dies half way nothing has changed. Emits
+    billing.invoice.voided.
 
     Refused with code `invoice.not_open` for a draft, a paid or a written-off invoice, and
     `invoice.touched` when something was paid or credited: correct it with a credit note.

@@ -49,6 +49,11 @@ class Countdown:
 
 def ends_by_kill(prepare: Callable[[Engine], None], call: Callable[[], Any]) -> bool:
     """Carry out a call in a child process; tell whether it was killed."""
+    return was_killed(begin(prepare, call))
+
+
+def begin(prepare: Callable[[Engine], None], call: Callable[[], Any]) -> int:
+    """Begin to carry out a call in a child process, and return its id."""
     with warnings.catch_warnings():
         # The child only talks to PostgreSQL, by a connection of its own.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -60,6 +65,11 @@ def ends_by_kill(prepare: Callable[[Engine], None], call: Callable[[], Any]) -> 
         except BaseException:  # noqa: BLE001 (a child of pytest must not go on as one)
             os._exit(3)
         os._exit(0)
+    return child
+
+
+def was_killed(child: int) -> bool:
+    """Wait for a child process; tell whether it was killed."""
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, status
     return os.WIFSIGNALED(status)
@@ -74,6 +84,11 @@ def die_before(number: int) -> Callable[[Engine], None]:
         event.listen(engine, "commit", countdown)
 
     return prepare
+
+
+def die_before_commit(engine: Engine) -> None:
+    """It is all done, and nothing of it is kept."""
+    event.listen(engine, "commit", kill)
 
 
 def die_after_commit(_: Engine) -> None:
