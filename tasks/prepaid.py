@@ -3,14 +3,14 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
 from models import database
-from models.rules import burndown, money
+from models.rules import money
 from models.store import credit, credit_spending, prepaid
 from models.store.invoice import Header
+from tasks import credit_news
 from tasks.announce import Announcement, announce_all
 from webhooks import events
 
@@ -23,7 +23,8 @@ def settle(
 ) -> list[Header]:
     """Let prepaid credit pay what it can of drafts; return them, in order, with what it paid.
 
-    Credit pays whole minor units, oldest batch first. An invoice below zero becomes credit.
+    Credit pays whole minor units, from batches in the product's order: oldest first, as a rule.
+    An invoice below zero becomes credit.
 
     Raises:
         NoPrepaidProduct: an invoice is below zero and no product holds credit in its currency.
@@ -92,43 +93,30 @@ def _take(
     session: database.Session, header: Header, product_key: str, now: dt.datetime
 ) -> tuple[int, list[Announcement]]:
     """Spend what there is, at most the total; return how much that was and what is to be said."""
-    wanted = money.from_minor(header.total_minor, header.currency)
     try:
-        return header.total_minor, _spend(session, header, product_key, wanted, now)
-    except burndown.InsufficientCredit as short:
+        return header.total_minor, _spend(session, header, product_key, header.total_minor, now)
+    except credit_spending.TooLittle as short:
         # The balance is locked by now: what it holds, it holds until we are done.
+        told = credit_news.of_ended(short.lapsed)
         scale: int = 10 ** money.minor_unit(header.currency)
         minor = int(Fraction(short.available) * scale)
         if minor <= 0:
-            return 0, []
-        amount = money.from_minor(minor, header.currency)
-        return minor, _spend(session, header, product_key, amount, now)
+            return 0, told
+        return minor, told + _spend(session, header, product_key, minor, now)
 
 
 def _spend(
-    session: database.Session, header: Header, product_key: str, amount: Decimal, now: dt.datetime
+    session: database.Session,
+    header: Header,
+    product_key: str,
+    amount_minor: int,
+    now: dt.datetime,
 ) -> list[Announcement]:
     debit = credit_spending.Debit(
         tenant_id=header.tenant_id,
         product_key=product_key,
-        amount=amount,
+        amount=money.from_minor(amount_minor, header.currency),
         cause=credit.Cause(CAUSE, str(header.id)),
         details={"invoice_id": str(header.id)},
     )
-    spent = credit_spending.consume(session, debit, now=now)
-    told: list[events.Event] = [
-        events.QuotaConsumed(
-            tenant_id=header.tenant_id,
-            product_key=product_key,
-            amount=amount,
-            balance=spent.balance,
-            idempotency_key=f"invoice:{header.id}",
-        )
-    ]
-    if spent.depleted:
-        told.append(
-            events.ProductDeactivated(
-                tenant_id=header.tenant_id, product_key=product_key, reason="exhausted"
-            )
-        )
-    return [Announcement(event, header.tenant_id, spent.version) for event in told]
+    return credit_news.of_spending(debit, credit_spending.consume(session, debit, now=now))

@@ -82,6 +82,12 @@ def get(session: Session, invoice_id: UUID) -> Header:
     return read(row)
 
 
+def get_all(session: Session, invoice_ids: Sequence[UUID]) -> dict[UUID, Header]:
+    """Return invoices by their ids; all of them exist."""
+    rows = session.execute(SELECT.where(Invoice.id == func.any(list(invoice_ids))))
+    return {row.id: read(row) for row in rows}
+
+
 def ending_between(
     session: Session,
     tenant_ids: Sequence[str],

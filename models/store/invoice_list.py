@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from models.invoice import Invoice
@@ -44,30 +44,27 @@ def issued(
         .order_by(Invoice.series, Invoice.sequence)
     )
     if after is not None:
-        series, sequence = after
-        statement = statement.where(
-            (Invoice.series > series) | ((Invoice.series == series) & (Invoice.sequence > sequence))
-        )
+        statement = statement.where(tuple_(Invoice.series, Invoice.sequence) > after)
     return [
         (invoice.read(row), (row.series, row.sequence))
         for row in session.execute(statement.limit(limit))
     ]
 
 
-def notes_issued(session: Session, wanted: Wanted) -> list[CreditNote]:
-    """Return credit notes by series and number; they have no state."""
-    conditions = []
+def notes_issued(
+    session: Session, wanted: Wanted, *, limit: int, after: tuple[str, int] | None = None
+) -> list[CreditNote]:
+    """Return a page of credit notes by series and number; they have no state."""
+    statement = select(CreditNote).order_by(CreditNote.series, CreditNote.sequence)
     if wanted.tenant_id is not None:
-        conditions.append(CreditNote.tenant_id == wanted.tenant_id)
+        statement = statement.where(CreditNote.tenant_id == wanted.tenant_id)
     if wanted.issued_from is not None:
-        conditions.append(CreditNote.created_at >= wanted.issued_from)
+        statement = statement.where(CreditNote.created_at >= wanted.issued_from)
     if wanted.issued_until is not None:
-        conditions.append(CreditNote.created_at < wanted.issued_until)
-    return list(
-        session.scalars(
-            select(CreditNote).where(*conditions).order_by(CreditNote.series, CreditNote.sequence)
-        )
-    )
+        statement = statement.where(CreditNote.created_at < wanted.issued_until)
+    if after is not None:
+        statement = statement.where(tuple_(CreditNote.series, CreditNote.sequence) > after)
+    return list(session.scalars(statement.limit(limit)))
 
 
 def find(session: Session, named: str) -> Header | CreditNote:

@@ -171,7 +171,7 @@ def _sums(sheet: Sheet, sums: Sequence[Sum]) -> None:
     """The figures below the table: all on one page, if one can hold them."""
     sheet.ln(3)
     high = sum(_high(sheet, one) for one in sums)
-    if sheet.room < min(high, sheet.most_room):
+    if sheet.room < high <= sheet.most_room:
         sheet.add_page()
     for one in sums:
         if sheet.room < min(_high(sheet, one), sheet.most_room):

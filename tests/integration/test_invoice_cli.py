@@ -35,6 +35,7 @@ from tests.integration.billing_world import (
 from tests.integration.command import Command
 from tests.integration.test_payments import refused
 from tests.integration.test_tasks_twice import contents
+from worker.cli import exporting
 
 LATER = instant("2026-12-31")
 
@@ -66,9 +67,9 @@ def finalized(tenant_id: str = "acme", **more: Any) -> Any:
     return finalize_invoice(invoice_id=invoice["invoice_id"], as_of=instant("2026-02-02"))
 
 
-def credit(invoice: Any, **more: Any) -> Any:
+def credit(invoice: Any, key: str = "k", **more: Any) -> Any:
     return create_credit_note(
-        invoice_id=invoice["invoice_id"], reason="r", idempotency_key="k", as_of=LATER, **more
+        invoice_id=invoice["invoice_id"], reason="r", idempotency_key=key, as_of=LATER, **more
     )
 
 
@@ -287,6 +288,20 @@ def test_the_export_reconciles_to_the_cent(billing: Command, tmp_path: Path) -> 
     taxes = sum(Decimal(row["tax"]) for row in rows if row["number"] == first["number"])
     assert taxes == Decimal(first["tax_minor"]) / 100
     assert billing("invoice", "export").out.replace("\r", "") == file.read_text().replace("\r", "")
+
+
+def test_the_export_goes_on_from_page_to_page(
+    billing: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [finalized(f"tenant-{number}") for number in range(5)]
+    for place, invoice in enumerate(made):
+        credit(invoice, f"k{place}", amount=str(place + 1))
+    at_once = billing("invoice", "export").out
+
+    monkeypatch.setattr(exporting, "PAGE", 2)
+
+    assert billing("invoice", "export").out == at_once
+    assert all(f"INV-00000{n}" in at_once and f"CN-00000{n}" in at_once for n in range(1, 6))
 
 
 def test_the_export_is_of_the_time_and_the_tenant_that_are_asked_for(billing: Command) -> None:

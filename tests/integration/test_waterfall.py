@@ -18,6 +18,7 @@ from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
 from tasks.issuing import set_issuer, set_prepaid_product
 from tasks.payments import void_invoice
+from tasks.reservations import reserve_credits
 from tasks.taxes import set_tax_rate, set_tenant_taxes
 from tests.integration.billing_world import (
     START,
@@ -138,6 +139,45 @@ def test_credit_that_is_over_or_not_valid_yet_pays_nothing(db: Engine) -> None:
     top_up("acme", "10", "later", valid_from=instant("2027-01-01"))
 
     assert finalized()["credit_minor"] == 0
+
+
+def test_credit_that_was_held_until_its_time_was_over_pays_and_its_end_is_told(
+    db: Engine,
+) -> None:
+    make_plan(fee("25"))
+    subscribe("acme", "2026-01-01")
+    make_prepaid()
+    top_up("acme", "20")
+    reserve_credits(
+        tenant_id="acme",
+        product_key="MONEY",
+        amount="15",
+        idempotency_key="hold",
+        ttl_seconds=60,
+        as_of=instant("2026-01-31T12:00:00"),
+    )
+
+    assert finalized()["credit_minor"] == 2_000
+    (event,) = said("billing.reservation_released")
+    assert (event["data"]["amount"], event["data"]["reason"]) == ("15", "expired")
+    assert audit()["ok"]
+
+
+def test_credit_that_is_held_pays_nothing(db: Engine) -> None:
+    make_plan(fee("25"))
+    subscribe("acme", "2026-01-01")
+    make_prepaid()
+    top_up("acme", "20")
+    reserve_credits(
+        tenant_id="acme",
+        product_key="MONEY",
+        amount="15",
+        idempotency_key="hold",
+        ttl_seconds=3600,
+        as_of=LATER,
+    )
+
+    assert finalized()["credit_minor"] == 500
 
 
 def test_an_invoice_below_zero_becomes_credit(db: Engine) -> None:

@@ -9,7 +9,7 @@ from models.store.invoice_list import Wanted
 from tasks.papers import accounts
 
 PAGE: Final = 500
-"""Invoices that are held in memory at a time."""
+"""Documents that are held in memory at a time."""
 
 
 class Writer(Protocol):
@@ -40,17 +40,19 @@ def _invoices(writer: Writer, wanted: Wanted) -> int:
 
 
 def _notes(writer: Writer, wanted: Wanted) -> int:
-    with database.transaction() as session:
-        notes = invoice_list.notes_issued(session, wanted)
-    for start in range(0, len(notes), PAGE):
-        chunk = notes[start : start + PAGE]
+    written, after = 0, None
+    while True:
         with database.transaction() as session:
-            lines = credit_note.lines(session, [note.id for note in chunk])
-            headers = [invoice.get(session, note.invoice_id) for note in chunk]
-            billed = drafting.get_all(session, headers)
-        for note, one in zip(chunk, billed, strict=True):
+            notes = invoice_list.notes_issued(session, wanted, limit=PAGE, after=after)
+            lines = credit_note.lines(session, [note.id for note in notes])
+            headers = invoice.get_all(session, [note.invoice_id for note in notes])
+            billed = drafting.get_all(session, [headers[note.invoice_id] for note in notes])
+        for note, one in zip(notes, billed, strict=True):
             _rows(writer, accounts.of_credit_note(note, lines[note.id], one))
-    return len(notes)
+        written += len(notes)
+        if len(notes) < PAGE:
+            return written
+        after = (notes[-1].series, notes[-1].sequence)
 
 
 def _rows(writer: Writer, rows: Iterable[accounts.Row]) -> None:
