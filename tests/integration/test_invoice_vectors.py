@@ -4,6 +4,7 @@ Where two sources disagree we do as one of them does; the row of the other is ru
 listed with what comes out here instead, and why.
 """
 
+import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -237,6 +238,35 @@ def note_on_termination(row: Row) -> str:
     return total
 
 
+def ended_within_its_month(row: Row) -> str:
+    """A fee of some days of a month, with its tax: the line is rounded, then the tax."""
+    params, given = row["params"], row["input"]
+    start = dt.date.fromisoformat(given.get("started") or given["plan_from"])
+    first = start.replace(day=1)
+    after = (first + dt.timedelta(days=31)).replace(day=1)
+    assert (after - first).days == params["days_in_period"]
+    made = {"as_of": instant("2020-01-01")}
+    make_plan(fee(params["price"], currency=row["currency"]), **made)
+    end = start + dt.timedelta(days=params["days_used"])
+    subscribe(
+        "acme",
+        start.isoformat(),
+        currency=row["currency"],
+        ended_at=instant(end.isoformat()),
+    )
+    set_tax_rate(tax_key="vat", name="VAT", percent=params["tax_percent"])
+    set_tenant_taxes(tenant_id="acme", tax_keys=["vat"], effective_at=instant("2020-01-01"))
+    invoice = generate_monthly_invoice(
+        tenant_id="acme",
+        period_start=first.isoformat(),
+        period_end=after.isoformat(),
+        currency=row["currency"],
+        as_of=LATER,
+    )
+    total: str = finalize_invoice(invoice_id=invoice["invoice_id"], as_of=LATER)["total"]
+    return total
+
+
 def two_notes(row: Row) -> str:
     params = row["params"]
     invoice = bill(
@@ -301,6 +331,7 @@ RUNS: dict[str, Callable[[Row], str | None]] = {
     "tax_inclusive_round_net": inclusive_rate,
     "tax_inclusive_round_tax": inclusive_rate,
     "credit_note_on_termination": note_on_termination,
+    "termination_in_arrears": ended_within_its_month,
     "two_credit_notes_exhaust_invoice": two_notes,
     "credit_notes_per_line_sum_to_invoice": note_per_line,
     "invoice_number_per_issuer": issuer_number,
@@ -326,6 +357,7 @@ OF_CATEGORY = {
         "credit_notes_per_line_sum_to_invoice",
     ),
     "numbering": ("invoice_number_per_issuer",),
+    "proration": ("termination_in_arrears",),
 }
 
 SUPPORTED = [

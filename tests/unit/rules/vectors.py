@@ -63,7 +63,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
         "a minimum of a whole plan; the minima here are those of a price"
     ),
     ("proration", "proration_day_count_conventions"): "months of 30 days are not on offer",
-    ("proration", "termination_in_arrears"): "with a tax; the days are those of other rows",
     ("proration", "partial_plus_full_month"): "one invoice over two periods",
     (
         "proration",
