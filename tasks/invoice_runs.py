@@ -15,7 +15,10 @@ from tasks import config, contract, fields, invoicing
 from tasks.queues import Queue
 
 CHUNK: Final = 500
-"""Tenants, or drafts, in one transaction."""
+"""Tenants in one transaction."""
+
+DRAFTS: Final = 100
+"""Drafts in one transaction: credit that pays one is locked until all are numbered."""
 
 RUN_SECONDS: Final = 100.0
 """When a run starts no further chunk: before Celery's soft limit; the next tick goes on."""
@@ -131,7 +134,7 @@ def _finalize(
     """Finalize one chunk in one transaction; return how many invoices that were."""
     with database.transaction() as session:
         headers = drafting.claim_drafts(
-            session, ended_by=ended_by, limit=CHUNK, excluding=excluding, only=only
+            session, ended_by=ended_by, limit=DRAFTS, excluding=excluding, only=only
         )
         members = [header.id for header in headers]
         _guarded(lambda: invoicing.finalize(session, headers, now=now), members)

@@ -214,7 +214,7 @@ def test_eight_runs_at_once_make_each_invoice_once(
 
 
 def test_eight_finalizers_at_once_leave_no_gap(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invoice_runs, "CHUNK", 5)
+    monkeypatch.setattr(invoice_runs, "DRAFTS", 5)
     make_plan(fee("10"))
     _many_subscriptions(40)
     generate_invoices(as_of=instant("2026-03-01"))

@@ -283,7 +283,7 @@ def test_dying_after_the_commit_leaves_all_and_the_call_comes_again(
 def test_killed_finalizers_lose_no_number_and_no_credit(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(invoice_runs, "CHUNK", 3)
+    monkeypatch.setattr(invoice_runs, "DRAFTS", 3)
     make_prepaid()
     make_plan(fee("100"))
     tenants = 24
