@@ -283,6 +283,30 @@ class AuditFailed(Event):
     advice: str
 
 
+class LowCredits(Event):
+    """What is available of a product fell to a threshold or below it, once a crossing."""
+
+    topic = "billing.low_credits"
+
+    tenant_id: str
+    product_key: str
+    threshold: Quantity
+    available: Quantity
+
+
+class ExpiringCredits(Event):
+    """A batch will end within so many days, once for each batch and number of days."""
+
+    topic = "billing.expiring_credits"
+
+    tenant_id: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    expires_at: Instant
+    days: int
+
+
 class SubscriptionCreditsAllocated(Event):
     """A subscription got its plan's credit of one product for a billing period.
 

@@ -35,6 +35,7 @@ TASK_MODULES = (
     "tasks.invoices",
     "tasks.ledger",
     "tasks.meters",
+    "tasks.notices",
     "tasks.offers",
     "tasks.plan_list",
     "tasks.plans",
