@@ -145,18 +145,20 @@ _CLAIM = text("""
     FOR UPDATE OF notice SKIP LOCKED
 """)
 
-# What is available, and when time alone will change that: of one snapshot with the version.
+# What is available, and when time alone will change that: of one snapshot with the version. A hold
+# whose time is over counts no more, swept or not, and what is owed can not be spent.
 _LOOK = text("""
     WITH seen AS (
         SELECT tenant_id, product_key, coalesce(balance.version, 0) AS version,
-               batches.available, batches.look_at, notice.seen AS before, notice.low
+               greatest(lots.free + coalesce(held.lapsed, 0) - coalesce(balance.debt, 0), 0)
+                   AS available,
+               least(lots.look_at, held.look_at) AS look_at, notice.seen AS before, notice.low
         FROM unnest(CAST(:tenant_ids AS text[]), CAST(:product_keys AS text[]))
             AS given(tenant_id, product_key)
         JOIN credit_notices AS notice USING (tenant_id, product_key)
         LEFT JOIN credit_balances AS balance USING (tenant_id, product_key)
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(remaining_amount - held_amount) FILTER (WHERE in_time), 0)
-                       AS available,
+            SELECT coalesce(sum(remaining_amount - held_amount) FILTER (WHERE in_time), 0) AS free,
                    least(min(valid_from) FILTER (WHERE valid_from > :now),
                          min(expires_at) FILTER (WHERE in_time)) AS look_at
             FROM (
@@ -166,7 +168,19 @@ _LOOK = text("""
                 WHERE batch.tenant_id = given.tenant_id
                   AND batch.product_key = given.product_key AND batch.state = 'ACTIVE'
             ) AS active
-        ) AS batches
+        ) AS lots
+        LEFT JOIN LATERAL (
+            SELECT sum(slice.amount) FILTER (WHERE reservation.expires_at <= :now) AS lapsed,
+                   min(reservation.expires_at) FILTER (WHERE reservation.expires_at > :now)
+                       AS look_at
+            FROM reservations AS reservation
+            JOIN reservation_slices AS slice ON slice.reservation_id = reservation.id
+            JOIN credit_batches AS batch ON batch.id = slice.batch_id
+            WHERE reservation.tenant_id = given.tenant_id
+              AND reservation.product_key = given.product_key AND reservation.state = 'held'
+              AND batch.state = 'ACTIVE' AND batch.valid_from <= :now
+              AND (batch.expires_at IS NULL OR batch.expires_at > :now)
+        ) AS held ON balance.held > 0
     ), remembered AS (
         UPDATE credit_notices AS notice
         SET seen = seen.available, version_seen = seen.version, look_at = seen.look_at

@@ -169,15 +169,31 @@ def test_credit_that_begins_by_time_alone_arms_the_notice_again(db: Engine) -> N
     assert lows(db) == [("50", "40"), ("50", "40")]
 
 
-def test_credit_that_is_held_is_not_available(db: Engine) -> None:
+def test_credit_that_is_held_is_not_available_until_its_time_is_over(db: Engine) -> None:
     wallet.grant(100, "g")
     want(50)
-    with db.begin() as connection:
-        connection.execute(text("UPDATE credit_batches SET held_amount = 70"))
-        connection.execute(text("UPDATE credit_balances SET held = 70, version = version + 1"))
-    look()
-
+    wallet.hold(70, days=2)
+    look(1)
     assert lows(db) == [("50", "30")]
+
+    # Available again by time alone, swept or not; then a use crosses once more.
+    assert look(2)["looked_at"] == 1
+    wallet.consume(60, "c", day=2.1)
+    look(2.1)
+    assert lows(db)[1:] == [("50", "40")]
+
+
+def test_what_is_owed_is_not_available(db: Engine) -> None:
+    wallet.grant(100, "g")
+    want(50)
+    wallet.grant(200, "later", valid_from=3)
+    wallet.deduct(180, "d", day=1)
+    look(1)
+    look(3)
+    wallet.consume(80, "c", day=3.1)
+    look(3.1)
+
+    assert lows(db) == [("50", "0"), ("50", "40")]
 
 
 def test_only_what_has_changed_is_looked_at(db: Engine) -> None:
