@@ -1,7 +1,4 @@
-"""Exchange, corrections and revoking among everything else that is done with credit, in any order.
-
-The stories of `test_credit_machine` with more verbs, told beside the same naive model.
-"""
+"""The machine of `credit_machine` with more verbs: exchange, corrections, taking batches back."""
 
 from decimal import Decimal
 from typing import Any
@@ -9,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
-from sqlalchemy import Engine
 
 from models.rules.burndown import Policy
 from models.rules.refusal import Refusal
@@ -18,19 +14,22 @@ from tasks.batches import revoke
 from tasks.exchange import exchange
 from tasks.offers import set_offer
 from tests.integration import naive_credit, wallet
-from tests.integration.naive_credit import FOREVER, Lot
-from tests.integration.test_credit_machine import (
+from tests.integration.credit_machine import (
     ACCOUNTS,
     AMOUNTS,
-    DAYS,
-    EXAMPLES,
-    STEPS,
+    LOTS,
+    PAUSES,
+    PICKS,
+    TERMS,
     Credit,
     Place,
-    machine,
+    Terms,
+    assert_refused,
+    picked,
 )
+from tests.integration.naive_credit import FOREVER, Lot
 
-PRICE, PACK, LASTS = 4, 15, 5
+PRICE, PACK, LASTS = 2, 7, 2
 """What a pack costs in coins, how many calls it holds, and for how many days."""
 
 WHY: Any = {"reason": "a story", "actor": "hypothesis"}
@@ -39,16 +38,21 @@ WHY: Any = {"reason": "a story", "actor": "hypothesis"}
 class Decisions(Credit):
     """Coins can be changed for calls; somebody corrects balances and takes batches back."""
 
-    @initialize(policies=st.tuples(st.sampled_from(Policy), st.sampled_from(Policy)))
-    def begin(self, policies: tuple[Policy, Policy]) -> None:
-        super().begin(policies)
+    @initialize(
+        policies=st.tuples(st.sampled_from(Policy), st.sampled_from(Policy)),
+        first=st.lists(st.tuples(ACCOUNTS, LOTS, TERMS), min_size=3, max_size=8),
+    )
+    def begin(
+        self, policies: tuple[Policy, Policy], first: list[tuple[Place, Decimal, Terms]]
+    ) -> None:
+        super().begin(policies, first)
         wallet.product("COINS", burn_policy=policies[1], is_currency=True)
         items: Any = [{"product_key": "CALLS", "quantity": PACK, "period": "days", "value": LASTS}]
         set_offer(sku="pack", name="Pack", price=str(PRICE), currency="COINS", items=items)
 
-    @rule(day=DAYS, quantity=st.integers(1, 3))
-    def exchange(self, day: int, quantity: int) -> None:
-        at = self.step(day)
+    @rule(pause=PAUSES, quantity=st.integers(1, 3))
+    def exchange(self, pause: int, quantity: int) -> None:
+        at = self.step(pause)
         coins, calls = (self.accounts["ada", key] for key in ("COINS", "CALLS"))
         there, price = coins.available(at), Decimal(PRICE * quantity)
         answer: Any = exchange(
@@ -58,9 +62,9 @@ class Decisions(Credit):
             idempotency_key=self.key(),
             as_of=wallet.at(at),
         )
-        if there < price:
+        if there < price:  # and then nothing has happened at all: no debt was paid, no hold ended
             assert answer["exchanged"] is False
-            self.assert_refused(answer, there)
+            assert_refused(answer, there)
             return
         paid = coins.consume(price, at)
         assert isinstance(paid, naive_credit.Use)
@@ -69,9 +73,9 @@ class Decisions(Credit):
         calls.grant(Lot(batch["batch_id"], Decimal(PACK * quantity), 0, at, at, ends), at)
         assert Decimal(batch["balance"]) == calls.balance
 
-    @rule(place=ACCOUNTS, day=DAYS, amount=AMOUNTS, up=st.booleans())
-    def adjust(self, place: Place, day: int, amount: Decimal, up: bool) -> None:
-        at, account = self.step(day), self.accounts[place]
+    @rule(place=ACCOUNTS, pause=PAUSES, amount=AMOUNTS, up=st.booleans())
+    def adjust(self, place: Place, pause: int, amount: Decimal, *, up: bool) -> None:
+        at, account = self.step(pause), self.accounts[place]
         answer: Any = adjust_credits(
             **self.who(place),
             amount=str(amount if up else -amount),
@@ -85,18 +89,18 @@ class Decisions(Credit):
         else:
             taken = account.consume(amount, at)
             if isinstance(taken, Decimal):
-                self.assert_refused(answer, taken)
+                assert_refused(answer, taken)
                 return
         assert answer["adjusted"] is True
         assert Decimal(answer["balance"]) == account.balance
 
-    @rule(place=ACCOUNTS, day=DAYS, which=st.integers(0, 20))
-    def revoke(self, place: Place, day: int, which: int) -> None:
+    @rule(place=ACCOUNTS, pause=PAUSES, pick=PICKS)
+    def revoke(self, place: Place, pause: int, pick: int) -> None:
         # One that a refund made has a name of its own in the model.
         lots = [lot for lot in self.accounts[place].lots if lot.name != "refund"]
         if not lots:
             return
-        lot, at = lots[which % len(lots)], self.step(day)
+        lot, at = picked(lots, pick), self.step(pause)
         call: Any = {"tenant_id": self.who(place)["tenant_id"], "batch_id": lot.name}
         call |= {"idempotency_key": self.key(), "as_of": wallet.at(at), **WHY}
         if lot.closed:
@@ -106,12 +110,3 @@ class Decisions(Credit):
         (revoked,) = revoke(**call)["batches"]
         assert (Decimal(revoked["amount"]), Decimal(revoked["held"])) == (lot.free, lot.held)
         lot.left, lot.closed = lot.held, True
-
-
-def test_whatever_is_decided_credit_comes_to_what_the_naive_model_says(
-    db: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # So that stories of a few batches need more than the first look.
-    monkeypatch.setattr("models.store.credit_account.FIRST_LOOK", 2)
-    monkeypatch.setattr("models.store.credit_funds.FIRST_LOOK", 2)
-    machine(Decisions, examples=EXAMPLES, steps=STEPS)

@@ -1,13 +1,13 @@
 """What tenants want to hear of their credit, and what they were told.
 
-Revision ID: 0011
+Revision ID: 0012
 Revises: 0010
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
+revision = "0012"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
