@@ -128,8 +128,15 @@ def transaction() -> Iterator[Session]:
 @contextmanager
 def savepoint(session: Session) -> Iterator[None]:
     """Undo what the block did if it raises, and nothing else of the transaction."""
-    with session.begin_nested():
-        yield
+    told = dict(session.info)
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        # What was to be told after the commit did not happen.
+        session.info.clear()
+        session.info.update(told)
+        raise
 
 
 def relax(session: Session) -> None:
@@ -148,7 +155,7 @@ def in_transaction() -> bool:
 
 def after_commit(session: Session, name: str, action: Callable[[], None]) -> None:
     """Run `action` once the session's transaction has committed; once per name."""
-    session.info.setdefault("after_commit", {})[name] = action
+    session.info["after_commit"] = {**session.info.get("after_commit", {}), name: action}
 
 
 def is_retryable(error: BaseException) -> bool:

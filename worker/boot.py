@@ -13,7 +13,7 @@ from celery import signals
 
 from models import database, migrations
 from tasks import config, shutdown, window
-from worker import logs, metrics, settings
+from worker import ledger_log, logs, metrics, settings
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
@@ -42,6 +42,7 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     """
     chosen = chosen or settings.load()
     logs.configure(chosen.log_format, chosen.log_level)
+    ledger_log.keep(wanted=chosen.log_ledger)
     database.configure(chosen.database_options())
     config.use(chosen.task_config())
     metrics.count_in(chosen.metrics_folder)

@@ -132,6 +132,9 @@ class Settings(BaseSettings):
         "INFO", validation_alias="BILLING_LOG_LEVEL"
     )
 
+    log_ledger: bool = Field(True, validation_alias="BILLING_LOG_LEDGER")
+    """Whether each ledger entry is a line, at INFO."""
+
     @field_validator("private_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -118,7 +118,8 @@ def is_followed() -> bool:
 def follow(session: Session, entries: Sequence[Entry]) -> None:
     """Have entries that were written in this transaction told once it has committed."""
     if _follower is not None:
-        session.info.setdefault(_FOLLOWED, []).extend(entries)
+        # A new list: a savepoint that is undone goes back to the one there was.
+        session.info[_FOLLOWED] = [*session.info.get(_FOLLOWED, ()), *entries]
         database.after_commit(session, "tell ledger entries", lambda: _tell(session))
 
 

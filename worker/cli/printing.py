@@ -15,7 +15,7 @@ from rich.table import Table
 
 from models.rules import ids
 from tasks import config
-from worker import boot
+from worker import boot, ledger_log
 
 WIDTH_ELSEWHERE: Final = 240
 """Characters of a line where there is no terminal to ask."""
@@ -45,6 +45,7 @@ def prepare() -> None:
     No broker is needed: the sender finds what is to be told by its timetable, in seconds.
     """
     boot.prepare()
+    ledger_log.spare_terminals()
     config.use(dataclasses.replace(config.current(), kick=False))
 
 
