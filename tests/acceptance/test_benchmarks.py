@@ -29,8 +29,12 @@ MEASURES = {
     "isolation: commit to send on an idle system, median": 1,
     "isolation: commit to send, p99, beside a dead endpoint's backlog": 1,
     "invoices: billing run, chunks of 500 tenants": 1,
-    "credit: consume_quota, one hot tenant": 1,
+    "consume: in process, one hot tenant": 2,
+    "consume: through Celery, one hot tenant": 2,
+    "consume: in process, 1,000 tenants": 2,
+    "consume: through Celery, 1,000 tenants": 2,
     "credit: expire_batches, chunks of 2,000": 1,
+    "credit: audit": 1,
     "quota: consume_entitlement, one hot tenant": 1,
     "quota: consume_entitlement, 1,000 tenants": 1,
 }
