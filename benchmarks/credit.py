@@ -4,6 +4,7 @@ import datetime as dt
 
 from benchmarks import rounds
 from benchmarks.report import Measure
+from benchmarks.rounds import Way
 from benchmarks.servers import OUTBOX, Stage
 from models.catalog import ProductType
 from tasks.catalog import set_product
@@ -23,6 +24,7 @@ MOST_ROUNDS = 1
 
 EXPIRE = f"expire_batches, chunks of {EXPIRY_CHUNK:,}"
 STATEMENT = "one statement of the same rows"
+TOLD = "one statement of the same rows and of what is told"
 EXPIRE_AIM = 0.50
 
 AUDIT = "audit"
@@ -56,7 +58,7 @@ DUE = (
     "VACUUM ANALYZE credit_batches, credit_balances",
 )
 
-ALL_AT_ONCE = """
+_ALL_AT_ONCE = """
     WITH closed AS (
         UPDATE credit_batches SET remaining_amount = 0, state = 'EXPIRED', closed_at = now()
         WHERE state = 'ACTIVE' AND expires_at <= now() + interval '100 years'
@@ -66,12 +68,25 @@ ALL_AT_ONCE = """
         FROM (SELECT tenant_id, product_key, sum(gone) AS gone, count(*) FROM closed GROUP BY 1, 2)
              AS total
         WHERE credit_balances.tenant_id = total.tenant_id
-    )
+    )"""
+
+ENTRIES = """
     INSERT INTO ledger_entries (tenant_id, product_key, direction, amount, action, batch_id,
                                 balance_after, cause_type, cause_id, created_at)
     SELECT tenant_id, product_key, 'DEBIT', gone, 'expire', id, 0, 'bench', id, now() FROM closed
 """
 
+ALL_AT_ONCE = _ALL_AT_ONCE + ENTRIES
+
+ALL_TOLD = f"""
+    {_ALL_AT_ONCE}, entry AS ({ENTRIES}), message AS (
+        INSERT INTO outbox_messages (id, type, tenant_id, schema_version, sequence, body)
+        SELECT id, 'billing.credits_expired', tenant_id, 1, 1, convert_to(repeat('x', 400), 'UTF8')
+        FROM closed
+        RETURNING id
+    )
+    INSERT INTO outbox_pending (message_id) SELECT id FROM message
+"""  # noqa: S608 (constants of this module)
 
 # A wallet's first ten entries grant a batch each, the other ninety take one unit of one in turn.
 BOOKS = (
@@ -126,10 +141,10 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     set_product(product_key="TOKENS", name="Tokens", type=ProductType.quantity)
     batches, wallets = rounds.scaled(BATCHES, scale), rounds.scaled(WALLETS, scale)
     expiring = _expiring(stage, batches, wallets)
-    return [expiring, _auditing(stage, rounds.scaled(AUDITED, scale))]
+    return [*expiring, _auditing(stage, rounds.scaled(AUDITED, scale))]
 
 
-def _expiring(stage: Stage, batches: int, wallets: int) -> Measure:
+def _expiring(stage: Stage, batches: int, wallets: int) -> list[Measure]:
     def fill() -> None:
         _empty(stage)
         for statement in DUE:
@@ -139,12 +154,19 @@ def _expiring(stage: Stage, batches: int, wallets: int) -> Measure:
         fill()
         return rounds.rate(batches, _expire_all)
 
-    def close() -> float:
-        fill()
-        return rounds.rate(batches, lambda: stage.execute(ALL_AT_ONCE))
+    def running(statement: str) -> Way:
+        def run() -> float:
+            fill()
+            return rounds.rate(batches, lambda: stage.execute(statement))
 
-    rates = rounds.play("batches/s", {EXPIRE: sweep, STATEMENT: close}, most=MOST_ROUNDS)
-    return rates.beside(EXPIRE, STATEMENT, job=JOB, aim=EXPIRE_AIM)
+        return run
+
+    ways = {EXPIRE: sweep, STATEMENT: running(ALL_AT_ONCE), TOLD: running(ALL_TOLD)}
+    rates = rounds.play("batches/s", ways, most=MOST_ROUNDS)
+    return [
+        rates.beside(EXPIRE, STATEMENT, job=JOB, aim=EXPIRE_AIM),
+        rates.beside(EXPIRE, TOLD, job=JOB),
+    ]
 
 
 def _expire_all() -> None:

@@ -33,7 +33,7 @@ MEASURES = {
     "consume: through Celery, one hot tenant": 2,
     "consume: in process, 1,000 tenants": 2,
     "consume: through Celery, 1,000 tenants": 2,
-    "credit: expire_batches, chunks of 2,000": 1,
+    "credit: expire_batches, chunks of 2,000": 2,
     "credit: audit": 1,
     "quota: consume_entitlement, one hot tenant": 1,
     "quota: consume_entitlement, 1,000 tenants": 1,
