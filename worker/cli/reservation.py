@@ -92,12 +92,12 @@ def reserve(
     if not answer["reserved"]:
         there = number(answer["available"])
         said = f"nothing was set aside: {there} can be spent, {number(amount)} are needed"
-        _refuse(answer, said, as_json)
-    _say(
+        printing.refuse(answer, said, as_json=as_json)
+    printing.say(
         answer,
         f"set aside {number(answer['amount'])} until {instant(answer['expires_at'])}: "
         f"{number(answer['available'])} left, reservation {answer['reservation_id']}",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -124,15 +124,17 @@ def commit(
         )
     )
     if not answer["committed"]:
-        _refuse(answer, f"{reservation_id} {_why_not(answer)}: nothing was charged", as_json)
+        printing.refuse(
+            answer, f"{reservation_id} {_why_not(answer)}: nothing was charged", as_json=as_json
+        )
     parts = [f"{number(answer['returned'])} given back"]
     parts += [f"{number(answer[part])} {part}" for part in ("overdraft", "uncovered")]
     told = ", ".join(part for part in parts if not part.startswith("0 "))
-    _say(
+    printing.say(
         answer,
         f"charged {number(answer['amount'])}{', ' + told if told else ''}: balance "
         f"{number(answer['balance'])}",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -154,11 +156,13 @@ def release(
         )
     )
     if not answer["released"]:
-        _refuse(answer, f"{reservation_id} {_why_not(answer)}: nothing was given back", as_json)
-    _say(
+        printing.refuse(
+            answer, f"{reservation_id} {_why_not(answer)}: nothing was given back", as_json=as_json
+        )
+    printing.say(
         answer,
         f"gave back {number(answer['amount'])}: balance {number(answer['balance'])}",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -166,18 +170,6 @@ def _why_not(answer: dict[str, Any]) -> str:
     if answer["reason"] == "above_hold":
         return "holds less than that, and goes on"
     return f"was {answer['reason']} before"
-
-
-def _say(answer: dict[str, Any], said: str, as_json: bool) -> None:
-    if as_json:
-        printing.print_json(answer)
-    else:
-        typer.echo(said)
-
-
-def _refuse(answer: dict[str, Any], said: str, as_json: bool) -> None:
-    _say(answer, said, as_json)
-    raise typer.Exit(1)
 
 
 def _all(wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
