@@ -135,6 +135,7 @@ def logging_as_in_a_worker() -> None:
     """Logs go through the standard library, where `caplog` hears them, whatever ran before."""
     logs.configure("json", "INFO")
     credit_ledger.hand_to(None)
+    credit_ledger.tell_within(None)
 
 
 @pytest.fixture(autouse=True)
