@@ -128,3 +128,17 @@ def test_a_plans_credit_is_allocated_once(billing: Command) -> None:
     assert first.out.endswith(" made for acme\n")
     assert not first.out.startswith("0 ")
     assert again.out == "0 allocations made for acme\n"
+
+
+def test_what_is_over_is_written_off_and_given_back(billing: Command) -> None:
+    for number in range(3):
+        wallet.grant(5, f"over{number}", expires_at=1 + number)
+    wallet.hold(10)
+
+    ended = billing("batch", "expire")
+
+    # The hold had set aside the oldest batch, which does not end.
+    assert ended.out == "ended: batches 3, holds 1\n"
+    assert json.loads(billing("batch", "expire", "--json").out)["batches"]["expired"] == 0
+    assert wallet.balance(9)["available"] == "10"
+    wallet.assert_sound()
