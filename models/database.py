@@ -148,6 +148,15 @@ def relax(session: Session) -> None:
     session.execute(text("SET LOCAL synchronous_commit TO off"))
 
 
+def plan_anew(session: Session) -> None:
+    """Let PostgreSQL plan the transaction's statements for the very values they are given.
+
+    For chunks: after ten calls a prepared statement gets one plan for all values, made for an array
+    of ten, and joins the thousands that are in it row by row.
+    """
+    session.execute(text("SET LOCAL plan_cache_mode TO force_custom_plan"))
+
+
 def in_transaction() -> bool:
     """Tell whether the caller is inside `transaction()`: nothing may wait for a network there."""
     return _open_session.get() is not None
