@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks import (
     aggregation,
+    consume,
     credit,
     deliveries,
     freshness,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "growth": growth.measure,
     "freshness": freshness.measure,
     "invoices": invoices.measure,
+    "consume": consume.measure,
     "credit": credit.measure,
     "quota": quota.measure,
 }

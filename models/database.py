@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -128,8 +128,13 @@ def transaction() -> Iterator[Session]:
 @contextmanager
 def savepoint(session: Session) -> Iterator[None]:
     """Undo what the block did if it raises, and nothing else of the transaction."""
-    with session.begin_nested():
-        yield
+    told = dict(session.info)
+    try:
+        with session.begin_nested():
+            yield
+    except BaseException:
+        _forget_but(session, told)
+        raise
 
 
 def relax(session: Session) -> None:
@@ -144,11 +149,22 @@ def relax(session: Session) -> None:
 @contextmanager
 def undone(session: Session) -> Iterator[None]:
     """Undo what the block did, however it ends: to see what would come of it."""
+    told = dict(session.info)
     point = session.begin_nested()
     try:
         yield
     finally:
         point.rollback()
+        _forget_but(session, told)
+
+
+def plan_anew(session: Session) -> None:
+    """Let PostgreSQL plan the transaction's statements for the very values they are given.
+
+    For chunks: after ten calls a prepared statement gets one plan for all values, made for an array
+    of ten, and joins the thousands that are in it row by row.
+    """
+    session.execute(text("SET LOCAL plan_cache_mode TO force_custom_plan"))
 
 
 def in_transaction() -> bool:
@@ -158,7 +174,7 @@ def in_transaction() -> bool:
 
 def after_commit(session: Session, name: str, action: Callable[[], None]) -> None:
     """Run `action` once the session's transaction has committed; once per name."""
-    session.info.setdefault("after_commit", {})[name] = action
+    session.info["after_commit"] = {**session.info.get("after_commit", {}), name: action}
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -192,6 +208,12 @@ def reason(error: BaseException) -> str:
     """Return in one line why the database could not be reached, without statement or password."""
     cause = getattr(error, "orig", None) or error
     return (str(cause).splitlines() or [type(cause).__name__])[0]
+
+
+def _forget_but(session: Session, told: Mapping[str, object]) -> None:
+    """What was to be told after the commit did not happen: let there be what was before."""
+    session.info.clear()
+    session.info.update(told)
 
 
 def _is_moved_partition(error: DBAPIError) -> bool:

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal, TypedDict
 from models import database
 from models.catalog import Product, ProductType
 from models.credit import Action
-from models.rules import burndown, decimals
+from models.rules import decimals
 from models.rules.refusal import Refusal
 from models.store import credit, credit_spending, product
-from tasks import contract, fields, granting
+from tasks import contract, credit_news, fields, granting
 from tasks.announce import Announcement, announce, announce_all
 from tasks.queues import Queue
 from webhooks import events
@@ -184,7 +184,8 @@ def _take(
 ) -> Adjusted | NotAdjusted:
     try:
         spent = credit_spending.consume(session, correction, now=now)
-    except burndown.InsufficientCredit as short:
+    except credit_spending.TooLittle as short:
+        announce_all(session, credit_news.of_ended(short.lapsed), now=now)
         return {
             "adjusted": False,
             "reason": "insufficient_funds" if short.available else "quota_exhausted",
@@ -192,7 +193,10 @@ def _take(
         }
     tenant_id = correction.tenant_id
     adjusted = _adjusted(correction, correction.amount.copy_negate(), spent.balance)
-    told = [Announcement(adjusted, tenant_id, spent.version)]
+    told = [
+        *credit_news.of_ended(spent.lapsed),
+        Announcement(adjusted, tenant_id, spent.version),
+    ]
     if spent.depleted:
         gone = events.ProductDeactivated(
             tenant_id=tenant_id, product_key=correction.product_key, reason="revoked"

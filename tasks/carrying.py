@@ -10,9 +10,9 @@ from uuid import UUID
 from models import database
 from models.rules import allocation as rules
 from models.rules import money
-from models.store import allocation, credit_expiry, product
+from models.store import allocation, credit_account, credit_expiry, product, reservation_end
 from models.store.allocation import Allocation
-from tasks import allotment, granting
+from tasks import allotment, credit_news, granting
 from tasks.allotment import Work
 from tasks.announce import Announcement, announce_all
 from webhooks import events
@@ -52,9 +52,7 @@ def carry_on(
 def _carry(
     session: database.Session, work: Work, previous: Allocation, one: Allocation
 ) -> Allocation:
-    # Written off here if the sweep has not come yet: nobody may spend what is being counted.
-    expired = credit_expiry.write_off(session, previous.batch_ids, now=work.now)
-    announce_all(session, [_of_expired(batch) for batch in expired], now=work.now)
+    _close(session, previous, work.now)
     with money.exact():
         rest = previous.never_granted + allocation.written_off(session, previous.batch_ids)
     carried = rules.carried(work.terms(previous), rest)
@@ -63,6 +61,18 @@ def _carry(
         return _settle(session, one, carried, None)
     lot = granting.Lot(one.product_key, carried, ends_at, SOURCE, priority=PRIORITY)
     return _settle(session, one, carried, allotment.grant(session, work, one, lot).granted.batch_id)
+
+
+def _close(session: database.Session, previous: Allocation, now: dt.datetime) -> None:
+    """End what is over and not swept yet: nobody may spend what is being counted."""
+    account = credit_account.lock(
+        session, tenant_id=previous.tenant_id, product_key=previous.product_key, now=now
+    )
+    # What a hold gives back whose time is over was left, too.
+    ended = reservation_end.end_overdue(session, account, now=now) if account else []
+    expired = credit_expiry.write_off(session, previous.batch_ids, now=now)
+    told = [_of_expired(batch) for batch in expired if batch.amount]
+    announce_all(session, [*credit_news.of_ended(ended), *told], now=now)
 
 
 def _settle(

@@ -8,7 +8,7 @@ from models.credit import Action
 from models.rules import burndown, decimals
 from models.rules import offer as rules
 from models.store import credit, credit_locking, credit_spending, product, tenant
-from tasks import contract, fields, granting, offers
+from tasks import contract, credit_news, fields, granting, offers
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
 from webhooks import events
@@ -80,7 +80,7 @@ def exchange(
         action=Action.exchange,
     )
     try:
-        # What a wallet needs to be locked is made in here, and not left behind by a "no".
+        # What is made to be locked, and what spending does before it says no, is undone by a "no".
         with database.savepoint(session):
             spent = _pay(session, sold, debit, as_of)
     except burndown.InsufficientCredit as short:
@@ -137,20 +137,18 @@ def _pay(
 def _what_it_tells(
     sku: str, quantity: int, debit: credit_spending.Debit, spent: credit_spending.Spent
 ) -> list[Announcement]:
-    told: list[events.Event] = [
-        events.CreditsExchanged(
-            tenant_id=debit.tenant_id,
-            sku=sku,
-            quantity=quantity,
-            product_key=debit.product_key,
-            amount=debit.amount,
-            balance=spent.balance,
-        )
+    exchanged = events.CreditsExchanged(
+        tenant_id=debit.tenant_id,
+        sku=sku,
+        quantity=quantity,
+        product_key=debit.product_key,
+        amount=debit.amount,
+        balance=spent.balance,
+    )
+    told = [
+        *credit_news.of_ended(spent.lapsed),
+        Announcement(exchanged, debit.tenant_id, spent.version),
     ]
     if spent.depleted:
-        told.append(
-            events.ProductDeactivated(
-                tenant_id=debit.tenant_id, product_key=debit.product_key, reason="exhausted"
-            )
-        )
-    return [Announcement(event, debit.tenant_id, spent.version) for event in told]
+        told.append(credit_news.of_depletion(debit.tenant_id, debit.product_key, spent.version))
+    return told

@@ -14,6 +14,7 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox
+from tasks import credit_errors
 from tasks.spec import REGISTRY, Spec
 
 T = TypeVar("T")
@@ -224,5 +225,7 @@ def _store(
         message_id=message_id,
     )
     with database.transaction() as session:
-        ids = inbox.keep_rejections(session, [rejection], now=now())
+        at = now()
+        ids = inbox.keep_rejections(session, [rejection], now=at)
+        credit_errors.tell(session, rejection, ids[0], now=at)
     log.warning("task.rejected", task=name, code=code, rejected_message_id=ids[0])

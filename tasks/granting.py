@@ -16,11 +16,15 @@ from webhooks import events
 
 
 class GrantedBatch(TypedDict):
-    """A batch that was granted, and the balance of its product with it."""
+    """A batch that was granted, and the balance of its product with it.
+
+    `repaid` of it went to the tenant's debt at once.
+    """
 
     batch_id: UUID
     product_key: str
     amount: str
+    repaid: str
     balance: str
     expires_at: dt.datetime | None
 
@@ -119,6 +123,7 @@ def answer(done: Done) -> GrantedBatch:
         "batch_id": done.granted.batch_id,
         "product_key": done.lot.product_key,
         "amount": decimals.plain(done.lot.amount),
+        "repaid": decimals.plain(done.granted.repaid),
         "balance": decimals.plain(done.granted.balance),
         "expires_at": done.lot.expires_at,
     }
@@ -134,5 +139,6 @@ def _announcement(tenant_id: str, done: Done) -> Announcement:
         balance=granted.balance,
         expires_at=lot.expires_at,
         source=lot.source,
+        repaid=granted.repaid,
     )
     return Announcement(event, tenant_id, granted.version)

@@ -25,8 +25,8 @@ class HoldingAnswer(TypedDict):
     """What a tenant has of a product.
 
     `granted`, `used` and `available` are of the batches in their time; `pending` is what can be
-    spent later; `held` is in reservations; `balance` is all that remains. `next_expiry` is that of
-    the first usable batch to end.
+    spent later; `held` is in reservations; `balance` is all that remains, less the `debt`, which
+    can not be spent either. `next_expiry` is that of the first usable batch to end.
     """
 
     product_key: str
@@ -38,6 +38,7 @@ class HoldingAnswer(TypedDict):
     available: str
     pending: str
     balance: str
+    debt: str
     unlimited: bool
     next_expiry: dt.datetime | None
 
@@ -90,7 +91,7 @@ def get_wallet(
     """Tell what a tenant has of every product it was ever granted.
 
     Runs when somebody asks. It changes nothing, so twice or half way does no harm. All figures are
-    of one instant. Of batches that nothing of is in a reservation, granted - used = available.
+    of one instant. Without debt and reservations granted - used = available.
     Refused with code `tenant.unknown`.
 
     Args:
@@ -125,6 +126,7 @@ def _holding(one: wallet.Holding) -> HoldingAnswer:
         "available": decimals.plain(one.available),
         "pending": decimals.plain(one.pending),
         "balance": decimals.plain(one.balance),
+        "debt": decimals.plain(one.debt),
         "unlimited": one.is_unlimited,
         "next_expiry": one.next_expiry,
     }

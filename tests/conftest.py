@@ -10,6 +10,7 @@ from hypothesis import settings
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from models import database, migrations
+from models.store import credit_ledger
 from tasks import config, window
 from tests.unit.rules import vectors
 from webhooks.guard import Policy
@@ -133,6 +134,8 @@ def session(db: Engine) -> Iterator[database.Session]:
 def logging_as_in_a_worker() -> None:
     """Logs go through the standard library, where `caplog` hears them, whatever ran before."""
     logs.configure("json", "INFO")
+    credit_ledger.hand_to(None)
+    credit_ledger.tell_within(None)
 
 
 @pytest.fixture(autouse=True)

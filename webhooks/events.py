@@ -283,6 +283,67 @@ class AuditFailed(Event):
     advice: str
 
 
+class LowCredits(Event):
+    """What is available of a product fell to a threshold or below it, once a crossing."""
+
+    topic = "billing.low_credits"
+
+    tenant_id: str
+    product_key: str
+    threshold: Quantity
+    available: Quantity
+
+
+class ExpiringCredits(Event):
+    """A batch will end within so many days, once for each batch and number of days."""
+
+    topic = "billing.expiring_credits"
+
+    tenant_id: str
+    product_key: str
+    batch_id: UUID
+    amount: Quantity
+    expires_at: Instant
+    days: int
+
+
+class TransactionCreated(Event):
+    """A ledger entry was written. Only where BILLING_TELL_LEDGER is set: there are very many.
+
+    `direction` is CREDIT, DEBIT, or USE for a use that took nothing away.
+    """
+
+    topic = "billing.transaction_created"
+
+    tenant_id: str
+    product_key: str
+    entry_id: int
+    direction: str
+    action: str
+    amount: Quantity
+    balance_after: Quantity
+    batch_id: UUID | None
+    cause_type: str
+    cause_id: str
+
+
+class TransactionError(Event):
+    """A message that was to move credit was refused and is kept, told once however often it comes.
+
+    Too little credit is no error but an answer. `tenant_id` is null, and only the operator hears of
+    it, where the message names none.
+    """
+
+    topic = "billing.transaction_error"
+
+    tenant_id: str | None
+    operation: str
+    code: str
+    field: str | None
+    reason: str
+    rejected_message_id: int
+
+
 class SubscriptionCreditsAllocated(Event):
     """A subscription got its plan's credit of one product for a billing period.
 

@@ -12,8 +12,9 @@ import structlog
 from celery import signals
 
 from models import database, migrations
-from tasks import config, shutdown, window
-from worker import logs, metrics, settings
+from models.store import credit_ledger
+from tasks import config, ledger_news, shutdown, window
+from worker import ledger_log, logs, metrics, settings
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
@@ -42,6 +43,8 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     """
     chosen = chosen or settings.load()
     logs.configure(chosen.log_format, chosen.log_level)
+    ledger_log.keep(wanted=chosen.log_ledger)
+    credit_ledger.tell_within(ledger_news.tell if chosen.tell_ledger else None)
     database.configure(chosen.database_options())
     config.use(chosen.task_config())
     metrics.count_in(chosen.metrics_folder)

@@ -39,6 +39,7 @@ TASK_MODULES = (
     "tasks.issuing",
     "tasks.ledger",
     "tasks.meters",
+    "tasks.notices",
     "tasks.offers",
     "tasks.payments",
     "tasks.plan_list",

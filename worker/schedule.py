@@ -30,6 +30,8 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
     "expire holds": _entry("billing.expire_reservations", 15.0, expires=60),
     "renew plans' credit": _entry("billing.renew_subscriptions", 60.0, expires=300),
+    "tell of low credit": _entry("billing.notify_low_credits", 5.0, expires=10),
+    "tell of expiring credit": _entry("billing.notify_expiring_credits", 600.0, expires=3000),
     "invoice closed periods": _entry(
         "billing.generate_invoices", crontab(minute="*/10"), expires=3000
     ),

@@ -135,6 +135,12 @@ class Settings(BaseSettings):
         "INFO", validation_alias="BILLING_LOG_LEVEL"
     )
 
+    tell_ledger: bool = Field(False, validation_alias="BILLING_TELL_LEDGER")
+    """Whether each ledger entry is an event, billing.transaction_created."""
+
+    log_ledger: bool = Field(True, validation_alias="BILLING_LOG_LEDGER")
+    """Whether each ledger entry is a line, at INFO."""
+
     @field_validator("private_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

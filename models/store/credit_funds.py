@@ -21,7 +21,7 @@ from models.store.reservation_end import Ended
 class Funds:
     """Usable batches in paying order. `is_all`: there are no others.
 
-    `lapsed` are holds whose time was over and that were ended to find more.
+    `lapsed` are holds that were ended because their time was over.
     """
 
     batches: Sequence[Batch]
@@ -46,15 +46,13 @@ def find(
 ) -> Funds:
     """Return usable batches that can pay `amount`, and all of them if they hold no more than that.
 
-    Debt is paid before anything else. If the rest is too little, holds whose time is over are
-    ended first: that nobody has swept them yet must not change an answer.
+    Holds whose time is over are ended first: that nobody has swept them yet must not change an
+    answer. Then debt is paid.
     """
-    settle_debt(session, account, cause=cause, now=now)
-    funds = _look(session, account, amount, now)
-    if not account.has_overdue or funds.available >= amount:
-        return funds
-    lapsed = reservation_end.end_overdue(session, account, now=now)
-    refresh(session, account, now=now)
+    lapsed: list[Ended] = []
+    if account.has_overdue:
+        lapsed = reservation_end.end_overdue(session, account, now=now)
+        refresh(session, account, now=now)
     settle_debt(session, account, cause=cause, now=now)
     funds = _look(session, account, amount, now)
     funds.lapsed = lapsed

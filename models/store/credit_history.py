@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import select, true
+from sqlalchemy import ColumnElement, Select, literal, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from models.credit import Action, CreditBalance, CreditBatch, Direction, LedgerEntry
 from models.rules.refusal import Refusal
 from models.rules.states import CreditBatchState
 from models.store.credit import usable_at
+
+LAST = 2**63 - 1
+"""Behind every entry."""
 
 
 class UnknownBatch(Refusal):
@@ -38,30 +41,25 @@ def ledger_page(
     session: Session, wanted: LedgerFilter, *, before: int | None, most: int
 ) -> Sequence[LedgerEntry]:
     """Return entries, newest first, at most `most` of those written before the one `before`."""
-    conditions = [
-        LedgerEntry.tenant_id == CreditBalance.tenant_id,
-        LedgerEntry.product_key == CreditBalance.product_key,
-    ]
-    for column, value in (
-        (LedgerEntry.action, wanted.action),
-        (LedgerEntry.direction, wanted.direction),
-        (LedgerEntry.batch_id, wanted.batch_id),
-    ):
-        if value is not None:
-            conditions.append(column == value)
-    if before is not None:
-        conditions.append(LedgerEntry.id < before)
-    if wanted.since is not None:
-        conditions.append(LedgerEntry.created_at >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(LedgerEntry.created_at < wanted.until)
+    if wanted.batch_id is not None:
+        return session.scalars(_of_batch(wanted, before, most)).all()
+    # As a range of the index on (tenant, product, id), not as equalities: these would let the
+    # newest entries of all tenants be walked through instead, to the last if this one sleeps.
+    place = tuple_(LedgerEntry.tenant_id, LedgerEntry.product_key, LedgerEntry.id)
+    of_product = (CreditBalance.tenant_id, CreditBalance.product_key)
     # The newest of each product by the index there is, then the newest of these: one index of the
     # tenant's entries more would cost every write.
     newest = (
         select(LedgerEntry)
-        .where(*conditions)
+        .where(
+            place >= tuple_(*of_product, literal(0)),
+            place < tuple_(*of_product, literal(LAST if before is None else before)),
+            *_conditions(wanted),
+        )
         .correlate(CreditBalance)
-        .order_by(LedgerEntry.id.desc())
+        .order_by(
+            LedgerEntry.tenant_id.desc(), LedgerEntry.product_key.desc(), LedgerEntry.id.desc()
+        )
         .limit(most)
         .lateral("newest")
     )
@@ -77,6 +75,40 @@ def ledger_page(
     if wanted.product_key is not None:
         statement = statement.where(CreditBalance.product_key == wanted.product_key)
     return session.scalars(statement).all()
+
+
+def _of_batch(wanted: LedgerFilter, before: int | None, most: int) -> Select[LedgerEntry]:
+    """A batch has few entries: all of them by its index, then the newest that fit."""
+    found = (
+        select(LedgerEntry)
+        .where(LedgerEntry.batch_id == wanted.batch_id)
+        .cte("found")
+        .prefix_with("MATERIALIZED")
+    )
+    entry = aliased(LedgerEntry, found)
+    statement = select(entry).where(
+        entry.tenant_id == wanted.tenant_id,
+        entry.id < (LAST if before is None else before),
+        *_conditions(wanted, entry),
+    )
+    if wanted.product_key is not None:
+        statement = statement.where(entry.product_key == wanted.product_key)
+    return statement.order_by(entry.id.desc()).limit(most)
+
+
+def _conditions(
+    wanted: LedgerFilter, entry: type[LedgerEntry] = LedgerEntry
+) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.action is not None:
+        conditions.append(entry.action == wanted.action.value)
+    if wanted.direction is not None:
+        conditions.append(entry.direction == wanted.direction.value)
+    if wanted.since is not None:
+        conditions.append(entry.created_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(entry.created_at < wanted.until)
+    return conditions
 
 
 @dataclass(frozen=True, slots=True)

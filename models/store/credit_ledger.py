@@ -94,14 +94,16 @@ def write(
     account.balance, account.version, account.first = balance, account.version + 1, None
     if depletes:
         account.depleted_at = now
-    if _follower is not None:
+    if is_followed():
         written = zip(ids, change.postings, after, strict=True)
         follow(session, [_entry(account, cause, now, one) for one in written])
 
 
 Follower = Callable[[Sequence[Entry]], None]
+Teller = Callable[[Session, Sequence[Entry]], None]
 
 _follower: Follower | None = None
+_teller: Teller | None = None
 
 
 def hand_to(follower: Follower | None) -> None:
@@ -110,15 +112,24 @@ def hand_to(follower: Follower | None) -> None:
     _follower = follower
 
 
+def tell_within(teller: Teller | None) -> None:
+    """Let `teller` be told entries in the transaction that writes them; None: nobody."""
+    global _teller  # noqa: PLW0603 (the process has one)
+    _teller = teller
+
+
 def is_followed() -> bool:
     """Whether anybody is told what is entered."""
-    return _follower is not None
+    return _follower is not None or _teller is not None
 
 
 def follow(session: Session, entries: Sequence[Entry]) -> None:
-    """Have entries that were written in this transaction told once it has committed."""
+    """Have entries told that were written in this transaction: in it, and once it has committed."""
+    if _teller is not None:
+        _teller(session, entries)
     if _follower is not None:
-        session.info.setdefault(_FOLLOWED, []).extend(entries)
+        # A new list: a savepoint that is undone goes back to the one there was.
+        session.info[_FOLLOWED] = [*session.info.get(_FOLLOWED, ()), *entries]
         database.after_commit(session, "tell ledger entries", lambda: _tell(session))
 
 

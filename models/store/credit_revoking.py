@@ -7,14 +7,15 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, select, text, update
+from sqlalchemy import Row, bindparam, exists, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from models.credit import Action, CreditBalance, CreditBatch, Direction, LedgerEntry
 from models.rules.states import CREDIT_BATCH, CreditBatchState
-from models.store import credit_locking
-from models.store.credit import Cause, usable_at
+from models.store import credit_ledger, credit_locking
+from models.store.credit import usable_at
+from models.store.credit_ledger import Cause, Entry
 
 OPEN = tuple(
     CreditBatchState(state)
@@ -101,12 +102,29 @@ def revoke(
             "now": now,
         },
     ).all()
+    entries = [_entry(row, decision, tenant_id, now) for row in rows if row.entry_id is not None]
+    credit_ledger.follow(session, entries)
     revoked = [
         Revoked(row.id, row.product_key, row.gone, row.held_amount, row.balance_after, row.version)
         for row in rows
     ]
     took = {row.product_key for row in rows if row.gone > 0 and row.was_usable}
     return Outcome(revoked, _deplete(session, tenant_id, took, now))
+
+
+def _entry(row: Row[Any], decision: Decision, tenant_id: str, now: dt.datetime) -> Entry:
+    return Entry(
+        id=row.entry_id,
+        tenant_id=tenant_id,
+        product_key=row.product_key,
+        direction=Direction.DEBIT.value,
+        action=Action.revoke.value,
+        amount=row.gone,
+        batch_id=row.id,
+        balance_after=row.balance_after,
+        cause=decision.cause,
+        created_at=now,
+    )
 
 
 def _meant(selector: Selector) -> list[Any]:
@@ -191,8 +209,10 @@ WITH chosen AS (
     FROM change
     WHERE gone > 0
     ORDER BY product_key, nth
+    RETURNING id, batch_id
 )
-SELECT id, product_key, gone, held_amount, was_usable, balance_after, version
-FROM change
-ORDER BY product_key, nth
+SELECT change.id, change.product_key, change.gone, change.held_amount, change.was_usable,
+       change.balance_after, change.version, entry.id AS entry_id
+FROM change LEFT JOIN entry ON entry.batch_id = change.id
+ORDER BY change.product_key, change.nth
 """).bindparams(bindparam("details", type_=JSONB))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, select
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
@@ -109,6 +109,14 @@ def keep_rejections(
     )
     ids: dict[bytes, int] = {row.payload_hash: row.id for row in kept}
     return [ids[_payload_hash(rejection)] for rejection in rejections]
+
+
+def times_seen(session: Session, rejected_message_id: int) -> int:
+    """Return how often a message that was kept has come."""
+    found: int = session.execute(
+        select(RejectedMessage.seen_count).where(RejectedMessage.id == rejected_message_id)
+    ).scalar_one()
+    return found
 
 
 def hash_request(request: Any) -> bytes:

@@ -100,7 +100,7 @@ def charge(session: Session, reservation_id: UUID, use: Use, *, now: dt.datetime
     credit_ledger.write(
         session, account, bill.change, cause=cause, details=details, now=now, depletes=depleted
     )
-    if bill.returned and not bill.overdraft:
+    if not bill.overdraft:
         credit_funds.settle_debt(session, account, cause=cause, now=now)
     with money.exact():
         amount = burndown.total(bill.slices) + bill.overdraft

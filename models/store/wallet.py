@@ -4,21 +4,17 @@ Each function is one statement, so one snapshot: what it returns was all true at
 """
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from models.catalog import Product, ProductType
-from models.credit import CreditBalance, CreditBatch
-from models.rules.states import CreditBatchState
+from models.catalog import ProductType
 from models.store import product
-from models.store.credit import usable_at
-
-OPEN = (CreditBatchState.ACTIVE.value, CreditBatchState.EXHAUSTED.value)
-"""States of batches that neither time nor a decision has ended."""
+from models.store.credit_account import USABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +23,15 @@ class Holding:
 
     `granted`, `used` and `available` are of the batches that are in their time and were not taken
     back; `pending` is of those whose time is to come; `next_expiry` and `batches` are of those that
-    can be spent. `balance` and `held` are of everything, `version` counts the changes.
+    can be spent. `balance` is all that remains less the `debt`, `held` what reservations have set
+    aside of it.
     """
 
     product_key: str
     name: str
     type: ProductType
     balance: Decimal
+    debt: Decimal
     held: Decimal
     granted: Decimal
     used: Decimal
@@ -41,7 +39,6 @@ class Holding:
     pending: Decimal
     batches: int
     next_expiry: dt.datetime | None
-    version: int
 
     @property
     def is_unlimited(self) -> bool:
@@ -54,9 +51,9 @@ class Holding:
 
 
 def holdings(session: Session, tenant_id: str, *, now: dt.datetime) -> list[Holding]:
-    """Return what a tenant has of each product it was ever granted, by product key."""
-    statement = _holdings(tenant_id, now).where(CreditBalance.tenant_id.is_not(None))
-    return [_holding(row) for row in session.execute(statement)]
+    """Return what a tenant has of each product it ever had anything of, by product key."""
+    found = _read(session, tenant_id, None, now)
+    return [_holding(row) for row in found if row.is_known]
 
 
 def get_holding(session: Session, tenant_id: str, product_key: str, *, now: dt.datetime) -> Holding:
@@ -65,71 +62,25 @@ def get_holding(session: Session, tenant_id: str, product_key: str, *, now: dt.d
     Raises:
         UnknownProduct: there is no product by that key.
     """
-    statement = _holdings(tenant_id, now).where(Product.product_key == product_key)
-    row = session.execute(statement).one_or_none()
-    if row is None:
-        raise product.unknown(product_key)
-    return _holding(row)
+    for row in _read(session, tenant_id, product_key, now):
+        return _holding(row)
+    raise product.unknown(product_key)
 
 
-def _holdings(tenant_id: str, now: dt.datetime) -> Select[*tuple[Any, ...]]:
-    usable = usable_at(now)
-    # What has something left in its time, or had.
-    in_time = and_(
-        CreditBatch.valid_from <= now,
-        or_(CreditBatch.expires_at.is_(None), CreditBatch.expires_at > now),
-    )
-    free = CreditBatch.remaining_amount - CreditBatch.held_amount
-    pending = and_(CreditBatch.state == CreditBatchState.ACTIVE.value, CreditBatch.valid_from > now)
-    return (
-        select(
-            Product.product_key,
-            Product.name,
-            Product.type,
-            func.coalesce(CreditBalance.balance, 0).label("balance"),
-            func.coalesce(CreditBalance.held, 0).label("held"),
-            func.coalesce(CreditBalance.version, 0).label("version"),
-            _sum(CreditBatch.initial_amount, in_time).label("granted"),
-            _sum(CreditBatch.initial_amount - CreditBatch.remaining_amount, in_time).label("used"),
-            # What is owed can not be spent.
-            func.greatest(_sum(free, usable) - func.coalesce(CreditBalance.debt, 0), 0).label(
-                "available"
-            ),
-            _sum(free, pending).label("pending"),
-            func.count(case((usable, 1))).label("batches"),
-            func.min(case((usable, CreditBatch.expires_at))).label("next_expiry"),
-        )
-        .select_from(Product)
-        .outerjoin(
-            CreditBalance,
-            and_(
-                CreditBalance.product_key == Product.product_key,
-                CreditBalance.tenant_id == tenant_id,
-            ),
-        )
-        .outerjoin(
-            CreditBatch,
-            and_(
-                CreditBatch.tenant_id == tenant_id,
-                CreditBatch.product_key == Product.product_key,
-                CreditBatch.state.in_(OPEN),
-            ),
-        )
-        .group_by(Product.product_key, CreditBalance.tenant_id, CreditBalance.product_key)
-        .order_by(Product.product_key)
-    )
+def _read(
+    session: Session, tenant_id: str, product_key: str | None, now: dt.datetime
+) -> Sequence[Row[Any]]:
+    values = {"tenant_id": tenant_id, "product_key": product_key, "now": now}
+    return session.execute(_HOLDINGS, values).all()
 
 
-def _sum(column: Any, condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(case((condition, column))), 0)
-
-
-def _holding(row: Any) -> Holding:
+def _holding(row: Row[Any]) -> Holding:
     return Holding(
         product_key=row.product_key,
         name=row.name,
         type=ProductType(row.type),
         balance=row.balance,
+        debt=row.debt,
         held=row.held,
         granted=row.granted,
         used=row.used,
@@ -137,5 +88,53 @@ def _holding(row: Any) -> Holding:
         pending=row.pending,
         batches=row.batches,
         next_expiry=row.next_expiry,
-        version=row.version,
     )
+
+
+# A hold whose time is over counts no more, swept or not, and what is owed can not be spent.
+_HOLDINGS = text(f"""
+WITH lapsed AS (
+    SELECT reservation.product_key, slice.batch_id, sum(slice.amount) AS amount
+    FROM reservations AS reservation
+    JOIN reservation_slices AS slice ON slice.reservation_id = reservation.id
+    JOIN products AS product
+      ON product.product_key = reservation.product_key AND product.type = 'quantity'
+    WHERE reservation.tenant_id = :tenant_id
+      AND reservation.state = 'held' AND reservation.expires_at <= :now
+    GROUP BY reservation.product_key, slice.batch_id
+), lot AS (
+    SELECT batch.*, {USABLE} AS is_usable,
+           batch.valid_from <= :now AND (batch.expires_at IS NULL OR batch.expires_at > :now)
+               AS is_in_time,
+           batch.remaining_amount - batch.held_amount + coalesce(lapsed.amount, 0) AS free
+    FROM credit_batches AS batch LEFT JOIN lapsed ON lapsed.batch_id = batch.id
+    -- What neither time nor a decision has ended.
+    WHERE batch.tenant_id = :tenant_id AND batch.state IN ('ACTIVE', 'EXHAUSTED')
+      AND (CAST(:product_key AS text) IS NULL OR batch.product_key = :product_key)
+), lots AS (
+    SELECT product_key,
+           sum(initial_amount) FILTER (WHERE is_in_time) AS granted,
+           sum(initial_amount - remaining_amount) FILTER (WHERE is_in_time) AS used,
+           sum(free) FILTER (WHERE is_usable) AS free,
+           sum(free) FILTER (WHERE valid_from > :now) AS pending,
+           count(*) FILTER (WHERE is_usable) AS batches,
+           min(expires_at) FILTER (WHERE is_usable) AS next_expiry
+    FROM lot GROUP BY product_key
+)
+SELECT product.product_key, product.name, product.type,
+       balance.tenant_id IS NOT NULL AS is_known,
+       coalesce(balance.balance, 0) AS balance, coalesce(balance.debt, 0) AS debt,
+       coalesce(balance.held, 0) - coalesce((SELECT sum(amount) FROM lapsed
+                                             WHERE lapsed.product_key = product.product_key), 0)
+           AS held,
+       coalesce(lots.granted, 0) AS granted, coalesce(lots.used, 0) AS used,
+       greatest(coalesce(lots.free, 0) - coalesce(balance.debt, 0), 0) AS available,
+       coalesce(lots.pending, 0) AS pending,
+       coalesce(lots.batches, 0) AS batches, lots.next_expiry
+FROM products AS product
+LEFT JOIN credit_balances AS balance
+  ON balance.product_key = product.product_key AND balance.tenant_id = :tenant_id
+LEFT JOIN lots ON lots.product_key = product.product_key
+WHERE CAST(:product_key AS text) IS NULL OR product.product_key = :product_key
+ORDER BY product.product_key
+""")  # noqa: S608 (a constant of another module)

@@ -92,18 +92,18 @@ class Account:
 
     def consume(self, amount: Decimal, day: float) -> Use | Decimal:
         """What was taken, or what there is if that is too little."""
-        self._find(amount, day)
+        self._update(day)
         free = self._free(day)
         if free < amount:
             return free
         return Use(self._take(amount, day))
 
     def deduct(self, amount: Decimal, day: float) -> Use:
-        self._find(amount, day)
+        self._update(day)
         return Use(self._take_or_owe(amount, day))
 
     def reserve(self, amount: Decimal, day: float, ends: float) -> Hold | Decimal:
-        self._find(amount, day)
+        self._update(day)
         free = self._free(day)
         if free < amount:
             return free
@@ -126,7 +126,7 @@ class Account:
         if beyond > 0 and above == "refuse":
             return "above_hold"
         if beyond > 0:
-            self._find(beyond, day)
+            self._update(day)
         taken = self._charge(hold, min(actual, hold.amount))
         if beyond > 0 and above == "overdraft":
             taken += self._take_or_owe(beyond, day)
@@ -213,13 +213,12 @@ class Account:
         if self.debt:
             self.debt -= total(self._take(self.debt, day))
 
-    def _find(self, amount: Decimal, day: float) -> None:
-        self._settle(day)
-        over = [hold for hold in self._open() if hold.ends <= day]
-        if over and self._free(day) < amount:
-            for hold in over:
+    def _update(self, day: float) -> None:
+        """Before credit is used: holds that are over end, then debt is paid."""
+        for hold in self._open():
+            if hold.ends <= day:
                 self._give_back(hold, "expired")
-            self._settle(day)
+        self._settle(day)
 
     def _give_back(self, hold: Hold, state: str) -> None:
         hold.state = state

@@ -31,6 +31,17 @@ def spend(amount: Any, at: str, **rest: Any) -> Any:
     return consume_quota(**arguments, idempotency_key=f"{at} {amount}", as_of=instant(at))
 
 
+def reserve(amount: int, at: str, *, hours: int) -> None:
+    reserve_credits(
+        tenant_id="acme",
+        product_key="CALLS",
+        amount=str(amount),
+        ttl_seconds=hours * 3600,
+        idempotency_key=f"{at} {amount}",
+        as_of=instant(at),
+    )
+
+
 def sweep(at: str) -> None:
     """Write off what is over, as beat has it done every minute."""
     wallet.sweep((instant(at) - wallet.START) / dt.timedelta(days=1))
@@ -372,14 +383,8 @@ def test_what_was_taken_back_or_is_held_at_the_end_is_not_carried_on(db: Engine)
     wallet.product("SEATS")
     plan(give(100, rollover="all"), give(10, "SEATS", rollover="all"))
     join("2026-01-10")
-    reserve_credits(
-        tenant_id="acme",
-        product_key="CALLS",
-        amount="40",
-        ttl_seconds=7 * 86_400,
-        idempotency_key="h",
-        as_of=instant("2026-01-30"),
-    )
+    reserve(40, "2026-01-31", hours=48)
+    reserve(25, "2026-01-31", hours=12)
     (seats,) = query("SELECT id FROM credit_batches WHERE product_key = 'SEATS'")[0]
     revoke(
         tenant_id="acme",
@@ -392,8 +397,22 @@ def test_what_was_taken_back_or_is_held_at_the_end_is_not_carried_on(db: Engine)
 
     renew("2026-02-01")
 
+    # The hold of 25 was over before the period was, though nobody had swept it.
     carried = "SELECT product_key, carried FROM credit_allocations WHERE first_day = '2026-02-01'"
     assert query(f"{carried} ORDER BY 1") == [("CALLS", 60), ("SEATS", 0)]
+    assert len(said("billing.reservation_released")) == 1
+    wallet.assert_sound()
+
+
+def test_plans_credit_pays_what_is_owed_first(db: Engine) -> None:
+    plan(give(100, rollover="all"))
+    join("2026-01-10")
+    wallet.deduct(130, "d", day=(instant("2026-01-20") - wallet.START) / dt.timedelta(days=1))
+
+    renew("2026-02-01")
+
+    assert available("2026-02-01") == 70
+    assert query("SELECT carried FROM credit_allocations ORDER BY first_day") == [(0,), (0,)]
     wallet.assert_sound()
 
 

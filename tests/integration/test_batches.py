@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from models.rules.refusal import Refusal
+from models.store import credit_ledger
 from tasks import contract
 from tasks.adjustments import adjust_credits, grant_credits
 from tasks.batches import revoke
@@ -114,6 +115,36 @@ def test_a_correction_of_more_than_there_is_takes_nothing(db: Engine) -> None:
         "available": "10",
     }
     assert wallet.ledger(db) == [("CREDIT", "grant", 10, 10)]
+
+
+@pytest.mark.parametrize(("amount", "done"), [(-10, True), (-11, False)])
+def test_a_correction_ends_holds_whose_time_is_over_and_says_so(
+    db: Engine, amount: int, done: bool
+) -> None:
+    wallet.grant(10, "g")
+    wallet.hold(10, days=0.5)
+
+    assert adjust(amount, "a")["adjusted"] is done
+    assert len(wallet.events(db, "billing.reservation_released")) == 1
+    wallet.assert_sound()
+
+
+def test_what_is_taken_back_is_told_to_who_follows_the_ledger(db: Engine) -> None:
+    followed: list[credit_ledger.Entry] = []
+    wallet.grant(10, "g1")
+    wallet.grant(5, "g2", day=0.1)
+    wallet.consume(5, "c", day=0.2)
+    credit_ledger.hand_to(followed.extend)
+    try:
+        take_back("r", source="manual")
+    finally:
+        credit_ledger.hand_to(None)
+
+    entries = "SELECT id, amount, balance_after FROM ledger_entries WHERE action = 'revoke'"
+    assert [(one.id, one.amount, one.balance_after) for one in followed] == wallet.rows(
+        db, f"{entries} ORDER BY id"
+    )
+    assert {(one.action, one.cause.id) for one in followed} == {("revoke", "r")}
 
 
 def test_corrections_beyond_28_digits_stay_exact(db: Engine) -> None:

@@ -157,6 +157,17 @@ def test_a_wallet_is_shown_with_bars_and_its_newest_entries(catalogue: Command) 
     assert [one["action"] for one in answer["ledger"]] == ["consume"]
 
 
+def test_a_debt_is_shown_where_there_is_one(catalogue: Command) -> None:
+    catalogue("wallet", "grant", "acme", "calls", "10", "--reason", "x")
+    assert "owed" not in catalogue("wallet", "show", "acme").out
+    wallet.deduct(25, "after")
+
+    shown = catalogue("wallet", "show", "acme")
+
+    assert "owed" in shown.out
+    assert rows(shown.out)[0][:6] == ["CALLS", "10", "0", "0", "25", "0"]
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_no_figure_is_cut_in_a_narrow_terminal(
     catalogue: Command, monkeypatch: pytest.MonkeyPatch, width: int

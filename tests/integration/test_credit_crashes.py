@@ -93,7 +93,13 @@ def die_before_commit(engine: Engine) -> None:
 
 def die_after_commit(_: Engine) -> None:
     """It is all done, and nobody hears of it."""
-    event.listen(database.Session, "after_commit", kill)
+    event.listen(database.Session, "after_commit", kill_unless_nested)
+
+
+def kill_unless_nested(session: database.Session) -> None:
+    """The end of a savepoint is not that of its transaction."""
+    if not session.in_nested_transaction():
+        kill()
 
 
 def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

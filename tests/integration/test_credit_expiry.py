@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import Engine, text
 
+from models import database
 from tests.integration import wallet
 
 
@@ -168,3 +169,19 @@ def test_credit_that_came_and_went_after_the_last_was_spent_deactivates_again(db
 
     told = wallet.events(db, "billing.product_deactivated")
     assert [event["data"]["reason"] for event in told] == ["exhausted", "expired"]
+
+
+def test_a_long_sweep_is_planned_for_each_of_its_chunks(
+    db: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prepared statement's one plan for all would join thousands of rows one by one."""
+    database.configure(database.Options(url=database_url, pool_size=1))
+    monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_CHUNK", 1)
+    for number in range(18):
+        wallet.grant(1, f"g{number}", expires_at=1)
+
+    assert wallet.sweep(2)["expired"] == 18
+
+    plans = "SELECT sum(custom_plans) >= 12, sum(generic_plans) FROM pg_prepared_statements"
+    closing = f"{plans} WHERE statement LIKE '%SET remaining_amount = batch.held_amount%'"
+    assert wallet.rows(database.engine(), closing) == [(True, 0)]

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from models.base import Base
-from tasks.adjustments import adjust_credits
+from tasks.adjustments import adjust_credits, grant_credits
 from tasks.allocations import allocate_subscription_credits, renew_subscriptions
 from tasks.batches import revoke
 from tasks.exchange import exchange
@@ -22,7 +22,7 @@ from tasks.subscriptions import end_subscription
 from tests.integration import wallet
 from tests.integration.billing_world import instant, query
 from tests.integration.plan_credits import ask, give, given, join, plan, renew
-from tests.integration.test_credit_crashes import die_before, ends_by_kill
+from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
 from tests.integration.test_credit_races import at_once
 
 MOST_STATEMENTS = 120
@@ -37,6 +37,12 @@ CALLS: dict[str, Callable[[dict[str, str]], Any]] = {
     "exchange": lambda _: exchange(tenant_id="acme", sku="swap", idempotency_key="x", as_of=LATE),
     "adjust_credits": lambda _: adjust_credits(
         tenant_id="acme", product_key="COINS", amount="-5", idempotency_key="a", as_of=LATE, **WHY
+    ),
+    "adjust_credits up": lambda _: adjust_credits(
+        tenant_id="acme", product_key="COINS", amount="5", idempotency_key="a", as_of=LATE, **WHY
+    ),
+    "grant_credits": lambda _: grant_credits(
+        tenant_id="acme", product_key="CALLS", amount="5", idempotency_key="m", as_of=LATE, **WHY
     ),
     "revoke": lambda _: revoke(
         tenant_id="acme", source="manual", idempotency_key="r", as_of=LATE, **WHY
@@ -96,6 +102,18 @@ def test_dying_between_two_statements_leaves_nothing(
 
     assert number >= 5
     assert contents(db) != before
+    wallet.assert_sound()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_dying_after_the_commit_leaves_all_and_the_call_comes_again(
+    db: Engine, ids: dict[str, str], name: str
+) -> None:
+    assert ends_by_kill(die_after_commit, lambda: CALLS[name](ids))
+    done = contents(db)
+    CALLS[name](ids)
+
+    assert contents(db) == done
     wallet.assert_sound()
 
 

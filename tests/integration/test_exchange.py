@@ -59,6 +59,7 @@ def test_the_oldest_coins_pay_and_the_offer_is_granted(db: Engine) -> None:
                 "batch_id": answer["batches"][0]["batch_id"],
                 "product_key": "CALLS",
                 "amount": "1000",
+                "repaid": "0",
                 "balance": "1000",
                 "expires_at": "2026-04-01T12:00:00Z",
             }
@@ -152,6 +153,27 @@ def test_what_is_not_sold_or_not_granted_costs_nothing(db: Engine) -> None:
 
     assert left() == "100"
     assert wallet.rows(db, "SELECT count(*) FROM ledger_entries") == [(1,)]
+
+
+def test_a_hold_whose_time_is_over_does_not_keep_coins_back(db: Engine) -> None:
+    coins(60, "g")
+    wallet.hold(50, product_key="COINS", days=0.5)
+
+    assert swap("early", day=0.4)["available"] == "10"
+    assert swap("late", day=0.6)["exchanged"] is True
+    assert len(wallet.events(db, "billing.reservation_released")) == 1
+    assert swap("again", day=0.6)["available"] == "20"
+    wallet.assert_sound()
+
+
+def test_a_no_leaves_a_hold_whose_time_is_over_to_the_sweep(db: Engine) -> None:
+    coins(30, "g")
+    wallet.hold(30, product_key="COINS", days=0.5)
+
+    assert swap("x", day=0.6)["available"] == "30"
+    assert wallet.events(db, "billing.reservation_released") == []
+    wallet.sweep_holds(0.7)
+    assert len(wallet.events(db, "billing.reservation_released")) == 1
 
 
 def test_coins_can_be_changed_for_more_coins(db: Engine) -> None:

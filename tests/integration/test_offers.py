@@ -187,6 +187,7 @@ def test_a_grant_is_one_batch_one_entry_and_one_event_an_item(db: Engine) -> Non
         "batch_id": calls["batch_id"],
         "product_key": "CALLS",
         "amount": "300",
+        "repaid": "0",
         "balance": "300",
         "expires_at": "2026-04-01T12:00:00Z",
     }
@@ -208,6 +209,22 @@ def test_a_grant_is_one_batch_one_entry_and_one_event_an_item(db: Engine) -> Non
         ("CALLS", "300"),
         ("SEATS", "15"),
     ]
+    wallet.assert_sound()
+
+
+def test_an_offer_pays_what_is_owed_first(db: Engine) -> None:
+    make()
+    wallet.deduct(30, "after")
+
+    calls, seats = grant("g")["batches"]
+
+    assert (calls["repaid"], calls["balance"]) == ("30", "70")
+    assert (seats["repaid"], seats["balance"]) == ("0", "5")
+    told = wallet.events(db, "billing.credits_granted")
+    assert {one["data"]["product_key"]: one["data"]["repaid"] for one in told} == {
+        "CALLS": "30",
+        "SEATS": "0",
+    }
     wallet.assert_sound()
 
 

@@ -337,13 +337,12 @@ def test_who_needs_what_is_over_gets_it_before_the_sweep(db: Engine) -> None:
     wallet.assert_sound()
 
 
-def test_holds_that_are_not_needed_are_left_to_the_sweep(db: Engine) -> None:
+def test_what_is_over_is_available_to_the_next_hold(db: Engine) -> None:
     wallet.grant(10, "g")
     wallet.hold(3)
 
-    assert wallet.consume(7, "c", day=1)["consumed"] is True
-    assert wallet.sweep_holds(1)["expired"] == 1
-    assert standing(1) == ("3", "0", "3")
+    assert wallet.reserve(2, "h2", day=1)["available"] == "8"
+    assert standing(1) == ("10", "2", "8")
     wallet.assert_sound()
 
 

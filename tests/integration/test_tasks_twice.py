@@ -181,6 +181,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
     "billing.get_plan": lambda _: {"plan_key": "pro"},
+    "billing.get_notices": lambda _: {"tenant_id": "acme"},
     "billing.list_endpoints": lambda _: {},
     "billing.list_entitlements": lambda _: {},
     "billing.list_invoices": lambda _: {},
@@ -216,6 +217,8 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_from": "2026-01-01",
         "date_to": "2026-02-01",
     },
+    "billing.notify_expiring_credits": lambda _: {},
+    "billing.notify_low_credits": lambda _: {},
     "billing.prepare_partitions": lambda _: {},
     "billing.preview_invoice": lambda _: {"tenant_id": "acme"},
     "billing.quote": lambda _: {
@@ -272,6 +275,7 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.set_issuer": lambda _: {"name": "Us", "address": "1 Road\nTown"},
     "billing.set_meter": lambda _: {"metric": "calls", "aggregation": "count"},
+    "billing.set_notices": lambda _: {**CREDIT, "low": ["10", "30"], "expiring_days": [7]},
     "billing.set_offer": lambda _: {"sku": "STARTER", "price": "12", "items": [MONTH_OF_CALLS]},
     "billing.set_plan": lambda _: {
         "plan_key": "pro",
@@ -317,6 +321,10 @@ ARGUMENTS: dict[str, Arguments] = {
     },
 }
 
+BEFORE_CREDIT_EXPIRES = frozenset(
+    {"billing.adjust_credits", "billing.consume_quota", "billing.notify_expiring_credits"}
+)
+
 PLANS_CREDIT = frozenset(
     {
         "billing.allocate_subscription_credits",
@@ -333,6 +341,7 @@ CHANGES_NOTHING = frozenset(
         "billing.get_entitlements",
         "billing.get_credit_note",
         "billing.get_invoice",
+        "billing.get_notices",
         "billing.get_reservation",
         "billing.get_plan",
         "billing.list_endpoints",
@@ -600,11 +609,19 @@ def _make_money(world: World) -> None:
     world.do("set_product", product_key="MONEY", **money, as_of=OPENED)
 
 
+def _come_near_a_threshold(world: World) -> None:
+    at = {"as_of": A_SECOND_LATER}
+    world.do("set_notices", **CREDIT, low=["30"], expiring_days=[7], **at)
+    world.do("consume_quota", **CREDIT, amount="15", idempotency_key="use", **at)
+
+
 FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.archive_usage": _grow_old,
     "billing.discard_rejected": _reject_an_event,
     "billing.replay_rejected": _reject_an_event,
     "billing.drain_usage_stream": _fill_the_stream,
+    "billing.notify_expiring_credits": _come_near_a_threshold,
+    "billing.notify_low_credits": _come_near_a_threshold,
     "billing.recount_quotas": _let_quotas_drift,
     "billing.recount_usage": _let_totals_drift,
     "billing.skip_delivery": _relay,
@@ -629,6 +646,8 @@ def _as_of(name: str) -> dict[str, str]:
         return {}
     if name in {"billing.adjust_credits", "billing.consume_quota", "billing.reserve_credits"}:
         return {"as_of": "2026-01-20T00:00:00+00:00"}
+    if name in BEFORE_CREDIT_EXPIRES:
+        return {"as_of": "2026-01-28T00:00:00+00:00"}
     if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
         return {"as_of": dt.datetime.now(dt.UTC).isoformat()}
     return {"as_of": LATER}

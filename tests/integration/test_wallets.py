@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from models.rules.refusal import Refusal
 from tasks import contract
@@ -69,15 +69,40 @@ def test_what_is_not_there_not_yet_or_not_any_more_can_not_be_used(db: Engine, d
         check(product_key="none")
 
 
-def test_what_is_held_can_not_be_used(db: Engine) -> None:
+def test_what_is_held_can_not_be_used_until_its_time_is_over(db: Engine) -> None:
     wallet.grant(10, "g")
-    with db.begin() as connection:
-        connection.execute(text("UPDATE credit_batches SET held_amount = 10"))
-        connection.execute(text("UPDATE credit_balances SET held = 10"))
+    wallet.hold(10, days=2)
 
-    assert (check()["can_use"], check()["remaining"]) == (False, "0")
-    assert check()["message"] == "0 of Calls can be used now"
-    assert (shown()["CALLS"]["held"], shown()["CALLS"]["available"]) == ("10", "0")
+    assert (check(1)["can_use"], check(1)["remaining"]) == (False, "0")
+    assert check(1)["message"] == "0 of Calls can be used now"
+    assert (shown(1)["CALLS"]["held"], shown(1)["CALLS"]["available"]) == ("10", "0")
+    # Swept or not.
+    assert check(2)["remaining"] == "10"
+    assert (shown(2)["CALLS"]["held"], shown(2)["CALLS"]["available"]) == ("0", "10")
+
+
+def test_what_is_owed_can_not_be_used(db: Engine) -> None:
+    wallet.deduct(30, "after")
+    wallet.grant(20, "g", valid_from=1)
+    wallet.grant(15, "g2", valid_from=2)
+
+    assert check(1)["can_use"] is False
+    assert check(2)["remaining"] == "5"
+    assert shown(2)["CALLS"]["debt"] == "30"
+    assert shown(2)["CALLS"]["balance"] == "5"
+
+
+def test_a_wallet_and_a_balance_say_the_same(db: Engine) -> None:
+    wallet.grant(50, "g1", expires_at=3)
+    wallet.grant(40, "g2", day=0.1, valid_from=2)
+    wallet.hold(20, "h1", day=0.2, days=0.5)
+    wallet.hold(25, "h2", day=0.3, days=6)
+    wallet.deduct(10, "d", day=0.4)
+
+    for day in (0.4, 0.7, 2, 3):
+        one, other = shown(day)["CALLS"], wallet.balance(day)
+        for name in ("balance", "held", "debt", "available", "next_expiry"):
+            assert one[name] == other[name], (day, name)
 
 
 def test_a_product_without_limit_has_no_figure(db: Engine) -> None:
@@ -128,6 +153,7 @@ def test_a_wallet_tells_of_every_product(db: Engine) -> None:
         "pending": "30",
         # What is over and not swept yet, what is usable, what is to come.
         "balance": "157",
+        "debt": "0",
         "unlimited": False,
         "next_expiry": None,
     }

@@ -13,6 +13,7 @@ from models.rules.refusal import Refusal
 from tasks import contract
 from worker import boot, local, processes, settings, stack
 from worker.cli import (
+    audit,
     batch,
     call,
     demo,
@@ -27,6 +28,7 @@ from worker.cli import (
     product,
     quote,
     rejected,
+    reservation,
     run,
     schema,
     up,
@@ -67,6 +69,7 @@ app.command()(call.call)
 app.command()(quote.quote)
 app.command()(doctor.doctor)
 app.command()(metrics.metrics)
+app.command()(audit.audit)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
 app.add_typer(entitlement.app, name="entitlement")
@@ -77,6 +80,7 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(plan.prices, name="price")
+app.add_typer(reservation.app, name="reservation")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")

@@ -1,5 +1,6 @@
 """Batches: dated lots of credit, and taking them back."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import typer
 from models.rules.states import CreditBatchState
 from tasks.batch_list import get_batch, list_batches
 from tasks.batches import revoke as revoke_batches
+from tasks.credit_upkeep import Sweep, expire_batches, expire_reservations
 from tasks.ledger import list_ledger
 from worker.cli import credit_view, printing
 from worker.cli.printing import Actor, AsJson, Key, Limit, Reason, Tenant, number
@@ -107,6 +109,29 @@ def revoke(
             f"took back {number(one['amount'])} of {one['product_key']}{held}: balance "
             f"{number(one['balance'])}, batch {one['batch_id']}"
         )
+
+
+@app.command()
+def expire(*, as_json: AsJson = False) -> None:
+    """Write off batches whose time is over, and give back holds, as the schedule does."""
+    printing.prepare()
+    batches, holds = _swept(expire_batches), _swept(expire_reservations)
+    said = f"ended: batches {batches['expired']:,}, holds {holds['expired']:,}"
+    busy = batches["passed_over"] + holds["passed_over"]
+    if busy:
+        said += f"; {busy:,} are in use, the schedule comes back to them"
+    printing.say({"batches": batches, "holds": holds}, said, as_json=as_json)
+
+
+def _swept(task: Callable[[], Sweep]) -> dict[str, int]:
+    """Run a sweep until it has finished; return what all of its runs did."""
+    total = {"expired": 0, "passed_over": 0}
+    while True:
+        done = task()
+        total["expired"] += done["expired"]
+        total["passed_over"] += done["passed_over"]
+        if done["finished"]:
+            return total
 
 
 def _cause(given: str | None) -> tuple[str | None, str | None]:

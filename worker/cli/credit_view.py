@@ -21,7 +21,9 @@ def holdings(found: Sequence[HoldingAnswer], console: Console) -> Table:
     """Return a table of what there is of each product."""
     later = console.width >= WIDE
     table = Table("product")
-    _add_figures(table, "granted", "used", "held", "available", *(["later"] if later else []))
+    is_owed = any(one["debt"] != "0" for one in found)
+    _add_figures(table, "granted", "used", "held")
+    _add_figures(table, *(["owed"] if is_owed else []), "available", *(["later"] if later else []))
     table.add_column("first expiry", no_wrap=True)
     for one in found:
         table.add_row(
@@ -29,6 +31,7 @@ def holdings(found: Sequence[HoldingAnswer], console: Console) -> Table:
             number(one["granted"]),
             number(one["used"]),
             number(one["held"]),
+            *([number(one["debt"])] if is_owed else []),
             "unlimited" if one["unlimited"] else number(one["available"]),
             *([number(one["pending"])] if later else []),
             instant(one["next_expiry"], otherwise=""),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
+from tasks.exchange import exchange as buy_offer
 from tasks.offers import OfferAnswer, get_offer, grant_offer, list_offers, set_offer
 from worker.cli import printing
 from worker.cli.printing import AsJson, Key, Limit, number
@@ -118,6 +119,37 @@ def grant(
             f"{printing.instant(batch['expires_at'], otherwise='further notice')}: balance "
             f"{number(batch['balance'])}, batch {batch['batch_id']}"
         )
+
+
+@app.command()
+def exchange(
+    sku: Sku,
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Who pays and gets it.")],
+    *,
+    quantity: Annotated[int, typer.Option(help="How many of it.", min=1, max=1_000_000)] = 1,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Spend a currency product to get an offer. Exit status 1 if there is too little of it."""
+    printing.prepare()
+    answer: dict[str, Any] = dict(
+        buy_offer(
+            tenant_id=tenant,
+            sku=sku,
+            quantity=quantity,
+            idempotency_key=printing.key_or_new(key),
+        )
+    )
+    price = f"{number(answer['price'])} {answer['currency']}"
+    if not answer["exchanged"]:
+        there = number(answer["available"])
+        said = f"nothing was spent: {there} can be spent, {price} are needed"
+        printing.refuse(answer, said, as_json=as_json)
+    batches = ", ".join(
+        f"{number(batch['amount'])} {batch['product_key']}" for batch in answer["batches"]
+    )
+    said = f"spent {price} for {batches}: {number(answer['balance'])} {answer['currency']} left"
+    printing.say(answer, said, as_json=as_json)
 
 
 def _item(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from models.rules import ids
 from tasks import config
-from worker import boot
+from worker import boot, ledger_log
 
 WIDTH_ELSEWHERE: Final = 240
 """Characters of a line where there is no terminal to ask."""
@@ -45,6 +45,7 @@ def prepare() -> None:
     No broker is needed: the sender finds what is to be told by its timetable, in seconds.
     """
     boot.prepare()
+    ledger_log.spare_terminals()
     config.use(dataclasses.replace(config.current(), kick=False))
 
 
@@ -80,6 +81,20 @@ def print_table(table: Table, found: Sequence[object], next_cursor: str | None, 
 def print_json(answer: Any) -> None:
     """Print an answer as JSON."""
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def say(answer: Any, said: str, *, as_json: bool) -> None:
+    """Print what came of a command: a sentence, or the answer as JSON."""
+    if as_json:
+        print_json(answer)
+    else:
+        typer.echo(said)
+
+
+def refuse(answer: Any, said: str, *, as_json: bool) -> NoReturn:
+    """Print why a command did nothing, and end with exit status 1."""
+    say(answer, said, as_json=as_json)
+    raise typer.Exit(1)
 
 
 def number(text: str | None) -> str:

@@ -10,13 +10,26 @@ from tasks.batch_list import list_batches
 from tasks.credits import consume_quota
 from tasks.ledger import list_ledger
 from tasks.wallets import get_wallet
-from worker.cli import credit_view, instants, printing
+from worker.cli import (
+    credit_view,
+    instants,
+    printing,
+    wallet_ledger,
+    wallet_notices,
+    wallet_use,
+)
 from worker.cli.printing import Actor, AsJson, Key, Reason, Tenant, number
 
 MOST_BARS = 20
 """Batches that are drawn; `billing batch list` shows all."""
 
 app = typer.Typer(help="What a tenant has, and changing it by hand.", no_args_is_help=True)
+app.command()(wallet_ledger.ledger)
+app.command()(wallet_use.check)
+app.command()(wallet_use.deduct)
+app.command()(wallet_use.refund)
+app.command()(wallet_use.allocate)
+app.command()(wallet_notices.notices)
 
 Product = Annotated[str, typer.Argument(metavar="PRODUCT", help="Of which product.")]
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Units, above 0.")]
@@ -85,11 +98,11 @@ def grant(
     printing.prepare()
     answer = _called(grant_credits, tenant, product, amount, arguments)
     batch = answer["batch"]
-    _say(
+    printing.say(
         answer,
         f"granted {number(batch['amount'])} of {batch['product_key']} to {tenant}: balance "
         f"{number(batch['balance'])}, batch {batch['batch_id']}",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -118,12 +131,14 @@ def adjust(
     printing.prepare()
     answer = _called(adjust_credits, tenant, product, amount, arguments)
     if not answer["adjusted"]:
-        _refuse(answer, f"nothing was taken: {_too_little(answer, amount)}", as_json)
-    _say(
+        printing.refuse(
+            answer, f"nothing was taken: {_too_little(answer, amount)}", as_json=as_json
+        )
+    printing.say(
         answer,
         f"adjusted {answer['product_key']} of {tenant} by {number(answer['amount'])}: balance "
         f"{number(answer['balance'])}",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -136,13 +151,15 @@ def consume(
     arguments = {"idempotency_key": printing.key_or_new(key)}
     answer = _called(consume_quota, tenant, product, amount, arguments)
     if not answer["consumed"]:
-        _refuse(answer, f"nothing was spent: {_too_little(answer, amount)}", as_json)
+        printing.refuse(
+            answer, f"nothing was spent: {_too_little(answer, amount)}", as_json=as_json
+        )
     batches = len(answer["batches"])
-    _say(
+    printing.say(
         answer,
         f"spent {number(answer['amount'])} from {batches} batch{'' if batches == 1 else 'es'}: "
         f"balance {number(answer['balance'])}",
-        as_json,
+        as_json=as_json,
     )
 
 
@@ -156,15 +173,3 @@ def _called(
 def _too_little(answer: dict[str, Any], amount: str) -> str:
     wanted = number(amount.removeprefix("-"))
     return f"{number(answer['available'])} can be spent, {wanted} are needed"
-
-
-def _say(answer: dict[str, Any], said: str, as_json: bool) -> None:
-    if as_json:
-        printing.print_json(answer)
-    else:
-        typer.echo(said)
-
-
-def _refuse(answer: dict[str, Any], said: str, as_json: bool) -> None:
-    _say(answer, said, as_json)
-    raise typer.Exit(1)
