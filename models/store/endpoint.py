@@ -7,19 +7,25 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import insert, select, update
+from sqlalchemy import exists, insert, select, update
 from sqlalchemy.orm import Session
 
-from models.outbox import Endpoint, EndpointSecret
+from models.outbox import Delivery, Endpoint, EndpointSecret
 from models.rules.refusal import Refusal
-from models.rules.states import EndpointState
-from models.store import endpoint_health, following
+from models.rules.states import DeliveryState, EndpointState
+from models.store import endpoint_health, endpoint_secret, following
 
 
 class UnknownEndpoint(Refusal):
     """There is no such endpoint, or it belongs to another tenant, or it was deleted."""
 
     code: ClassVar[str] = "endpoint.unknown"
+
+
+class NotAtRest(Refusal):
+    """What is asked can be done only to a disabled endpoint that nothing is under way to."""
+
+    code: ClassVar[str] = "endpoint.not_at_rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Draft:
         topics: exact types, "prefix.*", or "*".
         ordered: oldest first, one at a time, none past one that has not arrived.
         rate_per_minute: 1 to 60,000; None for as fast as it answers.
-        sealed: its first signing key, sealed for this endpoint's id.
+        key: its first signing key, sealed for this endpoint's id.
     """
 
     id: UUID
@@ -41,8 +47,7 @@ class Draft:
     description: str | None
     headers: Mapping[str, str] = field(repr=False)
     details: Mapping[str, Any]
-    secret_id: UUID
-    sealed: bytes = field(repr=False)
+    key: endpoint_secret.Sealed
     ordered: bool = False
     rate_per_minute: int | None = None
 
@@ -65,16 +70,7 @@ def create(session: Session, draft: Draft, *, now: dt.datetime) -> None:
             updated_at=now,
         )
     )
-    session.execute(
-        insert(EndpointSecret).values(
-            id=draft.secret_id, endpoint_id=draft.id, sealed=draft.sealed, created_at=now
-        )
-    )
-
-
-def find_sealed(session: Session, secret_id: UUID) -> bytes | None:
-    """Return a sealed secret, or None when it has been revoked."""
-    return session.scalar(select(EndpointSecret.sealed).where(EndpointSecret.id == secret_id))
+    endpoint_secret.add(session, draft.key, now=now)
 
 
 def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
@@ -94,13 +90,65 @@ def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -
         statement = statement.where(Endpoint.tenant_id == tenant_id)
     found = session.scalars(statement.execution_options(populate_existing=True)).first()
     if found is None:
+        raise _unknown(endpoint_id, tenant_id)
+    return found
+
+
+def lock_there(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint that was not deleted, locked as by `lock`.
+
+    Raises:
+        UnknownEndpoint: there is none by that id, or it was deleted.
+    """
+    found = lock(session, endpoint_id, tenant_id=tenant_id)
+    if found.state == EndpointState.deleted:
         raise UnknownEndpoint(
-            f"endpoint_id {str(endpoint_id)!r} is unknown"
-            + (f" to tenant {tenant_id!r}" if tenant_id is not None else "")
-            + "; billing.list_endpoints names those there are",
+            f"endpoint_id {str(endpoint_id)!r} was deleted; create a new endpoint",
             field="endpoint_id",
         )
     return found
+
+
+def get(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint without a lock; a deleted one too.
+
+    Args:
+        tenant_id: when given, only an endpoint of this tenant is found.
+
+    Raises:
+        UnknownEndpoint: there is none by that id.
+    """
+    found = session.get(Endpoint, endpoint_id)
+    if found is None or tenant_id not in (None, found.tenant_id):
+        raise _unknown(endpoint_id, tenant_id)
+    return found
+
+
+def update_locked(
+    session: Session, endpoint: Endpoint, changes: Mapping[str, Any], *, now: dt.datetime
+) -> list[str]:
+    """Give a locked endpoint other values; return the names of those that are not as before.
+
+    At another URL it begins with a clean record: what failed there says nothing of here.
+
+    Args:
+        changes: columns and their values. `ordered` only of an endpoint at rest: what waits
+            changes its place in the order with it.
+
+    Raises:
+        NotAtRest: `ordered` would change, and it is enabled or something is under way.
+    """
+    changed = [name for name, value in changes.items() if getattr(endpoint, name) != value]
+    if "ordered" in changed:
+        _require_rest(session, endpoint)
+    for name in changed:
+        setattr(endpoint, name, changes[name])
+    if changed:
+        endpoint.updated_at = now
+        session.flush()
+    if "url" in changed:
+        endpoint_health.forget(session, endpoint.id)
+    return changed
 
 
 def disable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
@@ -142,22 +190,32 @@ def next_version(session: Session, endpoint_id: UUID) -> int:
     ).one()
 
 
-def list_page(
-    session: Session, *, tenant_id: str | None, after: UUID | None, most: int
-) -> Sequence[Endpoint]:
-    """Return endpoints that were not deleted, by id.
+def _unknown(endpoint_id: UUID, tenant_id: str | None) -> UnknownEndpoint:
+    return UnknownEndpoint(
+        f"endpoint_id {str(endpoint_id)!r} is unknown"
+        + (f" to tenant {tenant_id!r}" if tenant_id is not None else "")
+        + "; billing.list_endpoints names those there are",
+        field="endpoint_id",
+    )
 
-    Args:
-        tenant_id: whose; None is everybody's, the operator's among them.
-        after: the last id of the page before.
-        most: endpoints on one page.
-    """
-    statement = select(Endpoint).where(Endpoint.state != EndpointState.deleted)
-    if tenant_id is not None:
-        statement = statement.where(Endpoint.tenant_id == tenant_id)
-    if after is not None:
-        statement = statement.where(Endpoint.id > after)
-    return session.scalars(statement.order_by(Endpoint.id).limit(most)).all()
+
+def _require_rest(session: Session, endpoint: Endpoint) -> None:
+    under_way = exists().where(
+        Delivery.endpoint_id == endpoint.id, Delivery.state == DeliveryState.sending
+    )
+    is_busy = endpoint.unsettled or session.scalar(select(under_way))
+    if endpoint.state != EndpointState.disabled:
+        raise NotAtRest(
+            f"ordered can be changed only while the endpoint is disabled, and {endpoint.id} is "
+            f"{endpoint.state}; disable it, change it, enable it: what is due meanwhile is held",
+            field="ordered",
+        )
+    if is_busy:
+        raise NotAtRest(
+            f"deliveries to endpoint {endpoint.id} are still under way or being put on hold; try "
+            "again in a moment",
+            field="ordered",
+        )
 
 
 def _move(

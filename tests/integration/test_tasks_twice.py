@@ -41,8 +41,9 @@ STREAM = "billing:usage"
 
 MADE_UP = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|evt_[0-9a-f]{32}"
+    r'|(?<="delivery_id": )[0-9]+|(?<=billing[.]replay_delivery )[0-9]+'
 )
-"""Ids with a random part."""
+"""Ids with a random part, or that a database counts."""
 
 CLOCK = frozenset(
     {"created_at", "updated_at", "due_at", "attempted_at", "completed_at", "latency_ms"}
@@ -178,6 +179,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_credit_note": lambda world: {"credit_note_id": world.ids["credit_note"]},
+    "billing.get_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
     "billing.get_plan": lambda _: {"plan_key": "pro"},
@@ -215,6 +217,10 @@ ARGUMENTS: dict[str, Arguments] = {
         "granularity": "day",
         "date_from": "2026-01-01",
         "date_to": "2026-02-01",
+    },
+    "billing.ping_endpoint": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "idempotency_key": "ping",
     },
     "billing.prepare_partitions": lambda _: {},
     "billing.preview_invoice": lambda _: {"tenant_id": "acme"},
@@ -260,6 +266,15 @@ ARGUMENTS: dict[str, Arguments] = {
         "actor": "somebody",
         "idempotency_key": "take back",
     },
+    "billing.revoke_endpoint_secret": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "secret_id": world.ids["secret"],
+        "idempotency_key": "away",
+    },
+    "billing.rotate_endpoint_secret": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "idempotency_key": "rotate",
+    },
     "billing.set_auto_renew": lambda world: {
         "subscription_id": world.ids["gold"],
         "auto_renew": False,
@@ -304,6 +319,12 @@ ARGUMENTS: dict[str, Arguments] = {
         "invoice_id": world.ids["invoice"],
         "reason": "a test",
     },
+    "billing.update_endpoint": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "description": "changed",
+        "headers": {"X-Key": "hush"},
+        "rate_per_minute": 90,
+    },
     "billing.void_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -330,6 +351,7 @@ CHANGES_NOTHING = frozenset(
         "billing.audit",
         "billing.check_entitlement",
         "billing.get_balance",
+        "billing.get_endpoint",
         "billing.get_entitlements",
         "billing.get_credit_note",
         "billing.get_invoice",
@@ -572,6 +594,17 @@ def _relay(world: World) -> None:
         world.ids["delivery"] = str(first.one())
 
 
+def _rotate(world: World) -> None:
+    rotated: dict[str, Any] = {"endpoint_id": world.ids["endpoint"], "keep_old_seconds": 604_800}
+    made = world.do(
+        "rotate_endpoint_secret", **rotated, idempotency_key="before", as_of="2026-02-02T12:00:00Z"
+    )
+    old = world.do("get_endpoint", endpoint_id=rotated["endpoint_id"], as_of=LATER)["keys"]
+    [world.ids["secret"]] = [
+        one["secret_id"] for one in old if one["secret_id"] != made["secret_id"]
+    ]
+
+
 def _make_an_invoice(world: World) -> None:
     arguments = ARGUMENTS["billing.generate_monthly_invoice"](world)
     made = world.do("generate_monthly_invoice", **arguments, as_of=CLOSED)
@@ -607,6 +640,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.drain_usage_stream": _fill_the_stream,
     "billing.recount_quotas": _let_quotas_drift,
     "billing.recount_usage": _let_totals_drift,
+    "billing.revoke_endpoint_secret": _rotate,
     "billing.skip_delivery": _relay,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
@@ -630,7 +664,7 @@ def _as_of(name: str) -> dict[str, str]:
     if name in {"billing.adjust_credits", "billing.consume_quota", "billing.reserve_credits"}:
         return {"as_of": "2026-01-20T00:00:00+00:00"}
     if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
-        return {"as_of": dt.datetime.now(dt.UTC).isoformat()}
+        return {"as_of": (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)).isoformat()}
     return {"as_of": LATER}
 
 

@@ -17,6 +17,7 @@ from worker.cli import (
     call,
     demo,
     doctor,
+    endpoint,
     entitlement,
     invoice,
     keys,
@@ -77,6 +78,7 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(plan.prices, name="price")
+app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")
