@@ -8,7 +8,7 @@ import structlog
 
 from models import database
 from models.rules.refusal import Refusal
-from models.store import endpoint
+from models.store import endpoint, endpoint_change
 from tasks import announce, config, contract, endpoints, fields
 from tasks.queues import Queue
 from webhooks.headers import HeaderRefused, check_headers
@@ -92,7 +92,7 @@ def update_endpoint(
             "nothing is given that could change; give url, topics, description, headers, ordered, "
             "rate_per_minute, metadata or clear"
         )
-    changed = endpoint.update_locked(session, found, changes, now=as_of)
+    changed = endpoint_change.change(session, found, changes, now=as_of)
     names = ["metadata" if name == "details" else name for name in changed]
     log.info("endpoint.updated", endpoint_id=str(endpoint_id), changed=names)
     if changed and config.current().kick:

@@ -4,18 +4,10 @@ from typing import TypedDict
 from uuid import UUID
 
 from models import database
-from models.rules.refusal import Refusal
-from models.rules.states import EndpointState
 from models.store import endpoint
 from tasks import announce, contract, fields
 from tasks.queues import Queue
 from webhooks import events
-
-
-class EndpointDisabled(Refusal):
-    """Nothing is sent to the endpoint until it is enabled."""
-
-    code = "endpoint.disabled"
 
 
 class PingAnswer(TypedDict):
@@ -46,12 +38,7 @@ def ping_endpoint(
         endpoint_id: which; a disabled one is refused (`endpoint.disabled`).
         tenant_id: when given, only an endpoint of this tenant is found.
     """
-    found = endpoint.lock_there(session, endpoint_id, tenant_id=tenant_id)
-    if found.state != EndpointState.enabled:
-        raise EndpointDisabled(
-            f"endpoint {endpoint_id} is {found.state}; enable it before it is sent anything",
-            field="endpoint_id",
-        )
+    found = endpoint.lock_enabled(session, endpoint_id, tenant_id=tenant_id)
     announcement = announce.Announcement(
         events.Ping(endpoint_id=endpoint_id),
         tenant_id=found.tenant_id or announce.OPERATOR,

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import exists, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from models.outbox import Delivery, Endpoint, EndpointSecret
+from models.outbox import Endpoint, EndpointSecret
 from models.rules.refusal import Refusal
-from models.rules.states import DeliveryState, EndpointState
+from models.rules.states import EndpointState
 from models.store import endpoint_health, endpoint_secret, following
 
 
@@ -22,10 +22,10 @@ class UnknownEndpoint(Refusal):
     code: ClassVar[str] = "endpoint.unknown"
 
 
-class NotAtRest(Refusal):
-    """What is asked can be done only to a disabled endpoint that nothing is under way to."""
+class EndpointNotEnabled(Refusal):
+    """Nothing is sent to the endpoint until it is enabled."""
 
-    code: ClassVar[str] = "endpoint.not_at_rest"
+    code: ClassVar[str] = "endpoint.disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,22 @@ def lock_there(session: Session, endpoint_id: UUID, *, tenant_id: str | None = N
     return found
 
 
+def lock_enabled(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint that is sent what is due to it, locked as by `lock`.
+
+    Raises:
+        UnknownEndpoint: there is none by that id, or it was deleted.
+        EndpointNotEnabled: it is disabled.
+    """
+    found = lock_there(session, endpoint_id, tenant_id=tenant_id)
+    if found.state != EndpointState.enabled:
+        raise EndpointNotEnabled(
+            f"endpoint {endpoint_id} is {found.state}; enable it before it is sent anything",
+            field="endpoint_id",
+        )
+    return found
+
+
 def get(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
     """Return an endpoint without a lock; a deleted one too.
 
@@ -122,33 +138,6 @@ def get(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) ->
     if found is None or tenant_id not in (None, found.tenant_id):
         raise _unknown(endpoint_id, tenant_id)
     return found
-
-
-def update_locked(
-    session: Session, endpoint: Endpoint, changes: Mapping[str, Any], *, now: dt.datetime
-) -> list[str]:
-    """Give a locked endpoint other values; return the names of those that are not as before.
-
-    At another URL it begins with a clean record: what failed there says nothing of here.
-
-    Args:
-        changes: columns and their values. `ordered` only of an endpoint at rest: what waits
-            changes its place in the order with it.
-
-    Raises:
-        NotAtRest: `ordered` would change, and it is enabled or something is under way.
-    """
-    changed = [name for name, value in changes.items() if getattr(endpoint, name) != value]
-    if "ordered" in changed:
-        _require_rest(session, endpoint)
-    for name in changed:
-        setattr(endpoint, name, changes[name])
-    if changed:
-        endpoint.updated_at = now
-        session.flush()
-    if "url" in changed:
-        endpoint_health.forget(session, endpoint.id)
-    return changed
 
 
 def disable(session: Session, endpoint: Endpoint, *, now: dt.datetime) -> bool:
@@ -197,25 +186,6 @@ def _unknown(endpoint_id: UUID, tenant_id: str | None) -> UnknownEndpoint:
         + "; billing.list_endpoints names those there are",
         field="endpoint_id",
     )
-
-
-def _require_rest(session: Session, endpoint: Endpoint) -> None:
-    under_way = exists().where(
-        Delivery.endpoint_id == endpoint.id, Delivery.state == DeliveryState.sending
-    )
-    is_busy = endpoint.unsettled or session.scalar(select(under_way))
-    if endpoint.state != EndpointState.disabled:
-        raise NotAtRest(
-            f"ordered can be changed only while the endpoint is disabled, and {endpoint.id} is "
-            f"{endpoint.state}; disable it, change it, enable it: what is due meanwhile is held",
-            field="ordered",
-        )
-    if is_busy:
-        raise NotAtRest(
-            f"deliveries to endpoint {endpoint.id} are still under way or being put on hold; try "
-            "again in a moment",
-            field="ordered",
-        )
 
 
 def _move(

@@ -8,13 +8,21 @@ import pytest
 from sqlalchemy import Engine
 
 from models import database
-from models.store import endpoint, endpoint_health
+from models.store import endpoint, endpoint_change, endpoint_health
 from tasks import contract
 from tasks.delivery import deliver_webhooks
 from tasks.endpoint_list import get_endpoint, list_endpoints
 from tasks.endpoint_update import HeadersRefused, NothingToChange, update_endpoint
 from tasks.endpoints import UrlRefused, delete_endpoint, disable_endpoint, enable_endpoint
-from tests.integration.outbox_world import deliveries, emit, execute, later, now, subscribe, take
+from tests.integration.outbox_world import (
+    deliveries,
+    emit,
+    execute,
+    now,
+    relay_all,
+    subscribe,
+    take,
+)
 from tests.receiver import Answer, receiver
 from webhooks import events
 
@@ -95,7 +103,7 @@ def test_what_waits_goes_to_the_new_url_at_once_though_the_old_one_failed(db: En
         ({"headers": {f"X-{number}": "x" for number in range(20)}}, HeadersRefused),
         ({"rate_per_minute": 0}, contract.InvalidMessage),
         ({"clear": ["url"]}, contract.InvalidMessage),
-        ({"ordered": True}, endpoint.NotAtRest),
+        ({"ordered": True}, endpoint_change.NotAtRest),
         ({}, NothingToChange),
         ({"tenant_id": "other", "description": "x"}, endpoint.UnknownEndpoint),
     ],
@@ -167,7 +175,7 @@ def test_the_order_does_not_change_under_what_is_on_its_way(db: Engine) -> None:
     take()
     disable_endpoint(endpoint_id=one)
 
-    with pytest.raises(endpoint.NotAtRest, match="under way"):
+    with pytest.raises(endpoint_change.NotAtRest, match="under way"):
         update_endpoint(endpoint_id=one, ordered=True)
 
 
@@ -176,19 +184,19 @@ def test_the_order_does_not_change_while_a_long_backlog_is_being_held(db: Engine
     disable_endpoint(endpoint_id=one)
     execute(db, "UPDATE endpoints SET unsettled = true")
 
-    with pytest.raises(endpoint.NotAtRest, match="in a moment"):
+    with pytest.raises(endpoint_change.NotAtRest, match="in a moment"):
         update_endpoint(endpoint_id=one, ordered=True)
 
 
 def test_other_topics_are_for_what_happens_from_now_on(db: Engine) -> None:
     one = made(topics=["billing.quota_consumed"])
     emit()
-    take(at=later(hours=-1))  # relays only
+    relay_all()
 
     update_endpoint(endpoint_id=one, topics=["billing.invoice.created"])
     emit()
     emit(topic=events.InvoiceCreated)
-    take(at=later(hours=-1))
+    relay_all()
 
     assert len(deliveries(db)) == 2
 

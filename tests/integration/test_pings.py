@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from models.store import endpoint
 from tasks.delivery import deliver_webhooks
 from tasks.endpoints import delete_endpoint, disable_endpoint
-from tasks.pings import EndpointDisabled, ping_endpoint
+from tasks.pings import ping_endpoint
 from tests.integration.outbox_world import attempts, deliveries, emit, execute, later, subscribe
 from tests.receiver import Answer, receiver
 
@@ -68,7 +68,7 @@ def test_a_ping_is_refused_where_nothing_is_sent(db: Engine) -> None:
     with pytest.raises(endpoint.UnknownEndpoint):
         ping(made, tenant_id="other")
     disable_endpoint(endpoint_id=UUID(made["endpoint_id"]))
-    with pytest.raises(EndpointDisabled, match="enable it"):
+    with pytest.raises(endpoint.EndpointNotEnabled, match="enable it"):
         ping(made)
     delete_endpoint(endpoint_id=UUID(made["endpoint_id"]))
     with pytest.raises(endpoint.UnknownEndpoint):

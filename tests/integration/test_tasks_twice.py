@@ -179,6 +179,9 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_credit_note": lambda world: {"credit_note_id": world.ids["credit_note"]},
+    "billing.get_delivery": lambda world: {"delivery_id": int(world.ids["delivery"])},
+    "billing.get_endpoint_stats": lambda world: {"endpoint_id": world.ids["endpoint"]},
+    "billing.list_deliveries": lambda _: {},
     "billing.get_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
@@ -252,6 +255,15 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.renew_subscriptions": lambda _: {},
     "billing.redeem_coupon": lambda _: {"tenant_id": "newcomer", "coupon_key": "HELLO"},
     "billing.render_invoice": lambda world: {"invoice": world.ids["invoice"]},
+    "billing.replay_deliveries": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "since": OPENED,
+        "idempotency_key": "replay",
+    },
+    "billing.replay_delivery": lambda world: {
+        "delivery_id": int(world.ids["delivery"]),
+        "idempotency_key": "replay",
+    },
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
@@ -351,7 +363,10 @@ CHANGES_NOTHING = frozenset(
         "billing.audit",
         "billing.check_entitlement",
         "billing.get_balance",
+        "billing.get_delivery",
         "billing.get_endpoint",
+        "billing.get_endpoint_stats",
+        "billing.list_deliveries",
         "billing.get_entitlements",
         "billing.get_credit_note",
         "billing.get_invoice",
@@ -594,6 +609,20 @@ def _relay(world: World) -> None:
         world.ids["delivery"] = str(first.one())
 
 
+def _let_deliveries_die(world: World) -> None:
+    _relay(world)
+    with database.transaction() as session:
+        session.execute(
+            text("UPDATE deliveries SET state = 'dead', completed_at = now() WHERE id = :one"),
+            {"one": int(world.ids["delivery"])},
+        )
+        endpoint_id = session.scalar(
+            text("SELECT endpoint_id::text FROM deliveries WHERE id = :one"),
+            {"one": int(world.ids["delivery"])},
+        )
+        world.ids["endpoint"] = str(endpoint_id)
+
+
 def _rotate(world: World) -> None:
     rotated: dict[str, Any] = {"endpoint_id": world.ids["endpoint"], "keep_old_seconds": 604_800}
     made = world.do(
@@ -640,6 +669,10 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.drain_usage_stream": _fill_the_stream,
     "billing.recount_quotas": _let_quotas_drift,
     "billing.recount_usage": _let_totals_drift,
+    "billing.get_delivery": _relay,
+    "billing.list_deliveries": _relay,
+    "billing.replay_deliveries": _let_deliveries_die,
+    "billing.replay_delivery": _let_deliveries_die,
     "billing.revoke_endpoint_secret": _rotate,
     "billing.skip_delivery": _relay,
     "billing.create_credit_note": _finalize_an_invoice,

@@ -15,6 +15,7 @@ from worker import boot, local, processes, settings, stack
 from worker.cli import (
     batch,
     call,
+    delivery,
     demo,
     doctor,
     endpoint,
@@ -79,6 +80,7 @@ app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(plan.prices, name="price")
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(delivery.app, name="delivery")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")

@@ -11,7 +11,7 @@ from models.outbox import SecretKind
 from tasks.endpoint_list import EndpointEntry, get_endpoint, list_endpoints
 from tasks.endpoint_update import update_endpoint
 from tasks.endpoints import create_endpoint, delete_endpoint, disable_endpoint, enable_endpoint
-from worker.cli import endpoint_keys, endpoint_view, printing
+from worker.cli import endpoint_keys, endpoint_view, endpoint_watch, printing
 from worker.cli.printing import AsJson, Key, Limit
 
 app = typer.Typer(help="Where webhooks go.", no_args_is_help=True)
@@ -204,6 +204,8 @@ def delete(
     _print_state(delete_endpoint(endpoint_id=endpoint_id, tenant_id=tenant), as_json=as_json)
 
 
+app.command()(endpoint_watch.ping)
+app.command()(endpoint_watch.stats)
 app.command("rotate-secret")(endpoint_keys.rotate_secret)
 app.command("revoke-secret")(endpoint_keys.revoke_secret)
 
