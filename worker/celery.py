@@ -49,6 +49,7 @@ TASK_MODULES = (
     "tasks.pings",
     "tasks.plan_list",
     "tasks.plans",
+    "tasks.purge",
     "tasks.quota_counts",
     "tasks.quotas",
     "tasks.quotes",

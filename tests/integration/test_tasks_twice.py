@@ -227,6 +227,7 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.prepare_partitions": lambda _: {},
     "billing.preview_invoice": lambda _: {"tenant_id": "acme"},
+    "billing.purge": lambda _: {"as_of": "2027-01-01T00:00:00+00:00"},
     "billing.quote": lambda _: {
         "model": "per_unit",
         "params": {"unit_price": "0.01"},
@@ -623,6 +624,15 @@ def _let_deliveries_die(world: World) -> None:
         world.ids["endpoint"] = str(endpoint_id)
 
 
+def _grow_old_and_told(world: World) -> None:
+    world.do("prepare_partitions", as_of=OPENED)
+    _relay(world)
+    with database.transaction() as session:
+        session.execute(
+            text("UPDATE deliveries SET state = 'delivered', completed_at = now() - interval '1 y'")
+        )
+
+
 def _rotate(world: World) -> None:
     rotated: dict[str, Any] = {"endpoint_id": world.ids["endpoint"], "keep_old_seconds": 604_800}
     made = world.do(
@@ -670,6 +680,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.recount_quotas": _let_quotas_drift,
     "billing.recount_usage": _let_totals_drift,
     "billing.get_delivery": _relay,
+    "billing.purge": _grow_old_and_told,
     "billing.list_deliveries": _relay,
     "billing.replay_deliveries": _let_deliveries_die,
     "billing.replay_delivery": _let_deliveries_die,
