@@ -159,6 +159,15 @@ class Delivery(Base):
             "id",
             postgresql_where=text("state = 'held'"),
         ),
+        # What an endpoint got, newest first.
+        Index("ix_deliveries_endpoint_id", "endpoint_id", "id"),
+        # What an endpoint never got: few, and kept until somebody replays them.
+        Index(
+            "ix_deliveries_dead",
+            "endpoint_id",
+            "id",
+            postgresql_where=text("state = 'dead'"),
+        ),
         # Leases whose holder died.
         Index(
             "ix_deliveries_leased",
@@ -177,6 +186,8 @@ class Delivery(Base):
     leased_until: Mapped[dt.datetime | None]
     completed_at: Mapped[dt.datetime | None]
     skip_reason: Mapped[str | None]
+    # When an operator last had it sent again after it was delivered or dead.
+    replayed_at: Mapped[dt.datetime | None]
 
 
 class DeliveryAttempt(Base):
@@ -185,6 +196,8 @@ class DeliveryAttempt(Base):
     __tablename__ = "delivery_attempts"
     __table_args__ = (
         Index("ix_delivery_attempts_delivery_id", "delivery_id"),
+        # How an endpoint answered of late.
+        Index("ix_delivery_attempts_endpoint_id", "endpoint_id", "attempted_at"),
         {"postgresql_partition_by": "RANGE (attempted_at)"},
     )
 

@@ -72,6 +72,21 @@ def announce_all(
     return [ids.event_id(message.id) for message in messages]
 
 
+def announce_to_one(
+    session: database.Session,
+    announcement: Announcement,
+    *,
+    endpoint_id: UUID,
+    now: dt.datetime,
+) -> tuple[str, int]:
+    """Write an event for one locked endpoint alone; return its id, "evt_…", and its delivery's."""
+    message = _message(announcement, now)
+    delivery_id = outbox.add_for_one(session, message, endpoint_id=endpoint_id, now=now)
+    if config.current().kick:
+        database.after_commit(session, "kick sender", kick_sender)
+    return ids.event_id(message.id), delivery_id
+
+
 def kick_sender() -> None:
     """Ring the sender. A lost ring costs nothing but the time until beat's next one."""
     global _last_kick  # noqa: PLW0603 (one doorbell a process)

@@ -27,6 +27,21 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookRetention:
+    """How long what was told is kept; what is still owed is kept however old it is.
+
+    Args:
+        attempts: each HTTP try.
+        events: an event with its body and deliveries, from when it happened.
+        dead: a delivery that spent its attempts, from when it died; at least 30 days.
+    """
+
+    attempts: dt.timedelta = dt.timedelta(days=30)
+    events: dt.timedelta = dt.timedelta(days=90)
+    dead: dt.timedelta = dt.timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Settings the tasks obey.
 
@@ -41,6 +56,7 @@ class Config:
         stream_url: the Redis whose stream of usage events is drained; None for none.
         retention: how usage leaves the database; None for never.
         paper_font: a TrueType font with letters that those of PDFs lack; None for none.
+        webhook_retention: how long events, deliveries and attempts are kept.
         kick: whether a commit that wrote events rings the sender at once, or leaves it to beat.
     """
 
@@ -53,6 +69,7 @@ class Config:
     # It may hold a password.
     stream_url: str | None = field(default=None, repr=False)
     retention: Retention | None = None
+    webhook_retention: WebhookRetention = field(default_factory=WebhookRetention)
     kick: bool = True
     paper_font: Path | None = None
 

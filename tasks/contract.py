@@ -21,9 +21,18 @@ from models.rules.refusal import Refusal
 from tasks import execution
 from tasks.execution import InvalidMessage
 from tasks.queues import Queue
-from tasks.spec import REGISTRY, Reveal, Spec
+from tasks.spec import REGISTRY, SECRET_FIELDS, Reveal, Spec
 
-__all__ = ["NOW", "REGISTRY", "InvalidMessage", "Spec", "Task", "command", "job"]
+__all__ = [
+    "NOW",
+    "REGISTRY",
+    "SECRET_FIELDS",
+    "InvalidMessage",
+    "Spec",
+    "Task",
+    "command",
+    "job",
+]
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
@@ -31,8 +40,8 @@ R_co = TypeVar("R_co", covariant=True)
 NOW = cast("dt.datetime", object())
 """The default of an `as_of` argument: the instant of the call. A body always sees a real one."""
 
-SECRET_FIELDS = frozenset({"headers", "secret", "secrets", "private_key"})
-"""Names under which a message or an answer may hold a secret: never shown in Flower or a log."""
+PRIVATE_FIELDS = SECRET_FIELDS | {"event", "attempts"}
+"""Names under which an answer may hold what is not for Flower: secrets, payloads, peers' words."""
 
 
 class Task(Protocol, Generic[P, R_co]):
@@ -58,7 +67,11 @@ def command(
 
 @overload
 def command(
-    name: str, *, queue: Queue, reveal: Callable[[database.Session, Any], R_co]
+    name: str,
+    *,
+    queue: Queue,
+    reveal: Callable[[database.Session, Any], R_co],
+    scope: str | None = None,
 ) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, R_co]]: ...
 
 
@@ -158,6 +171,6 @@ def _model(name: str, signature: inspect.Signature) -> type[pydantic.BaseModel]:
 
 
 def _shown(spec: Spec) -> dict[str, int]:
-    """Bound what Flower shows of an answer: nothing, if it may hold a secret."""
+    """Bound what Flower shows of an answer: nothing, if it may hold what is private."""
     fields = getattr(spec.answer, "__annotations__", {})
-    return {"resultrepr_maxsize": 0} if SECRET_FIELDS & fields.keys() else {}
+    return {"resultrepr_maxsize": 0} if PRIVATE_FIELDS & fields.keys() else {}

@@ -1,27 +1,24 @@
-"""Where webhooks go: create, list, disable, enable and delete endpoints."""
+"""Where webhooks go: create, disable, enable and delete endpoints."""
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, TypedDict
 from uuid import UUID
 
 from pydantic import Field
 
 from models import database
-from models.outbox import Endpoint
+from models.outbox import Endpoint, SecretKind
 from models.rules import ids
 from models.rules.refusal import Refusal
-from models.rules.states import EndpointState
-from models.store import endpoint, endpoint_health, tenant
-from tasks import announce, config, contract, fields
+from models.store import endpoint, tenant
+from tasks import announce, config, contract, fields, signing_keys
 from tasks.queues import Queue
-from webhooks import events, guard, signing
-from webhooks.health import Condition
-from webhooks.keyring import Keyring
+from tasks.signing_keys import KeyAnswer
+from webhooks import events, guard
 
 FASTEST = 60_000
 """Deliveries a minute: the highest rate limit."""
 
-LONGEST_PAGE = 200
-"""Endpoints in one answer of billing.list_endpoints."""
+Rate = Annotated[int, Field(ge=1, le=FASTEST)]
 
 
 class UnclearOwner(Refusal):
@@ -36,26 +33,6 @@ class UrlRefused(Refusal):
     code = "endpoint.url"
 
 
-class NoMasterKey(Refusal):
-    """The process has no master key to seal the endpoint's secret with."""
-
-    code = "endpoint.no_master_key"
-
-
-class CreateAnswer(TypedDict):
-    """A new endpoint. `secret` is None in a repeated answer when it has been revoked since."""
-
-    endpoint_id: str
-    secret: str | None
-
-
-class StoredAnswer(TypedDict):
-    """What is kept of the answer beside the idempotency key: not the secret, but where it is."""
-
-    endpoint_id: str
-    secret_id: str
-
-
 class EndpointAnswer(TypedDict):
     """The state of an endpoint after a command."""
 
@@ -63,42 +40,7 @@ class EndpointAnswer(TypedDict):
     state: str
 
 
-class EndpointEntry(TypedDict):
-    """What is known of an endpoint. Of its headers only the names: values may be credentials."""
-
-    endpoint_id: str
-    tenant_id: str | None
-    operator: bool
-    url: str
-    topics: list[str]
-    description: str | None
-    headers: list[str]
-    metadata: dict[str, Any]
-    state: str
-    ordered: bool
-    rate_per_minute: int | None
-    hold_until: str | None
-    circuit_open: bool
-    consecutive_failures: int
-    created_at: str
-
-
-class ListAnswer(TypedDict):
-    """A page of endpoints; `next_after` is what to ask the next page with, None on the last."""
-
-    endpoints: list[EndpointEntry]
-    next_after: str | None
-
-
-def _show_secret(session: database.Session, answer: StoredAnswer) -> CreateAnswer:
-    """Open the secret for the caller: beside the idempotency key only its id is stored."""
-    sealed = endpoint.find_sealed(session, UUID(answer["secret_id"]))
-    endpoint_id = answer["endpoint_id"]
-    secret = None if sealed is None else _keyring().open(sealed, associated=endpoint_id)
-    return {"endpoint_id": endpoint_id, "secret": secret}
-
-
-@contract.command("billing.create_endpoint", queue=Queue.webhooks, reveal=_show_secret)
+@contract.command("billing.create_endpoint", queue=Queue.webhooks, reveal=signing_keys.reveal)
 def create_endpoint(
     session: database.Session,
     *,
@@ -109,19 +51,22 @@ def create_endpoint(
     description: fields.Name | None = None,
     headers: fields.Headers | None = None,
     ordered: bool = False,
-    rate_per_minute: Annotated[int, Field(ge=1, le=FASTEST)] | None = None,
+    rate_per_minute: Rate | None = None,
     metadata: fields.Metadata | None = None,
+    signature: SecretKind = SecretKind.hmac,
     idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract reads it)
     as_of: fields.Instant = contract.NOW,
-) -> StoredAnswer:
+) -> KeyAnswer:
     """Create an endpoint and its signing secret.
 
     Runs when a producer or an operator sends it. Twice with one idempotency key is one endpoint and
     the same answer. If it dies half way nothing has been created, and the message comes back.
 
-    The answer carries the secret in clear, for the receiver to verify with; it is shown nowhere
-    else. In the database it is sealed. Celery keeps the answer where results are kept until
-    somebody takes it, for an hour at most: take it and forget it (`result.forget()`).
+    The answer carries what the receiver verifies with: the secret in clear, or the public half of a
+    key pair. The same call again shows it again, until it is revoked (`secret_state` tells);
+    nothing else ever does, nor does a replay by billing.replay_rejected. In the database it is
+    sealed. Celery keeps the answer where results are kept until somebody takes it, for an hour at
+    most: take it and forget it (`result.forget()`).
 
     It hears of what happens from its creation on.
 
@@ -137,6 +82,7 @@ def create_endpoint(
             at once, and one that fails is tried again later.
         rate_per_minute: the most that is sent, 1 to 60,000; bursts of at most a second's worth.
         metadata: the producer's own data, at most 16 KiB.
+        signature: "hmac" (`v1`, a shared secret) or "ed25519" (`v1a`, a key pair).
     """
     if operator == (tenant_id is not None):
         raise UnclearOwner(
@@ -146,22 +92,22 @@ def create_endpoint(
         )
     if tenant_id is not None:
         tenant.get(session, tenant_id)
-    endpoint_id, secret_id = ids.uuid7(as_of), ids.uuid7(as_of)
+    endpoint_id = ids.uuid7(as_of)
+    key = signing_keys.new(endpoint_id, signature, now=as_of)
     draft = endpoint.Draft(
         id=endpoint_id,
         tenant_id=tenant_id,
-        url=_checked(url),
+        url=checked_url(url),
         topics=topics,
         description=description,
         headers=headers or {},
         ordered=ordered,
         rate_per_minute=rate_per_minute,
         details=metadata or {},
-        secret_id=secret_id,
-        sealed=_keyring().seal(signing.new_secret(), associated=str(endpoint_id)),
+        key=key,
     )
     endpoint.create(session, draft, now=as_of)
-    return {"endpoint_id": str(endpoint_id), "secret_id": str(secret_id)}
+    return signing_keys.stored_answer(key)
 
 
 @contract.command("billing.disable_endpoint", queue=Queue.webhooks)
@@ -181,7 +127,7 @@ def disable_endpoint(
         endpoint_id: which.
         tenant_id: when given, only an endpoint of this tenant is found.
     """
-    found = _locked(session, endpoint_id, tenant_id)
+    found = endpoint.lock_there(session, endpoint_id, tenant_id=tenant_id)
     disable(session, found, reason="requested", as_of=as_of)
     return _state(found)
 
@@ -203,7 +149,7 @@ def enable_endpoint(
         endpoint_id: which.
         tenant_id: when given, only an endpoint of this tenant is found.
     """
-    found = _locked(session, endpoint_id, tenant_id)
+    found = endpoint.lock_there(session, endpoint_id, tenant_id=tenant_id)
     if endpoint.enable(session, found, now=as_of) and config.current().kick:
         database.after_commit(session, "kick sender", announce.kick_sender)
     return _state(found)
@@ -232,31 +178,6 @@ def delete_endpoint(
     return _state(found)
 
 
-@contract.command("billing.list_endpoints", queue=Queue.webhooks)
-def list_endpoints(
-    session: database.Session,
-    *,
-    tenant_id: fields.TenantId | None = None,
-    after: UUID | None = None,
-    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE)] = LONGEST_PAGE,
-) -> ListAnswer:
-    """Return endpoints that were not deleted, without secrets.
-
-    Runs when somebody sends it and changes nothing, however often and wherever it dies.
-
-    Args:
-        tenant_id: whose; without it everybody's, the operator's among them.
-        after: `next_after` of the page before.
-        limit: endpoints on one page, 1 to 200.
-    """
-    found = endpoint.list_page(session, tenant_id=tenant_id, after=after, most=limit)
-    known = endpoint_health.find(session, [one.id for one in found])
-    return {
-        "endpoints": [_entry(one, known[one.id]) for one in found],
-        "next_after": str(found[-1].id) if len(found) == limit else None,
-    }
-
-
 def disable(
     session: database.Session,
     locked: Endpoint,
@@ -277,52 +198,17 @@ def disable(
     return True
 
 
-def _locked(session: database.Session, endpoint_id: UUID, tenant_id: str | None) -> Endpoint:
-    found = endpoint.lock(session, endpoint_id, tenant_id=tenant_id)
-    if found.state == EndpointState.deleted:
-        raise endpoint.UnknownEndpoint(
-            f"endpoint_id {str(endpoint_id)!r} was deleted; create a new endpoint",
-            field="endpoint_id",
-        )
-    return found
+def checked_url(url: str) -> str:
+    """Return a URL in its normal spelling.
 
-
-def _checked(url: str) -> str:
+    Raises:
+        UrlRefused: nothing is sent there.
+    """
     try:
         return guard.check_url(url, policy=config.current().address_policy).url
     except guard.UrlRefused as error:
         raise UrlRefused(str(error), field="url") from None
 
 
-def _keyring() -> Keyring:
-    keyring = config.current().keyring
-    if keyring is None:
-        raise NoMasterKey(
-            "this worker has no master key, so no secret can be kept; set BILLING_MASTER_KEYS"
-        )
-    return keyring
-
-
 def _state(found: Endpoint) -> EndpointAnswer:
     return {"endpoint_id": str(found.id), "state": found.state}
-
-
-def _entry(found: Endpoint, known: endpoint_health.Health) -> EndpointEntry:
-    circuit = Condition.from_dict(known.condition).circuit
-    return {
-        "endpoint_id": str(found.id),
-        "tenant_id": found.tenant_id,
-        "operator": found.operator,
-        "url": found.url,
-        "topics": found.topics,
-        "description": found.description,
-        "headers": sorted(found.headers),
-        "metadata": found.details,
-        "state": found.state,
-        "ordered": found.ordered,
-        "rate_per_minute": found.rate_per_minute,
-        "hold_until": known.hold_until.isoformat() if known.hold_until else None,
-        "circuit_open": circuit.is_open,
-        "consecutive_failures": circuit.consecutive_failures,
-        "created_at": found.created_at.isoformat(),
-    }

@@ -3,7 +3,7 @@
 import datetime as dt
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import pydantic
@@ -15,7 +15,7 @@ from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox
 from tasks import credit_errors
-from tasks.spec import REGISTRY, Spec
+from tasks.spec import NOT_KEPT, REGISTRY, SECRET_FIELDS, Spec
 
 T = TypeVar("T")
 
@@ -121,15 +121,24 @@ def keep_unreadable(name: str, kwargs: dict[str, Any], message_id: str, *, reaso
 
 
 def describe(error: pydantic.ValidationError) -> list[dict[str, Any]]:
-    """Return one mapping for each fault: `field`, `reason`, and `value` where it is short."""
+    """Return one mapping for each fault: `field`, `reason`, and `value` where it is short.
+
+    Of what may be a secret there is no value.
+    """
     return [
         {
             "field": ".".join(str(part) for part in fault["loc"]) or None,
             "reason": fault["msg"],
-            **({"value": value} if len(value := repr(fault["input"])) <= LONGEST_VALUE else {}),
+            **_quoted(fault),
         }
         for fault in error.errors(include_url=False, include_context=False)
     ]
+
+
+def _quoted(fault: Mapping[str, Any]) -> dict[str, str]:
+    value = repr(fault["input"])
+    is_secret = not SECRET_FIELDS.isdisjoint(fault["loc"])
+    return {} if is_secret or len(value) > LONGEST_VALUE else {"value": value}
 
 
 def _validate(spec: Spec, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +228,10 @@ def _store(
     rejection = inbox.Rejection(
         task=name,
         tenant_id=tenant_id if isinstance(tenant_id, str) else None,
-        payload=kwargs,
+        payload={
+            key: NOT_KEPT if key in SECRET_FIELDS and value else value
+            for key, value in kwargs.items()
+        },
         code=code,
         errors=errors,
         message_id=message_id,

@@ -12,11 +12,9 @@ from models.store import delivery
 from models.store.claim import Claimed
 from models.store.endpoint_health import Health
 from webhooks import health, retry, transport
+from webhooks.events import Ping
 from webhooks.health import Condition
 from webhooks.retry import Outcome
-
-EXCERPT_LENGTH = 2_048
-"""Characters of a refusing peer's answer that are kept. Of a 2xx nothing is."""
 
 FAILURES, UNSENT = Outcome.failures(), Outcome.unsent()
 
@@ -182,7 +180,9 @@ def _latest(instants: Iterable[dt.datetime | None]) -> dt.datetime | None:
 
 
 def _kept(claimed: Claimed, attempt: transport.Attempt, began: dt.datetime) -> delivery.Attempt:
-    fine = attempt.outcome is Outcome.DELIVERED
+    # What a peer said is kept when it refused, and when somebody asked: of a 2xx else it would be
+    # the larger part of all that is stored.
+    is_telling = attempt.outcome is not Outcome.DELIVERED or claimed.type == Ping.topic
     return delivery.Attempt(
         id=ids.uuid7(began),
         at=began,
@@ -191,5 +191,5 @@ def _kept(claimed: Claimed, attempt: transport.Attempt, began: dt.datetime) -> d
         status=attempt.status,
         latency_ms=attempt.latency_ms,
         error=attempt.error,
-        excerpt=None if fine else attempt.response_excerpt[:EXCERPT_LENGTH] or None,
+        excerpt=(attempt.response_excerpt or None) if is_telling else None,
     )

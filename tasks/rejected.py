@@ -13,6 +13,7 @@ from models.rules.states import RejectedState
 from models.store import rejected
 from tasks import contract, execution, fields, usage_event
 from tasks.queues import Queue
+from tasks.spec import NOT_KEPT
 
 USAGE = "billing.record_usage"
 
@@ -51,6 +52,12 @@ class AlreadyResolved(Refusal):
     code = "rejected_message.resolved"
 
 
+class SecretNotKept(Refusal):
+    """A part of the message was left out when it was kept, since it may hold secrets."""
+
+    code = "rejected_message.secret_not_kept"
+
+
 @contract.command("billing.replay_rejected", queue=Queue.billing)
 def replay_rejected(
     session: database.Session,
@@ -68,7 +75,9 @@ def replay_rejected(
     those that are refused again are open messages of their own. If it dies half way nothing has
     happened.
 
-    A usage event without `at` keeps the instant it first came.
+    A usage event without `at` keeps the instant it first came. What may be a secret, such as an
+    endpoint's headers, was not kept and must be given anew. A secret that the task makes is not in
+    the answer: the same command sent again, or billing.rotate_endpoint_secret, shows one.
 
     Args:
         rejected_message_id: which one.
@@ -149,11 +158,22 @@ def _send_again(
         raise contract.InvalidMessage(
             f"what came is no object but {type(payload).__name__}; replay it with a mended payload"
         )
+    _require_whole(payload)
     if row.task == USAGE:
         payload = usage_event.dated(payload, row.received_at)
     if "as_of" in spec.model.model_fields:
         payload = {"as_of": now} | payload
     return execution.carry_out(session, spec, payload)
+
+
+def _require_whole(payload: dict[str, Any]) -> None:
+    lacking = [key for key, value in payload.items() if value == NOT_KEPT]
+    if lacking:
+        raise SecretNotKept(
+            f"{', '.join(lacking)} of this message may hold secrets and was not kept; replay it "
+            "with a mended payload that has it, or without it",
+            field=lacking[0],
+        )
 
 
 def _require_open(row: RejectedMessage, verb: str) -> None:

@@ -36,5 +36,12 @@ class Spec:
     scope: str | None = None
 
 
+SECRET_FIELDS = frozenset({"headers", "secret", "secrets", "private_key"})
+"""Names under which a message or an answer may hold a secret: never shown in Flower or a log, and
+not kept in a message that was refused."""
+
+NOT_KEPT = "(not kept: it may be a secret)"
+"""What a refused message has in such a place."""
+
 REGISTRY: dict[str, Spec] = {}
 """Every task by its name."""

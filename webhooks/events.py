@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 LARGEST_BODY = 256 * 1024
 """Bytes. A larger event is stored thin: its envelope with `truncated: true` and no data."""
@@ -27,17 +27,29 @@ def _utc(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
-Quantity = Annotated[Decimal, PlainSerializer(_plain, return_type=str, when_used="json")]
+Quantity = Annotated[
+    Decimal,
+    PlainSerializer(_plain, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}, mode="serialization"),
+]
 """A decimal string without exponent, such as "12.5"."""
 
-Instant = Annotated[dt.datetime, PlainSerializer(_utc, return_type=str, when_used="json")]
+Instant = Annotated[
+    dt.datetime,
+    PlainSerializer(_utc, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
 """UTC, ISO 8601 with a Z."""
 
 
 class Event(BaseModel):
     """The data of one topic. A subclass names its topic and is in the catalogue from then on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_serialization_defaults_required=True,  # every field is sent
+    )
 
     topic: ClassVar[str] = ""
     schema_version: ClassVar[int] = 1

@@ -26,6 +26,13 @@ def matches(pattern: str, topic: str) -> bool:
     return pattern.endswith(CHILDREN) and topic.startswith(pattern.removesuffix("*"))
 
 
+def asking_for(topic: str) -> list[str]:
+    """Return every pattern that asks for `topic`."""
+    parts = topic.split(".")
+    prefixes = [".".join(parts[:count]) + CHILDREN for count in range(1, len(parts))]
+    return [ALL, topic, *prefixes]
+
+
 def check(pattern: str) -> None:
     """Raise `UnknownTopic` unless some event of the catalogue matches `pattern`."""
     if not any(matches(pattern, topic) for topic in events.CATALOGUE):

@@ -7,14 +7,16 @@ from pathlib import Path
 from models.rules import states
 from tasks import contract, metrics
 from webhooks import events
+from worker import schemas
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
 
 
 def write(folder: Path = ROOT) -> None:
-    """Bring README.md and docs/states.md under `folder` up to date with the code."""
+    """Bring README.md, docs/states.md and schemas/ under `folder` up to date with the code."""
     for path, text in pages(folder).items():
         path.write_text(text, encoding="utf-8")
+    schemas.write(folder)
 
 
 def pages(folder: Path) -> dict[Path, str]:

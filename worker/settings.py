@@ -9,7 +9,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
-from tasks.config import Config, Retention
+from tasks.config import Config, Retention, WebhookRetention
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
 from worker import local
@@ -110,6 +110,15 @@ class Settings(BaseSettings):
 
     paper_font: FilePath | None = Field(None, validation_alias="BILLING_PAPER_FONT")
     """A TrueType font with letters that PDFs need and ours lack, such as Chinese ones."""
+
+    attempts_days: int = Field(30, ge=7, le=3_650, validation_alias="BILLING_WEBHOOK_ATTEMPTS_DAYS")
+    """How long each HTTP try is kept."""
+
+    events_days: int = Field(90, ge=7, le=3_650, validation_alias="BILLING_WEBHOOK_EVENTS_DAYS")
+    """How long an event is kept with its body, unless it is still owed to somebody."""
+
+    dead_days: int = Field(90, ge=30, le=3_650, validation_alias="BILLING_WEBHOOK_DEAD_DAYS")
+    """How long a delivery that spent its attempts waits for an operator."""
 
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
     soft_shutdown_seconds: float = Field(
@@ -216,6 +225,11 @@ class Settings(BaseSettings):
             stream_url=self.stream(),
             paper_font=self.paper_font,
             retention=self.retention(),
+            webhook_retention=WebhookRetention(
+                attempts=dt.timedelta(days=self.attempts_days),
+                events=dt.timedelta(days=self.events_days),
+                dead=dt.timedelta(days=self.dead_days),
+            ),
         )
 
     def retention(self) -> Retention | None:

@@ -13,13 +13,19 @@ from sqlalchemy.orm import Session
 from models.outbox import Endpoint, EndpointSecret
 from models.rules.refusal import Refusal
 from models.rules.states import EndpointState
-from models.store import endpoint_health, following
+from models.store import endpoint_health, endpoint_secret, following
 
 
 class UnknownEndpoint(Refusal):
     """There is no such endpoint, or it belongs to another tenant, or it was deleted."""
 
     code: ClassVar[str] = "endpoint.unknown"
+
+
+class EndpointNotEnabled(Refusal):
+    """Nothing is sent to the endpoint until it is enabled."""
+
+    code: ClassVar[str] = "endpoint.disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Draft:
         topics: exact types, "prefix.*", or "*".
         ordered: oldest first, one at a time, none past one that has not arrived.
         rate_per_minute: 1 to 60,000; None for as fast as it answers.
-        sealed: its first signing key, sealed for this endpoint's id.
+        key: its first signing key, sealed for this endpoint's id.
     """
 
     id: UUID
@@ -41,8 +47,7 @@ class Draft:
     description: str | None
     headers: Mapping[str, str] = field(repr=False)
     details: Mapping[str, Any]
-    secret_id: UUID
-    sealed: bytes = field(repr=False)
+    key: endpoint_secret.Sealed
     ordered: bool = False
     rate_per_minute: int | None = None
 
@@ -65,16 +70,7 @@ def create(session: Session, draft: Draft, *, now: dt.datetime) -> None:
             updated_at=now,
         )
     )
-    session.execute(
-        insert(EndpointSecret).values(
-            id=draft.secret_id, endpoint_id=draft.id, sealed=draft.sealed, created_at=now
-        )
-    )
-
-
-def find_sealed(session: Session, secret_id: UUID) -> bytes | None:
-    """Return a sealed secret, or None when it has been revoked."""
-    return session.scalar(select(EndpointSecret.sealed).where(EndpointSecret.id == secret_id))
+    endpoint_secret.add(session, draft.key, now=now)
 
 
 def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
@@ -94,12 +90,53 @@ def lock(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -
         statement = statement.where(Endpoint.tenant_id == tenant_id)
     found = session.scalars(statement.execution_options(populate_existing=True)).first()
     if found is None:
+        raise _unknown(endpoint_id, tenant_id)
+    return found
+
+
+def lock_there(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint that was not deleted, locked as by `lock`.
+
+    Raises:
+        UnknownEndpoint: there is none by that id, or it was deleted.
+    """
+    found = lock(session, endpoint_id, tenant_id=tenant_id)
+    if found.state == EndpointState.deleted:
         raise UnknownEndpoint(
-            f"endpoint_id {str(endpoint_id)!r} is unknown"
-            + (f" to tenant {tenant_id!r}" if tenant_id is not None else "")
-            + "; billing.list_endpoints names those there are",
+            f"endpoint_id {str(endpoint_id)!r} was deleted; create a new endpoint",
             field="endpoint_id",
         )
+    return found
+
+
+def lock_enabled(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint that is sent what is due to it, locked as by `lock`.
+
+    Raises:
+        UnknownEndpoint: there is none by that id, or it was deleted.
+        EndpointNotEnabled: it is disabled.
+    """
+    found = lock_there(session, endpoint_id, tenant_id=tenant_id)
+    if found.state != EndpointState.enabled:
+        raise EndpointNotEnabled(
+            f"endpoint {endpoint_id} is {found.state}; enable it before it is sent anything",
+            field="endpoint_id",
+        )
+    return found
+
+
+def get(session: Session, endpoint_id: UUID, *, tenant_id: str | None = None) -> Endpoint:
+    """Return an endpoint without a lock; a deleted one too.
+
+    Args:
+        tenant_id: when given, only an endpoint of this tenant is found.
+
+    Raises:
+        UnknownEndpoint: there is none by that id.
+    """
+    found = session.get(Endpoint, endpoint_id)
+    if found is None or tenant_id not in (None, found.tenant_id):
+        raise _unknown(endpoint_id, tenant_id)
     return found
 
 
@@ -142,22 +179,13 @@ def next_version(session: Session, endpoint_id: UUID) -> int:
     ).one()
 
 
-def list_page(
-    session: Session, *, tenant_id: str | None, after: UUID | None, most: int
-) -> Sequence[Endpoint]:
-    """Return endpoints that were not deleted, by id.
-
-    Args:
-        tenant_id: whose; None is everybody's, the operator's among them.
-        after: the last id of the page before.
-        most: endpoints on one page.
-    """
-    statement = select(Endpoint).where(Endpoint.state != EndpointState.deleted)
-    if tenant_id is not None:
-        statement = statement.where(Endpoint.tenant_id == tenant_id)
-    if after is not None:
-        statement = statement.where(Endpoint.id > after)
-    return session.scalars(statement.order_by(Endpoint.id).limit(most)).all()
+def _unknown(endpoint_id: UUID, tenant_id: str | None) -> UnknownEndpoint:
+    return UnknownEndpoint(
+        f"endpoint_id {str(endpoint_id)!r} is unknown"
+        + (f" to tenant {tenant_id!r}" if tenant_id is not None else "")
+        + "; billing.list_endpoints names those there are",
+        field="endpoint_id",
+    )
 
 
 def _move(

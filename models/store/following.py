@@ -32,8 +32,12 @@ _PENDING = "d.state = 'pending' ORDER BY d.due_at, d.id"
 _HELD = "d.state = 'held' ORDER BY d.id"
 
 _HOLD = "state = 'held'"
-# What an ordered endpoint has keeps its place in the order.
-_RELEASE = "state = 'pending', due_at = CASE WHEN open.ordered THEN d.due_at ELSE :now END"
+# To an ordered endpoint a delivery is due since its message was written, also if the endpoint was
+# none when it was held: that is its place in the order.
+_RELEASE = """
+    state = 'pending', due_at = CASE WHEN open.ordered THEN (
+        SELECT created_at FROM outbox_messages WHERE id = d.message_id) ELSE :now END
+"""
 _CANCEL = "state = 'cancelled', completed_at = :now"
 
 _MOVES: Final = {

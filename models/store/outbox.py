@@ -42,6 +42,28 @@ def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> N
     session.execute(_ADD, {"messages": orjson.dumps(rows).decode(), "now": now})
 
 
+def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: dt.datetime) -> int:
+    """Store a message for one endpoint alone, which is locked; return its delivery's id.
+
+    It passes the fan-out by: no other endpoint hears of it, whatever it subscribed to.
+    """
+    delivery_id: int = session.scalars(
+        _ADD_FOR_ONE,
+        {
+            "id": message.id,
+            "type": message.type,
+            "tenant_id": message.tenant_id,
+            "schema_version": message.schema_version,
+            "sequence": message.sequence,
+            "body": message.body,
+            "truncated": message.truncated,
+            "endpoint": endpoint_id,
+            "now": now,
+        },
+    ).one()
+    return delivery_id
+
+
 # One statement and one round trip for both tables, for one message as for thousands. One JSON text,
 # since the driver takes several times longer to write arrays; a body in it is text that stays as it
 # is, byte for byte.
@@ -57,4 +79,17 @@ WITH message AS (
     RETURNING id
 )
 INSERT INTO outbox_pending (message_id) SELECT id FROM message
+""")
+
+# Due by the database's clock at the latest, as in a fan-out.
+_ADD_FOR_ONE = text("""
+WITH message AS (
+    INSERT INTO outbox_messages
+        (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
+    VALUES (:id, :type, :tenant_id, :schema_version, :sequence, :body, :truncated, :now)
+    RETURNING id, created_at
+)
+INSERT INTO deliveries (message_id, endpoint_id, due_at)
+SELECT id, CAST(:endpoint AS uuid), least(created_at, statement_timestamp()) FROM message
+RETURNING id
 """)

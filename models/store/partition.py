@@ -53,3 +53,46 @@ _MOVE = """
     )
     SELECT count(*) FROM moved
 """
+
+# The parent is locked for as long as it takes to forget a table; nobody waits longer for that.
+_PATIENCE = text("SET LOCAL lock_timeout = '2s'")
+
+_DAYS = text("""
+    SELECT right(relname, 8) AS day FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'delivery_attempts'::regclass AND relname ~ '^delivery_attempts_[0-9]{8}$'
+      AND right(relname, 8) < :before
+    ORDER BY 1
+""")
+
+_DELETE_STRAY = text("""
+    DELETE FROM delivery_attempts_default WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM delivery_attempts_default WHERE attempted_at < :before LIMIT :most))
+    RETURNING 1
+""")
+
+
+def days_before(session: Session, day: dt.date) -> list[dt.date]:
+    """Return the UTC days before `day` that have a partition."""
+    found = session.scalars(_DAYS, {"before": f"{day:%Y%m%d}"})
+    return [dt.datetime.strptime(one, "%Y%m%d").replace(tzinfo=dt.UTC).date() for one in found]
+
+
+def drop_day(session: Session, day: dt.date) -> bool:
+    """Drop the partition of a UTC day with all that is in it; tell whether there was one.
+
+    Raises:
+        DBAPIError: somebody reads or writes attempts for longer than two seconds; see
+            `database.is_lock_timeout`.
+    """
+    session.execute(_LOCK)
+    name = f"{_PREFIX}{day:%Y%m%d}"
+    if not session.scalar(_EXISTS, {"name": name}):
+        return False
+    session.execute(_PATIENCE)
+    session.execute(text(f"DROP TABLE {name}"))
+    return True
+
+
+def delete_stray(session: Session, *, before: dt.datetime, most: int) -> int:
+    """Delete attempts of the default partition that began before an instant; return how many."""
+    return len(session.scalars(_DELETE_STRAY, {"before": before, "most": most}).all())

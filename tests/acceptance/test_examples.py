@@ -224,7 +224,7 @@ def test_the_python_receiver_takes_a_signed_webhook(
     system: System, checkout: Path, tmp_path: Path
 ) -> None:
     program = [sys.executable, str(checkout / "examples/receiver/receiver.py")]
-    receive(system, program, cwd=checkout, log_folder=tmp_path)
+    receive(system, program, cwd=tmp_path, log_folder=tmp_path)
 
 
 @needs_node

@@ -388,3 +388,18 @@ def assert_schema(schema: Any, root: dict[str, Any]) -> None:
         assert set(schema.get("required", [])) <= schema["properties"].keys()
     for value in schema.values():
         assert_schema(value, root)
+
+
+def test_topics_are_listed_shown_and_exampled(billing: Run) -> None:
+    listed = billing("schema", "list").out
+    shown = json.loads(billing("schema", "show", "billing.ping").out)
+    example = json.loads(billing("schema", "show", "billing.ping", "--example").out)
+    document = json.loads(billing("schema", "asyncapi").out)
+
+    assert all(topic in listed for topic in events.CATALOGUE)
+    assert "the operator" in listed
+    assert shown["title"] == "billing.ping"
+    assert example["type"] == "billing.ping"
+    assert document["asyncapi"] == "3.0.0"
+    assert document["components"]["messages"].keys() == events.CATALOGUE.keys()
+    assert "billing.nonsense" in billing("schema", "show", "billing.nonsense").err

@@ -14,7 +14,8 @@ from models import database
 from models.store import endpoint_health, relay
 from models.store.skipping import DeliveryArrived, DeliveryUnderWay, UnknownDelivery
 from tasks.delivery import deliver_webhooks, skip_delivery
-from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint, list_endpoints
+from tasks.endpoint_list import list_endpoints
+from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint
 from tests.integration.outbox_world import (
     deliveries,
     emit,

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event, text
 from models import database
 from models.store import endpoint, endpoint_health, inbox, relay, tenant
 from tasks import config, contract, execution
+from tasks.endpoint_list import list_endpoints
 from tasks.endpoints import (
     UnclearOwner,
     UrlRefused,
@@ -19,7 +20,6 @@ from tasks.endpoints import (
     delete_endpoint,
     disable_endpoint,
     enable_endpoint,
-    list_endpoints,
 )
 from tasks.tenants import set_tenant
 from webhooks import events, topics
@@ -81,7 +81,11 @@ def test_a_repeated_answer_has_no_secret_once_it_is_destroyed(acme: Engine) -> N
     created = create(idempotency_key="one")
     delete_endpoint(endpoint_id=UUID(created["endpoint_id"]))
 
-    assert create(idempotency_key="one") == {**created, "secret": None}
+    assert create(idempotency_key="one") == {
+        **created,
+        "secret": None,
+        "secret_state": "revoked",
+    }
 
 
 @pytest.mark.parametrize("owner", [{"operator": True}, {"tenant_id": None}])

@@ -41,8 +41,9 @@ STREAM = "billing:usage"
 
 MADE_UP = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|evt_[0-9a-f]{32}"
+    r'|(?<="delivery_id": )[0-9]+|(?<=billing[.]replay_delivery )[0-9]+'
 )
-"""Ids with a random part."""
+"""Ids with a random part, or that a database counts."""
 
 CLOCK = frozenset(
     {"created_at", "updated_at", "due_at", "attempted_at", "completed_at", "latency_ms"}
@@ -178,6 +179,10 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_credit_note": lambda world: {"credit_note_id": world.ids["credit_note"]},
+    "billing.get_delivery": lambda world: {"delivery_id": int(world.ids["delivery"])},
+    "billing.get_endpoint_stats": lambda world: {"endpoint_id": world.ids["endpoint"]},
+    "billing.list_deliveries": lambda _: {},
+    "billing.get_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
     "billing.get_plan": lambda _: {"plan_key": "pro"},
@@ -219,8 +224,13 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.notify_expiring_credits": lambda _: {},
     "billing.notify_low_credits": lambda _: {},
+    "billing.ping_endpoint": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "idempotency_key": "ping",
+    },
     "billing.prepare_partitions": lambda _: {},
     "billing.preview_invoice": lambda _: {"tenant_id": "acme"},
+    "billing.purge": lambda _: {"as_of": "2027-01-01T00:00:00+00:00"},
     "billing.quote": lambda _: {
         "model": "per_unit",
         "params": {"unit_price": "0.01"},
@@ -249,6 +259,15 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.renew_subscriptions": lambda _: {},
     "billing.redeem_coupon": lambda _: {"tenant_id": "newcomer", "coupon_key": "HELLO"},
     "billing.render_invoice": lambda world: {"invoice": world.ids["invoice"]},
+    "billing.replay_deliveries": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "since": OPENED,
+        "idempotency_key": "replay",
+    },
+    "billing.replay_delivery": lambda world: {
+        "delivery_id": int(world.ids["delivery"]),
+        "idempotency_key": "replay",
+    },
     "billing.replay_rejected": lambda world: {
         "rejected_message_id": int(world.ids["rejected"]),
         "payload": _event(9),
@@ -262,6 +281,15 @@ ARGUMENTS: dict[str, Arguments] = {
         "reason": "a test",
         "actor": "somebody",
         "idempotency_key": "take back",
+    },
+    "billing.revoke_endpoint_secret": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "secret_id": world.ids["secret"],
+        "idempotency_key": "away",
+    },
+    "billing.rotate_endpoint_secret": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "idempotency_key": "rotate",
     },
     "billing.set_auto_renew": lambda world: {
         "subscription_id": world.ids["gold"],
@@ -308,6 +336,12 @@ ARGUMENTS: dict[str, Arguments] = {
         "invoice_id": world.ids["invoice"],
         "reason": "a test",
     },
+    "billing.update_endpoint": lambda world: {
+        "endpoint_id": world.ids["endpoint"],
+        "description": "changed",
+        "headers": {"X-Key": "hush"},
+        "rate_per_minute": 90,
+    },
     "billing.void_usage": lambda _: {
         "tenant_id": "acme",
         "metric": "calls",
@@ -338,6 +372,10 @@ CHANGES_NOTHING = frozenset(
         "billing.audit",
         "billing.check_entitlement",
         "billing.get_balance",
+        "billing.get_delivery",
+        "billing.get_endpoint",
+        "billing.get_endpoint_stats",
+        "billing.list_deliveries",
         "billing.get_entitlements",
         "billing.get_credit_note",
         "billing.get_invoice",
@@ -581,6 +619,40 @@ def _relay(world: World) -> None:
         world.ids["delivery"] = str(first.one())
 
 
+def _let_deliveries_die(world: World) -> None:
+    _relay(world)
+    with database.transaction() as session:
+        session.execute(
+            text("UPDATE deliveries SET state = 'dead', completed_at = now() WHERE id = :one"),
+            {"one": int(world.ids["delivery"])},
+        )
+        endpoint_id = session.scalar(
+            text("SELECT endpoint_id::text FROM deliveries WHERE id = :one"),
+            {"one": int(world.ids["delivery"])},
+        )
+        world.ids["endpoint"] = str(endpoint_id)
+
+
+def _grow_old_and_told(world: World) -> None:
+    world.do("prepare_partitions", as_of=OPENED)
+    _relay(world)
+    with database.transaction() as session:
+        session.execute(
+            text("UPDATE deliveries SET state = 'delivered', completed_at = now() - interval '1 y'")
+        )
+
+
+def _rotate(world: World) -> None:
+    rotated: dict[str, Any] = {"endpoint_id": world.ids["endpoint"], "keep_old_seconds": 604_800}
+    made = world.do(
+        "rotate_endpoint_secret", **rotated, idempotency_key="before", as_of="2026-02-02T12:00:00Z"
+    )
+    old = world.do("get_endpoint", endpoint_id=rotated["endpoint_id"], as_of=LATER)["keys"]
+    [world.ids["secret"]] = [
+        one["secret_id"] for one in old if one["secret_id"] != made["secret_id"]
+    ]
+
+
 def _make_an_invoice(world: World) -> None:
     arguments = ARGUMENTS["billing.generate_monthly_invoice"](world)
     made = world.do("generate_monthly_invoice", **arguments, as_of=CLOSED)
@@ -624,6 +696,12 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.notify_low_credits": _come_near_a_threshold,
     "billing.recount_quotas": _let_quotas_drift,
     "billing.recount_usage": _let_totals_drift,
+    "billing.get_delivery": _relay,
+    "billing.purge": _grow_old_and_told,
+    "billing.list_deliveries": _relay,
+    "billing.replay_deliveries": _let_deliveries_die,
+    "billing.replay_delivery": _let_deliveries_die,
+    "billing.revoke_endpoint_secret": _rotate,
     "billing.skip_delivery": _relay,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
@@ -649,7 +727,7 @@ def _as_of(name: str) -> dict[str, str]:
     if name in BEFORE_CREDIT_EXPIRES:
         return {"as_of": "2026-01-28T00:00:00+00:00"}
     if name == "billing.deliver_webhooks":  # what is due is made so by the real clock
-        return {"as_of": dt.datetime.now(dt.UTC).isoformat()}
+        return {"as_of": (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)).isoformat()}
     return {"as_of": LATER}
 
 

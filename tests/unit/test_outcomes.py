@@ -1,5 +1,6 @@
 """What an attempt means for its delivery, and for its endpoint's circuit."""
 
+import dataclasses
 import datetime as dt
 from uuid import uuid4
 
@@ -89,14 +90,24 @@ def test_only_what_is_gone_disables() -> None:
     assert [one for one in Outcome if verdict(one).disables] == [Outcome.GONE]
 
 
-def test_an_answer_is_kept_short_and_only_when_it_is_a_refusal() -> None:
-    kept = verdict(Outcome.HTTP_ERROR, excerpt="x" * 9_000).result.attempt
-    fine = verdict(Outcome.DELIVERED, excerpt="ok").result.attempt
+@pytest.mark.parametrize(
+    ("outcome", "topic", "kept"),
+    [
+        (Outcome.HTTP_ERROR, "billing.quota_consumed", "x" * 16_384),
+        (Outcome.DELIVERED, "billing.quota_consumed", None),
+        (Outcome.DELIVERED, "billing.ping", "x" * 16_384),
+    ],
+)
+def test_an_answer_is_kept_when_it_is_a_refusal_or_that_to_a_ping(
+    outcome: Outcome, topic: str, kept: str | None
+) -> None:
+    said = Attempt(outcome, 200, 12, "x" * 16_384, None, None)
+    one = dataclasses.replace(claimed(), type=topic)
 
-    assert kept is not None
-    assert kept.excerpt == "x" * outcomes.EXCERPT_LENGTH
-    assert fine is not None
-    assert fine.excerpt is None
+    attempt = outcomes.of_attempt(one, said, began=NOW, now=NOW, random=0.0).result.attempt
+
+    assert attempt is not None
+    assert attempt.excerpt == kept
 
 
 def test_a_claimed_delivery_shows_nothing_private() -> None:

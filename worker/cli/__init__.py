@@ -16,8 +16,10 @@ from worker.cli import (
     audit,
     batch,
     call,
+    delivery,
     demo,
     doctor,
+    endpoint,
     entitlement,
     invoice,
     keys,
@@ -81,6 +83,8 @@ app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(plan.prices, name="price")
 app.add_typer(reservation.app, name="reservation")
+app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(delivery.app, name="delivery")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
 app.add_typer(keys.app, name="keys")

@@ -4,13 +4,13 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from models import migrations
 from tasks import contract
-from webhooks import events
-from worker.cli import answers
-
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
+from webhooks import events, examples, published
+from webhooks.published import DRAFT
+from worker.cli import answers, printing
 
 app = typer.Typer(help="JSON Schemas and SQL.", no_args_is_help=True)
 
@@ -32,6 +32,34 @@ def print_events(
     _print({key: of_event(model) for key, model in found.items()})
 
 
+@app.command("asyncapi")
+def print_asyncapi() -> None:
+    """Every topic as one AsyncAPI 3 document."""
+    _print(published.asyncapi())
+
+
+@app.command("list")
+def print_topics() -> None:
+    """The topics, who hears of them, and what they mean."""
+    table = Table("topic", "version", "for", "what happened")
+    for topic, event in sorted(events.CATALOGUE.items()):
+        summary = published.payload_schema(event)["description"].partition("\n")[0]
+        heard = "the operator" if event.for_operator else "everyone"
+        table.add_row(topic, str(event.schema_version), heard, summary)
+    printing.console().print(table)
+
+
+@app.command("show")
+def show(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Such as billing.ping.")],
+    *,
+    example: Annotated[bool, typer.Option("--example", help="An example instead.")] = False,
+) -> None:
+    """The JSON Schema of one topic's body, or an example of it."""
+    [model] = _chosen(events.CATALOGUE, topic, "topic").values()
+    _print(examples.payload(model) if example else published.document(model))
+
+
 @app.command("sql")
 def print_sql() -> None:
     """The statements that make the tables."""
@@ -51,7 +79,7 @@ def of_task(spec: contract.Spec) -> dict[str, Any]:
 
 def of_event(model: type[events.Event]) -> dict[str, Any]:
     """Return the schema of an event's data, with the version that its envelope names."""
-    schema = model.model_json_schema(mode="serialization")
+    schema = published.data_schema(model)
     return {"$schema": DRAFT, "schema_version": model.schema_version, **schema}
 
 

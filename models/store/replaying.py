@@ -1,0 +1,141 @@
+"""Deliveries sent again by an operator, under the same id: one, or those of an endpoint."""
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar, Final
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from models.rules.refusal import Refusal
+from models.rules.states import DeliveryState
+from models.store import delivery_page, endpoint
+
+MOST: Final = 2_000
+"""Deliveries moved in one transaction: some tens of milliseconds under the endpoint's lock."""
+
+
+class NotReplayable(Refusal):
+    """The delivery was given up, or is held: there is nothing to send again."""
+
+    code: ClassVar[str] = "delivery.not_replayable"
+
+
+# Done under the endpoint's lock. An attempt series begins anew, but what still waits for its next
+# attempt is only brought forward. An ordered endpoint's waiting ones keep their place.
+_REPLAY = text("""
+    WITH wanted AS (
+        SELECT d.id, e.ordered FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+        WHERE d.id = ANY(CAST(:deliveries AS bigint[]))
+          AND d.state IN ('pending', 'delivered', 'dead')
+        ORDER BY d.id FOR UPDATE OF d
+    )
+    UPDATE deliveries d
+    SET state = 'pending',
+        due_at = CASE WHEN d.state = 'pending' THEN
+                CASE WHEN wanted.ordered THEN d.due_at ELSE least(d.due_at, :now) END
+            ELSE least(CAST(:now AS timestamptz), statement_timestamp()) END,
+        attempt_count = CASE WHEN d.state = 'pending' THEN d.attempt_count ELSE 0 END,
+        replayed_at = CASE WHEN d.state = 'pending' THEN d.replayed_at ELSE :now END,
+        completed_at = NULL
+    FROM wanted WHERE d.id = wanted.id
+    RETURNING d.id
+""")
+
+# BETWEEN, and the order by endpoint, as in delivery_page: by the endpoint's own index.
+_CHOOSE = """
+    SELECT d.id FROM deliveries d JOIN outbox_messages m ON m.id = d.message_id
+    WHERE d.endpoint_id BETWEEN :endpoint AND :endpoint AND d.id > :after AND ({states})
+      AND m.created_at >= :since AND (CAST(:until AS timestamptz) IS NULL OR m.created_at < :until)
+      AND (CAST(:type AS text) IS NULL OR m.type = :type)
+    ORDER BY d.endpoint_id, d.id LIMIT :most
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which deliveries of an endpoint are to be sent again.
+
+    Args:
+        states: dead, delivered, or pending: those that wait for their next attempt.
+        since: of events that happened then or later.
+        until: of events that happened before; None for no end.
+        type: of the event; None for any.
+    """
+
+    endpoint_id: UUID
+    states: Collection[DeliveryState]
+    since: dt.datetime
+    until: dt.datetime | None = None
+    type: str | None = None
+
+
+def replay(
+    session: Session, delivery_id: int, *, tenant_id: str | None, now: dt.datetime
+) -> delivery_page.Found:
+    """Let one delivery be sent now, and return it as it is then.
+
+    One that is delivered or dead gets a full series of attempts; one that waits for its next
+    attempt is due now; of one that is being sent nothing changes.
+
+    Args:
+        tenant_id: when given, only a delivery to this tenant's endpoints is found.
+
+    Raises:
+        UnknownDelivery: there is none by that id.
+        EndpointNotEnabled: its endpoint is disabled.
+        UnknownEndpoint: its endpoint was deleted.
+        NotReplayable: it was skipped or cancelled, or is held.
+    """
+    before, _ = delivery_page.get(session, delivery_id, tenant_id=tenant_id)
+    endpoint.lock_enabled(session, before.endpoint_id)
+    session.execute(_REPLAY, {"deliveries": [delivery_id], "now": now})
+    after, _ = delivery_page.get(session, delivery_id, tenant_id=tenant_id)
+    if after.state not in {DeliveryState.pending, DeliveryState.sending}:
+        raise NotReplayable(
+            f"delivery {delivery_id} is {after.state}; one that is dead, delivered or pending can "
+            "be sent again",
+            field="delivery_id",
+        )
+    return after
+
+
+def replay_some(
+    session: Session,
+    wanted: Wanted,
+    *,
+    tenant_id: str | None,
+    after: int,
+    most: int,
+    now: dt.datetime,
+) -> list[int]:
+    """Let deliveries of an endpoint be sent now; return their ids in order.
+
+    Args:
+        after: only those made after the one with this id.
+        most: how many at once, up to 2,000.
+
+    Raises:
+        EndpointNotEnabled: it is disabled.
+        UnknownEndpoint: there is none by that id, or it was deleted.
+    """
+    endpoint.lock_enabled(session, wanted.endpoint_id, tenant_id=tenant_id)
+    # Written out, so that an index of one state alone can be used.
+    states = " OR ".join(f"d.state = '{state.value}'" for state in sorted(wanted.states))
+    chosen = session.scalars(
+        text(_CHOOSE.format(states=states)),
+        {
+            "endpoint": wanted.endpoint_id,
+            "after": after,
+            "since": wanted.since,
+            "until": wanted.until,
+            "type": wanted.type,
+            "most": min(most, MOST),
+        },
+    ).all()
+    if not chosen:
+        return []
+    moved = session.scalars(_REPLAY, {"deliveries": list(chosen), "now": now})
+    return sorted(moved)

@@ -1,0 +1,253 @@
+"""Deliveries sent again: same id, same bytes, a fresh series of attempts, and bounded."""
+
+import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Engine
+
+from models.rules.refusal import Refusal
+from models.store.endpoint import EndpointNotEnabled, UnknownEndpoint
+from models.store.replaying import NotReplayable
+from models.store.skipping import UnknownDelivery
+from tasks.delivery import deliver_webhooks, skip_delivery
+from tasks.delivery_list import get_delivery
+from tasks.endpoints import delete_endpoint, disable_endpoint
+from tasks.replays import replay_deliveries, replay_delivery
+from tests.integration.outbox_world import (
+    deliveries,
+    emit,
+    execute,
+    later,
+    now,
+    relay_all,
+    states,
+    subscribe,
+    take,
+)
+from tests.receiver import Answer, receiver
+from webhooks import events
+
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+
+def replay(delivery_id: int, **options: Any) -> Any:
+    return replay_delivery(
+        **{"delivery_id": delivery_id, "idempotency_key": uuid4().hex, **options}
+    )
+
+
+def replay_all(made: Any, **options: Any) -> Any:
+    return replay_deliveries(
+        **{
+            "endpoint_id": UUID(made["endpoint_id"]),
+            "since": LONG_AGO,
+            "idempotency_key": uuid4().hex,
+            **options,
+        }
+    )
+
+
+def die(db: Engine) -> None:
+    execute(
+        db,
+        "UPDATE deliveries SET state = 'dead', attempt_count = 10, lease_token = NULL, "
+        "leased_until = NULL, completed_at = now()",
+    )
+
+
+def test_a_delivered_one_goes_out_again_with_the_same_id_and_bytes_and_is_marked(
+    db: Engine,
+) -> None:
+    with receiver() as peer:
+        made = subscribe(peer)
+        emit()
+        deliver_webhooks()
+        [row] = deliveries(db)
+
+        answer = replay(row.id)
+        deliver_webhooks()
+
+        first, second = peer.requests
+    assert answer["state"] == "pending"
+    assert (first.id, first.body) == (second.id, second.body)
+    second.verify(made["secret"])
+    [row] = deliveries(db)
+    assert (row.state, row.attempt_count) == ("delivered", 1)
+    assert row.replayed_at is not None
+
+
+def test_a_dead_one_gets_a_full_series_of_attempts_again(db: Engine) -> None:
+    with receiver(Answer(status=500)) as peer:
+        subscribe(peer)
+        emit()
+        take()
+        die(db)
+        [row] = deliveries(db)
+
+        replay(row.id)
+        deliver_webhooks()
+
+        assert len(peer.requests) == 1
+    [row] = deliveries(db)
+    assert (row.state, row.attempt_count) == ("pending", 1)
+    assert now() < row.due_at < later(minutes=1)
+
+
+def test_one_that_waits_for_its_next_attempt_goes_now_and_keeps_its_count(db: Engine) -> None:
+    with receiver(Answer(status=500), Answer()) as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+        [row] = deliveries(db)
+        assert row.due_at > now()
+
+        replay(row.id)
+        deliver_webhooks()
+
+        assert len(peer.requests) == 2
+    [row] = deliveries(db)
+    assert (row.state, row.attempt_count, row.replayed_at) == ("delivered", 2, None)
+
+
+def test_one_that_is_being_sent_is_left_to_its_sender(db: Engine) -> None:
+    subscribe()
+    emit()
+    take()
+
+    [row] = deliveries(db)
+    assert replay(row.id)["state"] == "sending"
+    assert deliveries(db) == [row]
+
+
+def test_the_same_call_again_replays_once(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+        [row] = deliveries(db)
+        first = replay(row.id, idempotency_key="one")
+        deliver_webhooks()
+
+        assert replay(row.id, idempotency_key="one") == first
+        deliver_webhooks()
+
+        assert len(peer.requests) == 2
+
+
+def test_eight_replays_at_once_with_keys_of_their_own_are_one_delivery(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+        [row] = deliveries(db)
+        gate = threading.Barrier(8)
+
+        def call(_: int) -> Any:
+            gate.wait()
+            return replay(row.id)["state"]
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(call, range(8))) == {"pending"}
+        deliver_webhooks()
+
+        assert len(peer.requests) == 2
+
+
+def test_what_was_given_up_or_can_not_be_sent_is_not_replayed(db: Engine) -> None:
+    made = subscribe(topics=["billing.quota_consumed"])
+    emit(count=2)
+    relay_all()
+    skipped, other = deliveries(db)
+    skip_delivery(delivery_id=skipped.id, reason="a test")
+    with pytest.raises(NotReplayable, match="cancelled"):
+        replay(skipped.id)
+    with pytest.raises(UnknownDelivery):
+        replay(other.id, tenant_id="other")
+
+    disable_endpoint(endpoint_id=UUID(made["endpoint_id"]))
+    with pytest.raises(EndpointNotEnabled, match="enable it"):
+        replay(other.id)
+    with pytest.raises(EndpointNotEnabled, match="enable it"):
+        replay_all(made)
+    delete_endpoint(endpoint_id=UUID(made["endpoint_id"]))
+    with pytest.raises(UnknownEndpoint):
+        replay(other.id)
+    with pytest.raises(UnknownEndpoint):
+        replay_all(made)
+    assert states(db) == ["cancelled", "cancelled"]
+
+
+def test_all_dead_ones_of_an_endpoint_go_again_chunk_by_chunk_and_no_others(db: Engine) -> None:
+    with receiver() as peer, receiver() as other:
+        made = subscribe(peer)
+        subscribe(other)
+        sent = emit(count=5)
+        take()
+        die(db)
+
+        after: int | None = 0
+        chunks = []
+        while after is not None:
+            answer = replay_all(made, limit=2, after=after)
+            chunks.append(answer["replayed"])
+            after = answer["next_after"]
+        deliver_webhooks()
+
+        assert chunks == [2, 2, 1]
+        assert sorted(peer.ids) == sorted(sent)
+        assert other.requests == []
+    assert sorted(states(db)) == ["dead"] * 5 + ["delivered"] * 5
+
+
+def test_what_is_replayed_can_be_narrowed_by_time_topic_and_state(db: Engine) -> None:
+    made = subscribe()
+    emit(count=2)
+    emit(topic=events.InvoiceCreated)
+    relay_all()
+
+    assert replay_all(made, states=["dead", "delivered"])["replayed"] == 0
+    assert replay_all(made, states=["pending"])["replayed"] == 3
+    die(db)
+    assert replay_all(made, since=later(minutes=1))["replayed"] == 0
+    assert replay_all(made, until=LONG_AGO)["replayed"] == 0
+    assert replay_all(made, topic="billing.invoice.created")["replayed"] == 1
+    assert replay_all(made)["replayed"] == 2
+    with pytest.raises(UnknownEndpoint):
+        replay_all(made, tenant_id="other")
+
+
+@pytest.mark.parametrize("wrong", [{"states": []}, {"states": ["held"]}, {"limit": 2_001}])
+def test_what_is_not_bounded_or_not_replayable_is_refused(db: Engine, wrong: Any) -> None:
+    with pytest.raises(Refusal):
+        replay_all(subscribe(), **wrong)
+
+
+def test_replays_go_at_the_pace_that_the_endpoint_is_sent_anything(db: Engine) -> None:
+    with receiver() as peer:
+        made = subscribe(peer, rate_per_minute=60)
+        emit(count=5)
+        take()
+        die(db)
+        replay_all(made)
+        at = later(seconds=10)
+        deliver_webhooks(as_of=at)
+
+        assert 1 <= len(peer.requests) < 5
+
+
+def test_a_dead_notice_of_a_replay_is_told_again(db: Engine) -> None:
+    with receiver(Answer(status=500)) as peer:
+        subscribe(peer)
+        emit()
+        take()
+        die(db)
+        [row] = deliveries(db)
+        replay(row.id)
+        execute(db, "UPDATE deliveries SET attempt_count = 9")
+        deliver_webhooks()
+
+    assert get_delivery(delivery_id=row.id)["state"] == "dead"

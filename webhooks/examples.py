@@ -1,0 +1,125 @@
+"""An example of every topic: what a subscriber may really get."""
+
+import datetime as dt
+from typing import Any, Final
+
+import orjson
+
+from webhooks import events
+
+HAPPENED: Final = dt.datetime(2026, 3, 1, 0, 0, 5, 123456, tzinfo=dt.UTC)
+
+_ID: Final = "0195504d-57f5-7c1e-9b3a-3f2a6c1d4e5{}"
+
+# One value for each name of a field: a name means the same in every topic.
+_VALUES: Final[dict[str, Any]] = {
+    "action": "consume",
+    "actual": "120",
+    "advice": "run billing audit again after the running commands have ended",
+    "amount": "1250.5",
+    "amount_due_minor": 12900,
+    "attempts": 10,
+    "available": "8749.5",
+    "balance": "10000",
+    "balance_after": "8749.5",
+    "batch_id": _ID.format(1),
+    "cause_id": "call-1",
+    "cause_type": "idempotency_key",
+    "check": "balance",
+    "code": "message.invalid",
+    "counted": "1250",
+    "credit_minor": 0,
+    "credit_note_id": _ID.format(6),
+    "credited_minor": 0,
+    "currency": "EUR",
+    "day_start": "2026-02-28T23:00:00Z",
+    "days": 7,
+    "delivery_id": 4711,
+    "direction": "DEBIT",
+    "discount_minor": 1000,
+    "due_at": "2026-03-15T00:00:00Z",
+    "effective_at": "2026-03-01T00:00:00Z",
+    "ended_at": None,
+    "endpoint_id": _ID.format(2),
+    "entry_id": 1027,
+    "event_id": "evt_0195504d57f57c1e9b3a3f2a6c1d4e50",
+    "event_type": "billing.usage_aggregated",
+    "expected": "125",
+    "expires_at": "2026-04-01T00:00:00Z",
+    "failing_since": "2026-02-28T12:00:00Z",
+    "failures": 7,
+    "field": "amount",
+    "held": "50",
+    "idempotency_key": "call-1",
+    "invoice_id": _ID.format(3),
+    "invoice_number": "2026-000017",
+    "limit": "5000000",
+    "line_count": 3,
+    "metric": "input_tokens",
+    "notice": "opened",
+    "number": "2026-000017",
+    "operation": "billing.consume_quota",
+    "outcome": "http_error",
+    "overdraft": "0",
+    "paid_minor": 12900,
+    "payout_minor": 0,
+    "period_end": "2026-03-01T00:00:00Z",
+    "period_start": "2026-02-01T00:00:00Z",
+    "plan_key": "pro",
+    "product_key": "TOKENS",
+    "quantity": 1,
+    "reduced_minor": 12900,
+    "rejected_message_id": 42,
+    "repaid": "0",
+    "reservation_id": _ID.format(4),
+    "resets_at": "2026-04-01T00:00:00Z",
+    "returned": "249.5",
+    "sku": "STARTER",
+    "soft": False,
+    "source": "manual",
+    "status": 503,
+    "stored": "1249",
+    "subscription_id": _ID.format(5),
+    "subtotal_minor": 12000,
+    "tax_minor": 1900,
+    "tenant_id": "acme",
+    "threshold": "10000",
+    "to_credit_minor": 0,
+    "total": "1250",
+    "total_minor": 12900,
+    "uncovered": "0",
+    "used": "5000001",
+    "window": "month",
+    "window_start": "2026-03-01T00:00:00Z",
+}
+
+_REASONS: Final = {
+    "billing.endpoint.disabled": "failing",
+    "billing.invoice.uncollectible": "nobody pays",
+    "billing.invoice.voided": "for the wrong company",
+    "billing.product_deactivated": "exhausted",
+    "billing.reservation_released": "released",
+    "billing.credit_note.created": "a service was down",
+    "billing.credits_refunded": "the call failed",
+    "billing.credits_reserved": "a long job",
+    "billing.transaction_error": "amount: Input should be greater than 0",
+}
+
+
+def data(event: type[events.Event]) -> events.Event:
+    """Return an example of a topic's data."""
+    values = {**_VALUES, "reason": _REASONS.get(event.topic)}
+    return event.model_validate({name: values[name] for name in event.model_fields})
+
+
+def payload(event: type[events.Event]) -> dict[str, Any]:
+    """Return an example of what is sent of a topic, parsed."""
+    body = events.serialise(
+        data(event),
+        message_id=_VALUES["event_id"],
+        tenant_id="" if event.for_operator else "acme",
+        sequence=3,
+        timestamp=HAPPENED,
+    )
+    parsed: dict[str, Any] = orjson.loads(body.content)
+    return parsed

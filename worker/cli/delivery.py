@@ -1,0 +1,184 @@
+"""Deliveries: what went where, and sending it again."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from models.rules.states import DeliveryState
+from models.store import replaying
+from tasks.delivery import skip_delivery
+from tasks.delivery_list import LONGEST_PAGE, get_delivery, list_deliveries
+from tasks.replays import replay_deliveries, replay_delivery
+from worker.cli import delivery_view, printing
+from worker.cli.instants import instant
+from worker.cli.printing import AsJson, Key, Limit
+
+app = typer.Typer(help="What went where, and sending it again.", no_args_is_help=True)
+
+
+class Replayable(StrEnum):
+    """States of deliveries that can be sent again."""
+
+    dead = "dead"
+    pending = "pending"
+    delivered = "delivered"
+
+
+DeliveryId = Annotated[int, typer.Argument(metavar="DELIVERY", help="Its number.", min=1)]
+OfTenant = Annotated[
+    str | None, typer.Option("--tenant", help="To this tenant's endpoints.", show_default=False)
+]
+Endpoint = Annotated[UUID | None, typer.Option(help="To this endpoint.", show_default=False)]
+Topic = Annotated[str | None, typer.Option(help="Of this type of event.", show_default=False)]
+Since = Annotated[
+    str | None, typer.Option(help="Of events that happened then or later.", metavar="INSTANT")
+]
+Until = Annotated[
+    str | None, typer.Option(help="Of events that happened before.", metavar="INSTANT")
+]
+
+
+@app.command("list")
+def print_list(
+    *,
+    tenant: OfTenant = None,
+    endpoint: Endpoint = None,
+    state: Annotated[DeliveryState | None, typer.Option(show_default=False)] = None,
+    topic: Topic = None,
+    event: Annotated[str | None, typer.Option(help="Of this event, evt_….")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List deliveries, newest first."""
+    wanted = {
+        "tenant_id": tenant,
+        "endpoint_id": endpoint,
+        "state": state,
+        "topic": topic,
+        "event_id": event,
+        "since": instant(since, option="--since"),
+        "until": instant(until, option="--until"),
+    }
+    printing.prepare()
+    found, cursor = _pages(wanted, limit)
+    if as_json:
+        printing.print_json(found)
+        return
+    printing.print_table(delivery_view.table(found), found, cursor, "deliveries")
+
+
+@app.command()
+def show(
+    delivery_id: DeliveryId,
+    *,
+    tenant: OfTenant = None,
+    body: Annotated[bool, typer.Option("--event", help="Print the event as well.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one with its attempts: status, time taken, and what the peer answered."""
+    printing.prepare()
+    found = get_delivery(delivery_id=delivery_id, tenant_id=tenant)
+    if as_json:
+        printing.print_json(found)
+        return
+    console = printing.console()
+    console.print(delivery_view.details(found))
+    console.print(delivery_view.attempts(found["attempts"]) if found["attempts"] else "no attempts")
+    if body:
+        typer.echo(delivery_view.event(found))
+
+
+@app.command()
+def replay(
+    delivery_id: Annotated[
+        int | None, typer.Argument(metavar="DELIVERY", help="One.", min=1, show_default=False)
+    ] = None,
+    *,
+    tenant: OfTenant = None,
+    endpoint: Endpoint = None,
+    since: Since = None,
+    until: Until = None,
+    state: Annotated[
+        list[Replayable] | None,
+        typer.Option(help="Which of an endpoint's; several times.", show_default="dead"),
+    ] = None,
+    topic: Topic = None,
+    most: Annotated[int, typer.Option(help="Of an endpoint's, at most so many.", min=1)] = 100_000,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one again, or with --endpoint and --since all of an endpoint's that are dead."""
+    start, end = instant(since, option="--since"), instant(until, option="--until")
+    if (delivery_id is None) == (endpoint is None or start is None):
+        raise typer.BadParameter("give either DELIVERY, or --endpoint and --since")
+    printing.prepare()
+    key = printing.key_or_new(key)
+    if delivery_id is not None:
+        answer = replay_delivery(delivery_id=delivery_id, tenant_id=tenant, idempotency_key=key)
+        if as_json:
+            printing.print_json(answer)
+        else:
+            typer.echo(f"delivery {delivery_id} is {answer['state']}")
+        return
+    wanted = {
+        "endpoint_id": endpoint,
+        "tenant_id": tenant,
+        "since": start,
+        "until": end,
+        "states": [one.value for one in state or [Replayable.dead]],
+        "topic": topic,
+    }
+    replayed = sum(_replayed(wanted, most, key))
+    if as_json:
+        printing.print_json({"endpoint_id": str(endpoint), "replayed": replayed})
+    else:
+        typer.echo(f"sent again: {replayed:,}")
+
+
+@app.command()
+def skip(
+    delivery_id: DeliveryId,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it is kept beside it.")],
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give one up: it is never sent, and an ordered endpoint goes on behind it."""
+    printing.prepare()
+    answer = skip_delivery(delivery_id=delivery_id, reason=reason, tenant_id=tenant)
+    if as_json:
+        printing.print_json(answer)
+    else:
+        typer.echo(f"delivery {delivery_id} is {answer['state']}")
+
+
+def _pages(wanted: dict[str, Any], limit: int) -> tuple[list[Any], str | None]:
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        most = min(LONGEST_PAGE, limit - len(found))
+        page = list_deliveries(**wanted, cursor=cursor, limit=most)
+        found += page["deliveries"]
+        cursor = page["next_cursor"]
+        if cursor is None or len(found) >= limit:
+            return found, cursor
+
+
+def _replayed(wanted: dict[str, Any], most: int, key: str) -> Iterator[int]:
+    """How many each chunk had; every chunk has a key of its own, made of the command's."""
+    after: int | None = 0
+    while most > 0 and after is not None:
+        chunk = replay_deliveries(
+            **wanted,
+            after=after,
+            limit=min(most, replaying.MOST),
+            idempotency_key=f"{key[:100]} after {after}",
+        )
+        most -= chunk["replayed"]
+        after = chunk["next_after"]
+        yield chunk["replayed"]

@@ -1,0 +1,81 @@
+"""How deliveries are shown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from worker.cli.printing import instant
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of deliveries."""
+    table = Table("id")
+    for heading in ("topic", "tenant", "endpoint", "happened", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("attempts", justify="right")
+    table.add_column("last")
+    table.add_column("next")
+    for one in found:
+        table.add_row(
+            str(one["delivery_id"]),
+            one["topic"],
+            one["tenant_id"] or "operator",
+            one["endpoint_id"],
+            instant(one["happened_at"]),
+            one["state"] + (", replayed" if one["replayed_at"] else ""),
+            str(one["attempts_made"]),
+            ended(one["last_outcome"], one["last_status"]),
+            instant(one["due_at"]) if one["state"] == "pending" else "",
+        )
+    return table
+
+
+def details(one: Mapping[str, Any]) -> Table:
+    """Return what is known of a delivery, as two columns."""
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "delivery": str(one["delivery_id"]),
+        "event": one["event_id"],
+        "topic": one["topic"],
+        "tenant": one["tenant_id"] or "operator",
+        "endpoint": one["endpoint_id"],
+        "happened": instant(one["happened_at"]),
+        "state": one["state"],
+        "due": instant(one["due_at"]) if one["state"] == "pending" else "",
+        "ended": instant(one["completed_at"], otherwise=""),
+        "replayed": instant(one["replayed_at"], otherwise=""),
+        "skipped": one["skip_reason"] or "",
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def attempts(tried: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of attempts, the oldest first."""
+    table = Table("at", "number", "outcome")
+    table.add_column("ms", justify="right")
+    table.add_column("what was said")
+    for one in tried:
+        said = "\n".join(part for part in (one["error"], one["answer"]) if part)
+        table.add_row(
+            instant(one["attempted_at"]),
+            str(one["number"]),
+            ended(one["outcome"], one["status"]),
+            f"{one['latency_ms']:,}",
+            said,
+        )
+    return table
+
+
+def event(one: Mapping[str, Any]) -> str:
+    """Return an event as indented JSON."""
+    return json.dumps(one["event"], indent=2, ensure_ascii=True)
+
+
+def ended(outcome: str | None, status: int | None) -> str:
+    """Return how an attempt ended, as "http_error 503"."""
+    return " ".join(str(part) for part in (outcome, status) if part is not None)
