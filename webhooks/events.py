@@ -444,6 +444,33 @@ class DeliveryDead(Event):
     status: int | None
 
 
+class BillingParked(Event):
+    """A tenant could not be billed and is put aside, with the reason; nobody else waits for it.
+
+    `stage` is what could not be done: invoicing, finalization or late_usage. It is tried again by
+    itself, ever later, and at once after billing.retry_parked.
+    """
+
+    topic = "billing.parked"
+    for_operator = True
+
+    tenant_id: str
+    stage: str
+    code: str
+    reason: str
+    invoice_id: UUID | None
+
+
+class BillingResumed(Event):
+    """A tenant that was parked could be billed."""
+
+    topic = "billing.resumed"
+    for_operator = True
+
+    tenant_id: str
+    stage: str
+
+
 class Ping(Event):
     """A test event, sent to one endpoint on request."""
 

@@ -20,6 +20,7 @@ from models.rules.period import Anchor, Interval, Period
 
 FIXED: Final = "fixed"
 USAGE: Final = "usage"
+ADJUSTMENT: Final = "adjustment"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -224,7 +225,10 @@ def _order(charge: Charge) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One priced row of an invoice, rounded once to minor units."""
+    """One priced row of an invoice, rounded once to minor units.
+
+    `adjusts`: the invoice that billed its period before, of an adjustment.
+    """
 
     kind: str
     subscription_id: UUID
@@ -236,6 +240,7 @@ class Line:
     amount_minor: int
     period: Period
     details: dict[str, Any]
+    adjusts: UUID | None = None
 
 
 def line(charge: Charge, usage: pricing.Usage) -> Line:

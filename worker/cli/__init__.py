@@ -23,6 +23,7 @@ from worker.cli import (
     meter,
     metrics,
     offer,
+    parked,
     plan,
     product,
     quote,
@@ -74,6 +75,8 @@ app.add_typer(wallet.app, name="wallet")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")
+invoice.app.command()(parked.parked)
+invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(plan.prices, name="price")

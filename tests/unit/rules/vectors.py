@@ -48,7 +48,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     ("numbering", "invoice_number_per_customer"): (
         "numbers are gapless per issuer and series; one per customer is another series each"
     ),
-    "late_usage": "late usage of a finalized period is not billed yet",
     "credits": OF_CREDIT,
     ("credits", "prepaid_credit_covers_invoice"): None,
     "reservation": OF_CREDIT,
