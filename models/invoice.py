@@ -26,6 +26,9 @@ class LineKind(StrEnum):
 
     fixed = "fixed"
     usage = "usage"
+    setup = "setup"
+    commitment = "commitment"
+    """What is missing to what the plan comes to at least."""
     adjustment = "adjustment"
     """Late usage of a period that was invoiced before."""
 

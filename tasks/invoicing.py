@@ -13,7 +13,7 @@ from typing import Final
 
 from models import database
 from models.invoice import InvoiceKind
-from models.rules import billing, period, pricing
+from models.rules import billing, period
 from models.rules.billing import Days, Subscription
 from models.store import (
     bill,
@@ -200,13 +200,7 @@ def price(
     ]
     metered = [charge for found in charged for charge in found if charge.version.metric is not None]
     used = iter(rating.usages(session, [_want(charge) for charge in metered]))
-    return [
-        [
-            billing.line(charge, pricing.NOTHING if charge.version.metric is None else next(used))
-            for charge in found
-        ]
-        for found in charged
-    ]
+    return [billing.lines(found, used) for found in charged]
 
 
 def refresh(

@@ -3,8 +3,11 @@
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
-from typing import ClassVar, TypedDict
+from typing import Annotated, ClassVar, TypedDict
 from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
 
 from models import database
 from models.rules import billing, period
@@ -17,6 +20,9 @@ from tasks import allocating, contract, fields, withdrawing
 from tasks.announce import announce
 from tasks.queues import Queue
 from webhooks import events
+
+LONGEST_TRIAL = 731
+"""Days: two years, whatever years."""
 
 
 class NoPriceInCurrency(Refusal):
@@ -55,6 +61,8 @@ class SubscriptionAnswer(TypedDict):
     ended_at: dt.datetime | None
     next_invoice_at: dt.datetime | None
     auto_renew: bool
+    trial_ends_at: dt.datetime | None
+    follows: UUID | None
 
 
 @contract.command("billing.set_subscription", queue=Queue.billing)
@@ -68,6 +76,7 @@ def set_subscription(
     effective_at: fields.Instant | None = None,
     ended_at: fields.Instant | None = None,
     auto_renew: bool = True,
+    trial_days: Annotated[int, Field(ge=1, le=LONGEST_TRIAL)] | None = None,
     idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract uses it)
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
@@ -86,6 +95,7 @@ def set_subscription(
         quantity: seats; fixed fees are multiplied by it. More than 0.
         effective_at: when it begins, `as_of` when absent; the whole local day counts.
         ended_at: when it ends, open when absent; the local day of the end does not count.
+        trial_days: local days from the first one on that nothing is charged for, 1 to 731.
         auto_renew: whether each period gets the plan's credit, or only the first one.
         idempotency_key: names this request, 1 to 128 characters.
         metadata: the producer's own data.
@@ -105,6 +115,8 @@ def set_subscription(
         auto_renew=auto_renew,
         now=as_of,
     )
+    if trial_days is not None:
+        wanted = replace(wanted, trial_ends_at=_trial_end(start, trial_days, period.zone(timezone)))
     wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, period.zone(timezone)))
     _check_priced(session, wanted)
     subscription.check_free(session, wanted)
@@ -156,6 +168,10 @@ def end_subscription(
     _announce(session, changed, version=version, now=as_of)
     withdrawing.beyond_end(session, changed, now=as_of)
     return _answer(changed)
+
+
+def _trial_end(start: dt.datetime, days: int, zone: ZoneInfo) -> dt.datetime:
+    return billing.midnight(period.local_day(start, zone) + dt.timedelta(days=days), zone)
 
 
 def _named(
@@ -243,6 +259,7 @@ def _announce(
         quantity=one.quantity,
         effective_at=one.effective_at,
         ended_at=one.ended_at,
+        trial_ends_at=one.trial_ends_at,
     )
     announce(session, event, tenant_id=one.tenant_id, sequence=version, now=now)
 
@@ -258,4 +275,6 @@ def _answer(one: Subscription) -> SubscriptionAnswer:
         "ended_at": one.ended_at,
         "next_invoice_at": one.next_invoice_at,
         "auto_renew": one.auto_renew,
+        "trial_ends_at": one.trial_ends_at,
+        "follows": one.follows,
     }

@@ -314,6 +314,7 @@ class SubscriptionSet(Event):
     quantity: Quantity
     effective_at: Instant
     ended_at: Instant | None
+    trial_ends_at: Instant | None = None
 
 
 class InvoiceEvent(Event):

@@ -12,7 +12,7 @@ from models.rules import billing, money
 from models.rules.billing import Days, Line
 from models.rules.period import Period
 
-BY_USAGE: Final = frozenset({billing.USAGE, billing.ADJUSTMENT})
+BY_USAGE: Final = frozenset({billing.USAGE, billing.COMMITMENT})
 """Kinds of lines that late usage changes."""
 
 Key = tuple[UUID, UUID, str | None, Period]

@@ -173,6 +173,8 @@ def add(
             billed_until=wanted.billed_until,
             next_invoice_at=wanted.next_invoice_at,
             auto_renew=wanted.auto_renew,
+            trial_ends_at=wanted.trial_ends_at,
+            follows_id=wanted.follows,
             details=details,
             created_at=now,
             updated_at=now,
@@ -289,6 +291,8 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.billed_until,
     Subscription.next_invoice_at,
     Subscription.auto_renew,
+    Subscription.trial_ends_at,
+    Subscription.follows_id,
     Plan.interval,
     Plan.anchor,
 ).join(Plan, Plan.plan_key == Subscription.plan_key)
@@ -307,4 +311,6 @@ def _read(row: Row[Any]) -> billing.Subscription:
         billed_until=row.billed_until,
         next_invoice_at=row.next_invoice_at,
         auto_renew=row.auto_renew,
+        trial_ends_at=row.trial_ends_at,
+        follows=row.follows_id,
     )

@@ -58,9 +58,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     ("aggregation", "prorated_recurring_sum"): (
         "a meter's units do not live on; those of a recurring price do (prorated_graduated)"
     ),
-    ("commitment", "plan_minimum_commitment_true_up"): (
-        "a minimum of a whole plan; the minima here are those of a price"
-    ),
     ("proration", "proration_day_count_conventions"): "months of 30 days are not on offer",
     ("proration", "partial_plus_full_month"): "one invoice over two periods",
     (

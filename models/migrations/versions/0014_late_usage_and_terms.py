@@ -1,4 +1,4 @@
-"""Late usage of invoices with a number, and tenants that can not be billed.
+"""Late usage of numbered invoices, parked tenants, setup fees, commitments, trials.
 
 Revision ID: 0014
 Revises: 0011
@@ -114,6 +114,24 @@ def upgrade() -> None:
         ["adjusts_invoice_id"],
         postgresql_where=sa.text("adjusts_invoice_id IS NOT NULL"),
     )
+    op.add_column(
+        "subscriptions", sa.Column("trial_ends_at", sa.DateTime(timezone=True), nullable=True)
+    )
+    op.add_column("subscriptions", sa.Column("follows_id", sa.Uuid(), nullable=True))
+    op.create_foreign_key(
+        op.f("fk_subscriptions_follows_id"),
+        "subscriptions",
+        "subscriptions",
+        ["follows_id"],
+        ["id"],
+    )
+    op.create_index(
+        "uq_subscriptions_follows_id",
+        "subscriptions",
+        ["follows_id"],
+        unique=True,
+        postgresql_where=sa.text("follows_id IS NOT NULL"),
+    )
     for name, table, condition in CHECKS:
         op.drop_constraint(op.f(name), table, type_="check", if_exists=True)
         op.create_check_constraint(op.f(name), table, condition)
@@ -125,13 +143,21 @@ CHECKS = (
     (
         "ck_invoice_lines_kind",
         "invoice_lines",
-        "kind IN ('fixed', 'usage', 'adjustment')",
+        "kind IN ('fixed', 'usage', 'setup', 'commitment', 'adjustment')",
     ),
     (
         "ck_invoice_lines_adjustment",
         "invoice_lines",
         "(kind = 'adjustment') = (adjusts_invoice_id IS NOT NULL)",
     ),
+    ("ck_prices_kind", "prices", "kind IN ('fixed', 'usage', 'setup', 'commitment')"),
+    ("ck_prices_usage_model", "prices", "kind <> 'usage' OR model <> 'fixed'"),
+    (
+        "ck_prices_single_fee",
+        "prices",
+        "kind NOT IN ('setup', 'commitment') OR model = 'fixed'",
+    ),
+    ("ck_subscriptions_trial_ends_at", "subscriptions", "effective_at < trial_ends_at"),
 )
 
 APPEND_ONLY = """
