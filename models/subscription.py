@@ -19,7 +19,7 @@ class Subscription(Base):
     `next_invoice_at` the end of the first period without an invoice: when it has passed, one is
     due. It is when to look: if the tenant's zone has changed, the billing run corrects it.
     Until `trial_ends_at` nothing is charged for. `follows_id` is the subscription that it replaced
-    when the tenant changed its plan.
+    when the tenant changed its plan; unless that was charged for, `owes_setup` goes over to it.
     """
 
     __tablename__ = "subscriptions"
@@ -63,6 +63,7 @@ class Subscription(Base):
     next_invoice_at: Mapped[dt.datetime | None]
     trial_ends_at: Mapped[dt.datetime | None]
     follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("subscriptions.id"))
+    owes_setup: Mapped[bool] = mapped_column(server_default=text("true"))
     # Whether each further period gets the plan's credit.
     auto_renew: Mapped[bool] = mapped_column(server_default=text("true"))
     details: Mapped[dict[str, Any]] = metadata_column()

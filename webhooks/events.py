@@ -317,6 +317,22 @@ class SubscriptionSet(Event):
     trial_ends_at: Instant | None = None
 
 
+class SubscriptionUpgraded(Event):
+    """A tenant changed its plan, up or down: one subscription replaces another from an instant on.
+
+    It may lie ahead, at the end of the billing period.
+    """
+
+    topic = "billing.subscription_upgraded"
+
+    tenant_id: str
+    subscription_id: UUID
+    replaced_subscription_id: UUID
+    plan_key: str
+    replaced_plan_key: str
+    effective_at: Instant
+
+
 class InvoiceEvent(Event):
     """What every invoice event says. Amounts are minor units of the currency."""
 

@@ -43,6 +43,7 @@ TASK_MODULES = (
     "tasks.offers",
     "tasks.parking",
     "tasks.payments",
+    "tasks.plan_changes",
     "tasks.plan_list",
     "tasks.plans",
     "tasks.quota_counts",

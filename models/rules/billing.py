@@ -105,7 +105,8 @@ class Subscription:
     It is a day and not an instant so that a tenant who moves to another zone goes on from the same
     date: no month is billed twice and none is left out. `next_invoice_at` is when to look, as it
     was stored. `auto_renew`: each further period gets the plan's credit. Until `trial_ends_at`
-    nothing is charged for; the local day of it is. `follows` is the one it replaced.
+    nothing is charged for; the local day of it is. `follows` is the one it replaced;
+    `owes_setup`: nothing was charged for before, in its place.
     """
 
     id: UUID
@@ -121,6 +122,7 @@ class Subscription:
     auto_renew: bool = True
     trial_ends_at: datetime | None = None
     follows: UUID | None = None
+    owes_setup: bool = True
 
     def days(self, zone: ZoneInfo) -> Days:
         """The local days it is in force on."""
@@ -153,6 +155,29 @@ class PriceVersion:
     effective_at: datetime | None
     ended_at: datetime | None
     kind: str = FIXED
+
+
+def replacement(
+    found: Subscription, wanted: Subscription, at: datetime, zone: ZoneInfo
+) -> Subscription:
+    """Return a new subscription as the one that takes the place of `found` at an instant.
+
+    Its periods go on as they were if the rhythm is the same; a trial goes on; a setup fee is owed
+    only if `found` was charged for on no day.
+    """
+    before, cycle = found.cycle, wanted.cycle
+    day = _local_day(at, zone)
+    is_same = (before.interval, before.anchor) == (cycle.interval, cycle.anchor)
+    trial = found.trial_ends_at
+    return replace(
+        wanted,
+        effective_at=at,
+        ended_at=found.ended_at,
+        cycle=replace(cycle, anchored_on=before.anchored_on if is_same else day),
+        trial_ends_at=trial if trial is not None and trial > at else None,
+        follows=found.id,
+        owes_setup=found.owes_setup and not replace(found, ended_at=at).charged_days(zone),
+    )
 
 
 def unbilled(subscription: Subscription, zone: ZoneInfo) -> Iterator[Days]:
@@ -228,9 +253,9 @@ def _charge(
 
 
 def _first_day(subscription: Subscription, zone: ZoneInfo) -> Days:
-    """The day on which a subscription is first charged for; none if it replaced another one."""
+    """The day on which a subscription is first charged for, if it owes setup fees; or none."""
     first = subscription.charged_days(zone).first
-    return Days(first, first if subscription.follows else first + timedelta(days=1))
+    return Days(first, first + timedelta(days=1) if subscription.owes_setup else first)
 
 
 _RANKS: Final = (SETUP, FIXED, USAGE, COMMITMENT)

@@ -176,6 +176,17 @@ ARGUMENTS: dict[str, Arguments] = {
         "period_start": "2026-01-01",
         "period_end": "2026-02-01",
     },
+    "billing.cancel_subscription": lambda world: {
+        "subscription_id": world.ids["subscription"],
+        "idempotency_key": "cancel",
+    },
+    "billing.change_subscription": lambda world: {
+        "subscription_id": world.ids["subscription"],
+        "quantity": "3",
+        "when": "period_end",
+        "idempotency_key": "more seats",
+    },
+    "billing.reactivate_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
@@ -592,6 +603,11 @@ def _leave_and_use_late(world: World) -> None:
     world.do("aggregate_usage", as_of=CLOSED)
 
 
+def _cancel(world: World) -> None:
+    ended = {"subscription_id": world.ids["subscription"], "ended_at": "2026-12-01T00:00:00+00:00"}
+    world.do("end_subscription", **ended, as_of=OPENED)
+
+
 def _park(_: World) -> None:
     fault = ValueError("a test")
     parking.park("acme", Stage.invoicing, fault, now=dt.datetime.fromisoformat(LATER))
@@ -629,6 +645,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.skip_delivery": _relay,
     "billing.bill_late_usage": _leave_and_use_late,
     "billing.retry_parked": _park,
+    "billing.reactivate_subscription": _cancel,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,

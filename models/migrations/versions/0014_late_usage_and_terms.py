@@ -118,6 +118,10 @@ def upgrade() -> None:
         "subscriptions", sa.Column("trial_ends_at", sa.DateTime(timezone=True), nullable=True)
     )
     op.add_column("subscriptions", sa.Column("follows_id", sa.Uuid(), nullable=True))
+    op.add_column(
+        "subscriptions",
+        sa.Column("owes_setup", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+    )
     op.create_foreign_key(
         op.f("fk_subscriptions_follows_id"),
         "subscriptions",
