@@ -45,6 +45,31 @@ class ChangeAnswer(TypedDict):
     subscription: SubscriptionAnswer
 
 
+class SubscriptionsAnswer(TypedDict):
+    """A tenant's subscriptions, ended ones too, oldest first."""
+
+    subscriptions: list[SubscriptionAnswer]
+
+
+@contract.command("billing.list_subscriptions", queue=Queue.billing)
+def list_subscriptions(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId,
+    as_of: fields.Instant = contract.NOW,  # noqa: ARG001 (every task takes it)
+) -> SubscriptionsAnswer:
+    """List a tenant's subscriptions, those that ended and those to come too, oldest first.
+
+    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
+
+    Args:
+        tenant_id: whose.
+    """
+    found = subscription.of_tenants(session, [tenant_id])
+    found.sort(key=lambda one: (one.effective_at, one.id))
+    return {"subscriptions": [subscriptions.answer(one) for one in found]}
+
+
 @contract.command("billing.change_subscription", queue=Queue.billing)
 def change_subscription(
     session: database.Session,

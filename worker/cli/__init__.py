@@ -30,6 +30,7 @@ from worker.cli import (
     rejected,
     run,
     schema,
+    subscription,
     up,
     usage,
     wallet,
@@ -79,6 +80,7 @@ invoice.app.command()(parked.parked)
 invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
+app.add_typer(subscription.app, name="subscription")
 app.add_typer(plan.prices, name="price")
 app.add_typer(rejected.app, name="rejected")
 app.add_typer(schema.app, name="schema")
