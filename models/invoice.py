@@ -97,6 +97,8 @@ class Invoice(Base):
             unique=True,
             postgresql_where=text("state <> 'void'"),
         ),
+        # What a tenant was billed around an instant, withdrawn invoices too.
+        Index("ix_invoices_tenant_id_period_end", "tenant_id", "period_end"),
         Index("uq_invoices_series_sequence", "series", "sequence", unique=True),
         Index("uq_invoices_number", "number", unique=True),
         # The finalization sweep looks at drafts by age.

@@ -184,7 +184,7 @@ def credit(
 
 
 # Nearly all that is counted was used today, and no invoice covers today: a step down the index of
-# each tenant's invoices says so.
+# each tenant's invoices, which leaves withdrawn ones out, says so.
 NOTICE = sql("""
     INSERT INTO late_usage (tenant_id, invoice_id, noticed_at)
     SELECT DISTINCT covering.tenant_id, covering.id, CAST(:now AS timestamptz)
@@ -196,7 +196,7 @@ NOTICE = sql("""
     ) AS span
     CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM invoices
-        WHERE invoices.tenant_id = span.tenant_id AND kind = 'subscription'
+        WHERE invoices.tenant_id = span.tenant_id AND kind = 'subscription' AND state <> 'void'
           AND period_start <= span.last_at AND period_end > span.first_at
         OFFSET 0
     ) AS covering

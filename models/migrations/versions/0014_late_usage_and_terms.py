@@ -100,6 +100,9 @@ def upgrade() -> None:
         ["parked_at", "tenant_id"],
         postgresql_where=sa.text("resolved_at IS NULL"),
     )
+    op.create_index(
+        "ix_invoices_tenant_id_period_end", "invoices", ["tenant_id", "period_end"]
+    )
     op.add_column("invoice_lines", sa.Column("adjusts_invoice_id", sa.Uuid(), nullable=True))
     op.create_foreign_key(
         op.f("fk_invoice_lines_adjusts_invoice_id"),
