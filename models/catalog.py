@@ -37,6 +37,10 @@ class PriceKind(StrEnum):
 
     fixed = "fixed"
     usage = "usage"
+    setup = "setup"
+    """Once, in the period in which a subscription is first charged for."""
+    commitment = "commitment"
+    """What the fees and the usage of a period come to at least."""
 
 
 class Timing(StrEnum):
@@ -135,7 +139,10 @@ class Price(Base):
         ),
         CheckConstraint("jsonb_typeof(params) = 'object'", name="params"),
         CheckConstraint("kind = 'usage' OR model IN (" + _FEE_MODELS + ")", name="fee_model"),
-        CheckConstraint("kind = 'fixed' OR model <> 'fixed'", name="usage_model"),
+        CheckConstraint("kind <> 'usage' OR model <> 'fixed'", name="usage_model"),
+        CheckConstraint(
+            "kind NOT IN ('setup', 'commitment') OR model = 'fixed'", name="single_fee"
+        ),
         CheckConstraint("effective_at < ended_at", name="effective"),
         # No two versions of one price at the same instant.
         ExcludeConstraint(

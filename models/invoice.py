@@ -17,6 +17,8 @@ class InvoiceKind(StrEnum):
     """What an invoice is made for."""
 
     subscription = "subscription"
+    closing = "closing"
+    """What is left to be billed of a tenant that gets no other invoice; its period is a day."""
 
 
 class LineKind(StrEnum):
@@ -24,6 +26,11 @@ class LineKind(StrEnum):
 
     fixed = "fixed"
     usage = "usage"
+    setup = "setup"
+    commitment = "commitment"
+    """What is missing to what the plan comes to at least."""
+    adjustment = "adjustment"
+    """Late usage of a period that was invoiced before."""
 
 
 class InvoiceSeries(Base):
@@ -90,6 +97,8 @@ class Invoice(Base):
             unique=True,
             postgresql_where=text("state <> 'void'"),
         ),
+        # What a tenant was billed around an instant, withdrawn invoices too.
+        Index("ix_invoices_tenant_id_period_end", "tenant_id", "period_end"),
         Index("uq_invoices_series_sequence", "series", "sequence", unique=True),
         Index("uq_invoices_number", "number", unique=True),
         # The finalization sweep looks at drafts by age.
@@ -134,13 +143,22 @@ class InvoiceLine(Base):
 
     Its currency is the invoice's. `discounts_minor` and `taxes_minor` are its parts of the
     invoice's discounts and taxes, by their positions. Changes to the lines of a finalized invoice
-    are refused.
+    are refused. An adjustment says which invoice billed its period before.
     """
 
     __tablename__ = "invoice_lines"
     __table_args__ = (
         one_of("kind", LineKind),
         CheckConstraint("period_start < period_end", name="period"),
+        CheckConstraint(
+            "(kind = 'adjustment') = (adjusts_invoice_id IS NOT NULL)", name="adjustment"
+        ),
+        # What was billed of a period after its invoice is summed up again for each adjustment.
+        Index(
+            "ix_invoice_lines_adjusts_invoice_id",
+            "adjusts_invoice_id",
+            postgresql_where=text("adjusts_invoice_id IS NOT NULL"),
+        ),
     )
 
     invoice_id: Mapped[UUID] = mapped_column(ForeignKey("invoices.id"), primary_key=True)
@@ -159,6 +177,7 @@ class InvoiceLine(Base):
     period_start: Mapped[dt.datetime]
     period_end: Mapped[dt.datetime]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    adjusts_invoice_id: Mapped[UUID | None] = mapped_column(ForeignKey("invoices.id"))
 
 
 class InvoiceDiscount(Base):

@@ -18,12 +18,15 @@ class Subscription(Base):
     `billed_until` is the first local day after the periods that were invoiced, and
     `next_invoice_at` the end of the first period without an invoice: when it has passed, one is
     due. It is when to look: if the tenant's zone has changed, the billing run corrects it.
+    Until `trial_ends_at` nothing is charged for. `follows_id` is the subscription that it replaced
+    when the tenant changed its plan; unless that was charged for, `owes_setup` goes over to it.
     """
 
     __tablename__ = "subscriptions"
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity"),
         CheckConstraint("effective_at < ended_at", name="effective"),
+        CheckConstraint("effective_at < trial_ends_at", name="trial_ends_at"),
         # A tenant is on one plan once at any instant.
         ExcludeConstraint(
             ("tenant_id", "="),
@@ -39,6 +42,13 @@ class Subscription(Base):
             postgresql_where=text("next_invoice_at IS NOT NULL"),
         ),
         Index("ix_subscriptions_tenant_id", "tenant_id"),
+        # A subscription is replaced once.
+        Index(
+            "uq_subscriptions_follows_id",
+            "follows_id",
+            unique=True,
+            postgresql_where=text("follows_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -51,6 +61,9 @@ class Subscription(Base):
     anchored_on: Mapped[dt.date]
     billed_until: Mapped[dt.date | None]
     next_invoice_at: Mapped[dt.datetime | None]
+    trial_ends_at: Mapped[dt.datetime | None]
+    follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("subscriptions.id"))
+    owes_setup: Mapped[bool] = mapped_column(server_default=text("true"))
     # Whether each further period gets the plan's credit.
     auto_renew: Mapped[bool] = mapped_column(server_default=text("true"))
     details: Mapped[dict[str, Any]] = metadata_column()

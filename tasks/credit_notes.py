@@ -111,6 +111,21 @@ def create_credit_note(
     _check_state(header)
     billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
     parts = _parts(billed, header, lines, amount)
+    note = issue(session, header, billed, parts, reason=reason, refund=refund, now=as_of)
+    return _answer(note, credit_note.lines(session, [note.id])[note.id])
+
+
+def issue(
+    session: database.Session,
+    header: Header,
+    billed: crediting.Lines,
+    parts: Sequence[crediting.Part],
+    *,
+    reason: str,
+    refund: str = "payout",
+    now: dt.datetime,
+) -> CreditNote:
+    """Make a credit note of parts of a numbered invoice, whose tenant is locked, and say so."""
     total = billed.total(parts)
     split = _split(session, header, total, refund)
     header = settlement.change(
@@ -118,12 +133,12 @@ def create_credit_note(
         header,
         reduced_minor=split.reduced_minor,
         credited_minor=total,
-        now=as_of,
+        now=now,
     )
     if split.reduced_minor and header.open_minor == 0:
-        payments.say(session, header, events.InvoicePaid, now=as_of)
+        payments.say(session, header, events.InvoicePaid, now=now)
     if split.to_credit_minor:
-        prepaid.give(session, header, split.to_credit_minor, source="credit_note", now=as_of)
+        prepaid.give(session, header, split.to_credit_minor, source="credit_note", now=now)
     note = credit_note.add(
         session,
         header,
@@ -132,10 +147,10 @@ def create_credit_note(
         refund=split,
         reason=reason,
         issuer=issuer.get(session),
-        now=as_of,
+        now=now,
     )
-    _announce(session, note, header, now=as_of)
-    return _answer(note, credit_note.lines(session, [note.id])[note.id])
+    _announce(session, note, header, now=now)
+    return note
 
 
 @contract.command("billing.get_credit_note", queue=Queue.billing)

@@ -184,6 +184,7 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
     targets = [
         invoicing.Target(tenant_id, currency, timezone, days) for currency, days in sorted(running)
     ]
+    invoicing.roll_up(session, targets, now=now)
     drawn = [
         drafting.draft(
             tenant_id=tenant_id,
@@ -193,9 +194,7 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
             lines=lines,
             now=now,
         )
-        for target, lines in zip(
-            targets, invoicing.price(session, targets, held, now=now), strict=True
-        )
+        for target, lines in zip(targets, invoicing.price(session, targets, held), strict=True)
     ]
     return reckoning.reckon(session, drawn)
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypedDict, TypeVar
 from uuid import UUID
 
-import structlog
-
 from models import database
-from models.rules.refusal import Refusal
-from models.store import drafting, inbox, subscription
-from tasks import config, contract, fields, invoicing
+from models.parking import Stage
+from models.store import drafting, parked, subscription
+from models.store.invoice import Header
+from tasks import config, contract, fields, invoicing, parking
 from tasks.queues import Queue
 
 CHUNK: Final = 500
@@ -24,8 +23,6 @@ RUN_SECONDS: Final = 100.0
 """When a run starts no further chunk: before Celery's soft limit; the next tick goes on."""
 
 Answer = TypeVar("Answer")
-
-log = structlog.get_logger(__name__)
 
 
 class RunAnswer(TypedDict):
@@ -53,17 +50,18 @@ def generate_invoices(
     Beat runs it every ten minutes, since months end at different hours in different zones. Any
     number of workers may run it at once: each claims tenants that no other holds. Twice is
     harmless: a period has one invoice. If it dies, what was committed stays and the rest is still
-    due. A tenant that can not be invoiced is kept in rejected_messages, stops nobody else, and is
-    tried again by the next run.
+    due. A tenant that can not be invoiced is parked with the reason (`billing.list_parked`), stops
+    nobody else, and is tried again by later runs.
 
     Args:
-        tenant_id: only this tenant; absent, all.
+        tenant_id: only this tenant, also if it is parked; absent, all.
     """
     after, invoices, failed = "", 0, list[str]()
+    waiting = [] if tenant_id is not None else _waiting(Stage.invoicing, as_of)
     until = time.monotonic() + RUN_SECONDS
     while time.monotonic() < until:
         try:
-            claimed, made = _bill(as_of, after=after, only=tenant_id, excluding=failed)
+            claimed, made = _bill(as_of, after=after, only=tenant_id, excluding=[*waiting, *failed])
         except Faulty as faulty:
             claimed, made = faulty.members, _bill_one_by_one(faulty.members, as_of, failed)
         invoices += made
@@ -80,15 +78,17 @@ def finalize_invoices(*, as_of: fields.Instant = contract.NOW) -> RunAnswer:
 
     Beat runs it every ten minutes. Any number of workers may run it at once; numbers have no gaps,
     because a transaction that fails gives its numbers back. Twice is harmless: what is finalized
-    is no draft any more. If it dies, what was committed stays and the rest is still a draft. A
-    draft that can not be finalized is kept in rejected_messages and stops no other.
+    is no draft any more. If it dies, what was committed stays and the rest is still a draft. The
+    tenant of a draft that can not be finalized is parked with the reason (`billing.list_parked`)
+    and stops no other: its later drafts wait, so that its numbers follow its periods.
     """
     ended_by = as_of - config.current().invoice_grace
-    invoices, failed = 0, list[UUID]()
+    invoices, failed = 0, list[str]()
+    waiting = _waiting(Stage.finalization, as_of)
     until = time.monotonic() + RUN_SECONDS
     while time.monotonic() < until:
         try:
-            done = _finalize(as_of, ended_by=ended_by, excluding=failed)
+            done = _finalize(as_of, ended_by=ended_by, excluding=[*waiting, *failed])
         except Faulty as faulty:
             done = _finalize_one_by_one(faulty.members, as_of, ended_by, failed)
             invoices += done
@@ -110,6 +110,7 @@ def _bill(
         drafts = _guarded(
             lambda: invoicing.invoice_due(session, timezones, now=now), list(timezones)
         )
+        parking.unpark(session, Stage.invoicing, timezones.keys(), now=now)
     return list(timezones), len(drafts)
 
 
@@ -120,7 +121,7 @@ def _bill_one_by_one(tenant_ids: Sequence[str], now: dt.datetime, failed: list[s
             made += _bill(now, only=tenant_id)[1]
         except Faulty as faulty:
             failed.append(tenant_id)
-            _keep_unbilled(tenant_id, faulty.__cause__ or faulty, now)
+            parking.park(tenant_id, Stage.invoicing, faulty.__cause__ or faulty, now=now)
     return made
 
 
@@ -128,7 +129,7 @@ def _finalize(
     now: dt.datetime,
     *,
     ended_by: dt.datetime,
-    excluding: Sequence[UUID] = (),
+    excluding: Sequence[str] = (),
     only: UUID | None = None,
 ) -> int:
     """Finalize one chunk in one transaction; return how many invoices that were."""
@@ -136,22 +137,30 @@ def _finalize(
         headers = drafting.claim_drafts(
             session, ended_by=ended_by, limit=DRAFTS, excluding=excluding, only=only
         )
-        members = [header.id for header in headers]
-        _guarded(lambda: invoicing.finalize(session, headers, now=now), members)
+        _guarded(lambda: invoicing.finalize(session, headers, now=now), headers)
+        tenant_ids = {header.tenant_id for header in headers}
+        parking.unpark(session, Stage.finalization, tenant_ids, now=now)
     return len(headers)
 
 
 def _finalize_one_by_one(
-    invoice_ids: Sequence[UUID], now: dt.datetime, ended_by: dt.datetime, failed: list[UUID]
+    headers: Sequence[Header], now: dt.datetime, ended_by: dt.datetime, failed: list[str]
 ) -> int:
     done = 0
-    for invoice_id in invoice_ids:
+    for header in headers:
+        if header.tenant_id in failed:
+            continue
         try:
-            done += _finalize(now, ended_by=ended_by, only=invoice_id)
+            done += _finalize(now, ended_by=ended_by, only=header.id)
         except Faulty as faulty:
-            failed.append(invoice_id)
-            payload = {"invoice_id": str(invoice_id)}
-            _keep("billing.finalize_invoice", None, payload, faulty.__cause__ or faulty, now)
+            failed.append(header.tenant_id)
+            parking.park(
+                header.tenant_id,
+                Stage.finalization,
+                faulty.__cause__ or faulty,
+                invoice_id=header.id,
+                now=now,
+            )
     return done
 
 
@@ -165,35 +174,7 @@ def _guarded(work: Callable[[], Answer], members: Sequence[Any]) -> Answer:
         raise Faulty(members) from error
 
 
-def _keep_unbilled(tenant_id: str, error: BaseException, now: dt.datetime) -> None:
-    """Keep the call that would bill the tenant's oldest period, ready to be replayed."""
+def _waiting(stage: Stage, now: dt.datetime) -> list[str]:
+    """Tenants that are parked and not to be tried yet."""
     with database.transaction() as session:
-        due_at = subscription.first_due_at(session, tenant_id)
-    payload = {"tenant_id": tenant_id, "as_of": (due_at or now).isoformat()}
-    _keep("billing.generate_invoices", tenant_id, payload, error, now)
-
-
-def _keep(
-    task: str,
-    tenant_id: str | None,
-    payload: dict[str, str],
-    error: BaseException,
-    now: dt.datetime,
-) -> None:
-    rejection = inbox.Rejection(
-        task=task,
-        tenant_id=tenant_id,
-        payload=payload,
-        code=error.code if isinstance(error, Refusal) else "unexpected",
-        errors=[{"field": None, "reason": _reason(error)}],
-    )
-    with database.transaction() as session:
-        ids = inbox.keep_rejections(session, [rejection], now=now)
-    log.warning("invoice.failed", task=task, rejected_message_id=ids[0], **payload)
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error: what follows it in PostgreSQL's may quote the row."""
-    cause = getattr(error, "orig", None) or error
-    first = (str(cause).splitlines() or [""])[0]
-    return f"{type(cause).__name__}: {first[:500]}"
+        return parked.waiting(session, stage, now=now)

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Final
 
 from models import database
-from models.rules import billing, period, pricing
+from models.invoice import InvoiceKind
+from models.rules import billing, period
 from models.rules.billing import Days, Subscription
 from models.store import (
     bill,
@@ -20,6 +21,7 @@ from models.store import (
     finalizing,
     invoice,
     issuer,
+    late_usage,
     meter,
     metering,
     price_version,
@@ -30,7 +32,7 @@ from models.store import (
 from models.store.breakdown import Want
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import aggregation, prepaid, reckoning
+from tasks import adjusting, aggregation, prepaid, reckoning
 from tasks.announce import announce_all
 from tasks.invoice_events import announcement
 from webhooks import events
@@ -60,6 +62,11 @@ class Target:
     def period(self) -> period.Period:
         """Its days as instants."""
         return self.days.period(period.zone(self.timezone))
+
+
+def target_of(header: Header) -> Target:
+    """Return what an invoice was made for."""
+    return Target(header.tenant_id, header.currency, header.timezone, header.days)
 
 
 def invoice_due(
@@ -119,6 +126,10 @@ def make(
     Args:
         subscriptions: all of the targets' tenants.
     """
+    roll_up(session, targets, now=now)
+    noticed = adjusting.noticed(session, {target.tenant_id for target in targets})
+    wanted = [*targets, *(target_of(one.header) for one in noticed)]
+    priced = price(session, wanted, subscriptions)
     drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
@@ -128,12 +139,11 @@ def make(
             lines=lines,
             now=now,
         )
-        for target, lines in zip(
-            targets, price(session, targets, subscriptions, now=now), strict=True
-        )
+        for target, lines in zip(targets, priced[: len(targets)], strict=True)
         if lines
     ]
-    drafts = reckoning.reckon(session, drawn)
+    adjusted = adjusting.adjust(session, drawn, noticed, priced[len(targets) :])
+    drafts = reckoning.reckon(session, adjusted)
     drafting.add(session, drafts, now=now)
     announce_all(session, [announcement(events.InvoiceCreated, one) for one in drafts], now=now)
     return drafts
@@ -152,14 +162,27 @@ def existing(session: database.Session, targets: Sequence[Target]) -> list[Heade
     )
 
 
+def roll_up(session: database.Session, targets: Sequence[Target], *, now: dt.datetime) -> None:
+    """Count every touched day of the targets' tenants, before anything is read of their usage."""
+    if not targets:
+        return
+    tenant_ids = {target.tenant_id for target in targets}
+    # By one definition of each meter, from the days to the quantity.
+    meter.hold(session)
+    meter.touch_open_of(session, tenant_ids)
+    # As a rule the beat has counted a closed period long before: then this is one short query.
+    last = max(target.period.end for target in targets)
+    behind = metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last)
+    if behind:
+        aggregation.roll_up_in(session, behind, now=now)
+
+
 def price(
     session: database.Session,
     targets: Sequence[Target],
     subscriptions: Sequence[Subscription],
-    *,
-    now: dt.datetime,
 ) -> list[list[billing.Line]]:
-    """Return the lines of each target, in the same order, from usage as it is now."""
+    """Return the lines of each target, in the same order, from usage as it was rolled up."""
     if not targets:
         return []
     of_tenant: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
@@ -176,31 +199,29 @@ def price(
         for target in targets
     ]
     metered = [charge for found in charged for charge in found if charge.version.metric is not None]
-    used = iter(_usage(session, metered, now=now))
-    return [
-        [
-            billing.line(charge, pricing.NOTHING if charge.version.metric is None else next(used))
-            for charge in found
-        ]
-        for found in charged
-    ]
+    used = iter(rating.usages(session, [_want(charge) for charge in metered]))
+    return [billing.lines(found, used) for found in charged]
 
 
 def refresh(
     session: database.Session, headers: Sequence[Header], *, now: dt.datetime
 ) -> list[Drafted]:
     """Compute drafts anew; store and announce those that changed. All come back, in order."""
-    held = subscription.of_tenants(session, sorted({header.tenant_id for header in headers}))
-    targets = [
-        Target(header.tenant_id, header.currency, header.timezone, header.days)
-        for header in headers
-    ]
+    tenant_ids = sorted({header.tenant_id for header in headers})
+    held = subscription.of_tenants(session, tenant_ids)
+    roll_up(session, [target_of(header) for header in headers], now=now)
+    noticed = adjusting.noticed(session, tenant_ids)
+    asked = [*headers, *(one.header for one in noticed)]
     stored = invoice.lines(session, [header.id for header in headers])
     bills = bill.read(session, [header.id for header in headers])
-    priced = zip(headers, price(session, targets, held, now=now), strict=True)
-    computed = reckoning.reckon(
-        session, [Drafted(header, lines, bills[header.id]) for header, lines in priced]
-    )
+    priced = price(session, [target_of(header) for header in asked], held)
+    drawn = [
+        # A closing invoice has nothing of its own: it is late usage alone.
+        Drafted(header, lines if header.kind is InvoiceKind.subscription else [], bills[header.id])
+        for header, lines in zip(headers, priced[: len(headers)], strict=True)
+    ]
+    adjusted = adjusting.adjust(session, drawn, noticed, priced[len(headers) :])
+    computed = reckoning.reckon(session, adjusted)
     changed = [
         one
         for one in computed
@@ -217,11 +238,15 @@ def finalize(
 ) -> list[Drafted]:
     """Compute drafts a last time, let prepaid credit pay, then number in the given order, freeze
     and announce. What nothing is due of is paid."""
+    # Before anything is counted: what is noticed from here on, the next invoice looks at.
+    known = late_usage.of_tenants(session, {header.tenant_id for header in headers})
+    took = adjusting.takers(session, headers)
     drafts = refresh(session, headers, now=now)
     settled = prepaid.settle(session, [one.header for one in drafts], now=now)
     numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
     final = [replace(one, header=header) for header, one in zip(numbered, drafts, strict=True)]
     announce_all(session, [announcement(events.InvoiceFinalized, one) for one in final], now=now)
+    late_usage.forget(session, adjusting.done(known, headers, took))
     closed = settlement.close_settled(session, numbered, now=now)
     final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
     paid = [one for one in final if one.header.id in closed]
@@ -248,24 +273,6 @@ def _advance(one: Subscription, periods: Sequence[Days], timezone: str) -> subsc
 
 def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:
     return target.days.after, target.tenant_id, target.currency, target.days.first
-
-
-def _usage(
-    session: database.Session, metered: Sequence[billing.Charge], *, now: dt.datetime
-) -> list[pricing.Usage]:
-    """What was used for each charge, in the same order; every touched day is counted first."""
-    if not metered:
-        return []
-    tenant_ids = {charge.subscription.tenant_id for charge in metered}
-    last = max(charge.period.end for charge in metered)
-    # By one definition of each meter, from the days to the quantity.
-    meter.hold(session)
-    meter.touch_open_of(session, tenant_ids)
-    # As a rule the beat has counted a closed period long before: then this is one short query.
-    behind = metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last)
-    if behind:
-        aggregation.roll_up_in(session, behind, now=now)
-    return rating.usages(session, [_want(charge) for charge in metered])
 
 
 def _want(charge: billing.Charge) -> Want:

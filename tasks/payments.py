@@ -10,7 +10,7 @@ from models.rules import money, states
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.settlement import Payment
-from models.store import drafting, settlement
+from models.store import drafting, late_usage, settlement
 from models.store.invoice import Header
 from models.store.settlement import Receipt
 from tasks import contract, fields, prepaid
@@ -136,12 +136,14 @@ def void_invoice(
     """Withdraw a finalized invoice that nobody has paid; its number stays used.
 
     Runs when an operator sends it. Credit that paid of it is given back, without an end; a coupon
-    that was on it can be used again; `billing.generate_monthly_invoice` bills its period anew.
-    Twice is harmless: it is void already. If it dies half way nothing has changed. Emits
+    that was on it can be used again, and late usage of other periods goes to the next invoice.
+    `billing.generate_monthly_invoice` bills its period anew. Twice is harmless: it is void
+    already. If it dies half way nothing has changed. Emits
     billing.invoice.voided.
 
     Refused with code `invoice.not_open` for a draft, a paid or a written-off invoice, and
-    `invoice.touched` when something was paid or credited: correct it with a credit note.
+    `invoice.touched` when something was paid or credited, or adjusted on another invoice: correct
+    it with a credit note.
 
     Args:
         invoice_id: what is withdrawn.
@@ -157,7 +159,14 @@ def void_invoice(
             "billing.create_credit_note",
             field="invoice_id",
         )
+    if is_open and late_usage.is_adjusted(session, header.id):
+        raise InvoiceTouched(
+            f"late usage of invoice {header.number} is on another invoice already, which would be "
+            "wrong without it; take it back with billing.create_credit_note",
+            field="invoice_id",
+        )
     header = settlement.change(session, header, event="void", note=reason, now=as_of)
+    late_usage.notice_withdrawn(session, header.id, now=as_of)
     if header.credit_minor > 0:
         prepaid.give(session, header, header.credit_minor, source="invoice.voided", now=as_of)
     say(session, header, events.InvoiceVoided, now=as_of)

@@ -15,6 +15,9 @@ from models.store import price_version
 from models.store.price_version import Terms
 from tasks import fields
 
+ONCE_A_PERIOD = frozenset({PriceKind.setup, PriceKind.commitment})
+"""Kinds that are of the whole subscription, whatever its seats."""
+
 
 class InvalidTerms(Refusal):
     """A price's terms contradict one another, or it is listed twice."""
@@ -34,7 +37,8 @@ class PriceTerms(BaseModel):
     Args:
         price_key: names the price within the plan, 1 to 64 characters.
         kind: "fixed" is a fee a period for the subscription's quantity (seats); "usage" is what was
-            used of `metric`.
+            used of `metric`; "setup" is charged once, in the first period; "commitment" is what the
+            fees and the usage of a period come to at least, for its share of the period.
         metric: for usage, and only for it.
         model: how the quantity becomes an amount; by kind "fixed" or "per_unit" when absent. For
             usage: per_unit, graduated, volume, package, percentage, graduated_percentage, block,
@@ -110,7 +114,13 @@ def _read(one: PriceTerms, path: str) -> Terms:
     _check_metric(one)
     _check_timing(one)
     price = _price(one, path)
-    if one.kind is PriceKind.fixed and not price.can_be_fee:
+    if one.kind in ONCE_A_PERIOD and (model := price.model) is not Model.fixed:
+        raise InvalidTerms(
+            f"price {one.price_key!r} is of kind {one.kind.value} and has the model "
+            f"{model.value!r}; it has one amount, so give unit_amount and no model",
+            field="prices",
+        )
+    if one.kind is not PriceKind.usage and not price.can_be_fee:
         raise InvalidTerms(
             f"price {one.price_key!r} is a fee, and no seats can be charged by the model "
             f"{price.model.value!r} with params {sorted(one.params)}; a fee is fixed, per_unit, "
@@ -133,7 +143,7 @@ def _check_metric(one: PriceTerms) -> None:
     if usage != (one.metric is not None):
         raise InvalidTerms(
             f"price {one.price_key!r} is of kind {one.kind.value} and its metric is "
-            f"{one.metric!r}; a usage price needs a metric and a fixed one has none",
+            f"{one.metric!r}; a usage price needs a metric and any other one has none",
             field="prices",
         )
     if usage and one.model is Model.fixed:

@@ -3,8 +3,11 @@
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
-from typing import ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict
 from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
 
 from models import database
 from models.rules import billing, period
@@ -17,6 +20,9 @@ from tasks import allocating, contract, fields, withdrawing
 from tasks.announce import announce
 from tasks.queues import Queue
 from webhooks import events
+
+LONGEST_TRIAL = 731
+"""Days: two years, whatever years."""
 
 
 class NoPriceInCurrency(Refusal):
@@ -55,6 +61,8 @@ class SubscriptionAnswer(TypedDict):
     ended_at: dt.datetime | None
     next_invoice_at: dt.datetime | None
     auto_renew: bool
+    trial_ends_at: dt.datetime | None
+    follows: UUID | None
 
 
 @contract.command("billing.set_subscription", queue=Queue.billing)
@@ -68,6 +76,7 @@ def set_subscription(
     effective_at: fields.Instant | None = None,
     ended_at: fields.Instant | None = None,
     auto_renew: bool = True,
+    trial_days: Annotated[int, Field(ge=1, le=LONGEST_TRIAL)] | None = None,
     idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract uses it)
     metadata: fields.Metadata | None = None,
     as_of: fields.Instant = contract.NOW,
@@ -86,6 +95,7 @@ def set_subscription(
         quantity: seats; fixed fees are multiplied by it. More than 0.
         effective_at: when it begins, `as_of` when absent; the whole local day counts.
         ended_at: when it ends, open when absent; the local day of the end does not count.
+        trial_days: local days from the first one on that nothing is charged for, 1 to 731.
         auto_renew: whether each period gets the plan's credit, or only the first one.
         idempotency_key: names this request, 1 to 128 characters.
         metadata: the producer's own data.
@@ -105,14 +115,29 @@ def set_subscription(
         auto_renew=auto_renew,
         now=as_of,
     )
+    if trial_days is not None:
+        wanted = replace(wanted, trial_ends_at=_trial_end(start, trial_days, period.zone(timezone)))
     wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, period.zone(timezone)))
-    _check_priced(session, wanted)
+    begin(session, wanted, details=metadata or {}, now=as_of)
+    return answer(wanted)
+
+
+def begin(
+    session: database.Session, wanted: Subscription, *, details: dict[str, Any], now: dt.datetime
+) -> None:
+    """Store a new subscription, say so, and give it the plan's credit; its tenant is locked.
+
+    Raises:
+        NoPriceInCurrency: nothing of the plan would ever be billed.
+        SubscriptionOverlaps: the tenant is on the plan already.
+        PeriodFinalized: an invoice with a number covers some of it.
+    """
+    check_priced(session, wanted)
     subscription.check_free(session, wanted)
-    _check_open(session, wanted, start, ended_at)
-    subscription.add(session, wanted, details=metadata or {}, now=as_of)
-    _announce(session, wanted, version=1, now=as_of)
-    allocating.begin(session, wanted, now=as_of)
-    return _answer(wanted)
+    check_open(session, wanted, wanted.effective_at, wanted.ended_at)
+    subscription.add(session, wanted, details=details, now=now)
+    announce_set(session, wanted, version=1, now=now)
+    allocating.begin(session, wanted, now=now)
 
 
 @contract.command("billing.end_subscription", queue=Queue.billing)
@@ -144,18 +169,41 @@ def end_subscription(
     # Read again under the lock.
     found = subscription.get(session, found.id)
     if found.ended_at == end:
-        return _answer(found)
+        return answer(found)
+    return answer(finish(session, found, end, period.zone(timezone), now=as_of))
+
+
+def finish(
+    session: database.Session,
+    found: Subscription,
+    end: dt.datetime | None,
+    zone: ZoneInfo,
+    *,
+    now: dt.datetime,
+) -> Subscription:
+    """Set the end of a subscription, None for an open one, and say so; its tenant is locked.
+
+    Raises:
+        EndsBeforeItStarts: it would end before it starts.
+        PeriodFinalized: an invoice with a number covers what would change.
+        SubscriptionOverlaps: the tenant is on the plan again before it would end.
+    """
     _check_ends_after(found.effective_at, end)
     changed = replace(found, ended_at=end)
-    changed = replace(changed, next_invoice_at=billing.due_at(changed, period.zone(timezone)))
+    changed = replace(changed, next_invoice_at=billing.due_at(changed, zone))
     subscription.check_free(session, changed)
-    _check_open(session, found, *_between(end, found.ended_at))
+    if end is not None or found.ended_at is not None:
+        check_open(session, found, *_between(end, found.ended_at))
     version = subscription.end(
-        session, found.id, ended_at=end, next_invoice_at=changed.next_invoice_at, now=as_of
+        session, found.id, ended_at=end, next_invoice_at=changed.next_invoice_at, now=now
     )
-    _announce(session, changed, version=version, now=as_of)
-    withdrawing.beyond_end(session, changed, now=as_of)
-    return _answer(changed)
+    announce_set(session, changed, version=version, now=now)
+    withdrawing.beyond_end(session, changed, now=now)
+    return changed
+
+
+def _trial_end(start: dt.datetime, days: int, zone: ZoneInfo) -> dt.datetime:
+    return billing.midnight(period.local_day(start, zone) + dt.timedelta(days=days), zone)
 
 
 def _named(
@@ -183,12 +231,11 @@ def _named(
 
 
 def _between(
-    end: dt.datetime, earlier_end: dt.datetime | None
+    end: dt.datetime | None, earlier_end: dt.datetime | None
 ) -> tuple[dt.datetime, dt.datetime | None]:
-    """The time that a change of the end adds or takes away."""
-    if earlier_end is None:
-        return end, None
-    return min(end, earlier_end), max(end, earlier_end)
+    """The time that a change of the end adds or takes away; at least one of them is an end."""
+    ends = sorted(one for one in (end, earlier_end) if one is not None)
+    return ends[0], ends[1] if len(ends) > 1 else None
 
 
 def _check_ends_after(start: dt.datetime, end: dt.datetime | None) -> None:
@@ -199,7 +246,7 @@ def _check_ends_after(start: dt.datetime, end: dt.datetime | None) -> None:
         )
 
 
-def _check_priced(session: database.Session, wanted: Subscription) -> None:
+def check_priced(session: database.Session, wanted: Subscription) -> None:
     prices = price_version.current_prices(session, wanted.plan_key)
     currencies = sorted({price.currency for price in prices})
     if currencies and wanted.currency not in currencies:
@@ -210,7 +257,7 @@ def _check_priced(session: database.Session, wanted: Subscription) -> None:
         )
 
 
-def _check_open(
+def check_open(
     session: database.Session, one: Subscription, start: dt.datetime, end: dt.datetime | None
 ) -> None:
     """Refuse a change between two instants that an invoice with a number was made for."""
@@ -233,7 +280,7 @@ def _span(days: Days) -> str:
     return f"{days.first} to {days.after - dt.timedelta(days=1)}"
 
 
-def _announce(
+def announce_set(
     session: database.Session, one: Subscription, *, version: int, now: dt.datetime
 ) -> None:
     event = events.SubscriptionSet(
@@ -243,11 +290,12 @@ def _announce(
         quantity=one.quantity,
         effective_at=one.effective_at,
         ended_at=one.ended_at,
+        trial_ends_at=one.trial_ends_at,
     )
     announce(session, event, tenant_id=one.tenant_id, sequence=version, now=now)
 
 
-def _answer(one: Subscription) -> SubscriptionAnswer:
+def answer(one: Subscription) -> SubscriptionAnswer:
     return {
         "subscription_id": one.id,
         "tenant_id": one.tenant_id,
@@ -258,4 +306,6 @@ def _answer(one: Subscription) -> SubscriptionAnswer:
         "ended_at": one.ended_at,
         "next_invoice_at": one.next_invoice_at,
         "auto_renew": one.auto_renew,
+        "trial_ends_at": one.trial_ends_at,
+        "follows": one.follows,
     }

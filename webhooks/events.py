@@ -387,6 +387,23 @@ class SubscriptionSet(Event):
     quantity: Quantity
     effective_at: Instant
     ended_at: Instant | None
+    trial_ends_at: Instant | None = None
+
+
+class SubscriptionUpgraded(Event):
+    """A tenant changed its plan, up or down: one subscription replaces another from an instant on.
+
+    It may lie ahead, at the end of the billing period.
+    """
+
+    topic = "billing.subscription_upgraded"
+
+    tenant_id: str
+    subscription_id: UUID
+    replaced_subscription_id: UUID
+    plan_key: str
+    replaced_plan_key: str
+    effective_at: Instant
 
 
 class InvoiceEvent(Event):
@@ -515,6 +532,33 @@ class DeliveryDead(Event):
     attempts: int
     outcome: str
     status: int | None
+
+
+class BillingParked(Event):
+    """A tenant could not be billed and is put aside, with the reason; nobody else waits for it.
+
+    `stage` is what could not be done: invoicing, finalization or late_usage. It is tried again by
+    itself, ever later, and at once after billing.retry_parked.
+    """
+
+    topic = "billing.parked"
+    for_operator = True
+
+    tenant_id: str
+    stage: str
+    code: str
+    reason: str
+    invoice_id: UUID | None
+
+
+class BillingResumed(Event):
+    """A tenant that was parked could be billed."""
+
+    topic = "billing.resumed"
+    for_operator = True
+
+    tenant_id: str
+    stage: str
 
 
 class Ping(Event):

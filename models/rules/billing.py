@@ -5,9 +5,9 @@ each a run of days, and a line covers the days that all three share. The day on 
 changes belongs to what comes after the change.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -20,6 +20,9 @@ from models.rules.period import Anchor, Interval, Period
 
 FIXED: Final = "fixed"
 USAGE: Final = "usage"
+SETUP: Final = "setup"
+COMMITMENT: Final = "commitment"
+ADJUSTMENT: Final = "adjustment"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -101,7 +104,9 @@ class Subscription:
     `billed_until` is the first local day that no invoice was made for, None before the first one.
     It is a day and not an instant so that a tenant who moves to another zone goes on from the same
     date: no month is billed twice and none is left out. `next_invoice_at` is when to look, as it
-    was stored. `auto_renew`: each further period gets the plan's credit.
+    was stored. `auto_renew`: each further period gets the plan's credit. Until `trial_ends_at`
+    nothing is charged for; the local day of it is. `follows` is the one it replaced;
+    `owes_setup`: nothing was charged for before, in its place.
     """
 
     id: UUID
@@ -115,10 +120,20 @@ class Subscription:
     billed_until: date | None = None
     next_invoice_at: datetime | None = None
     auto_renew: bool = True
+    trial_ends_at: datetime | None = None
+    follows: UUID | None = None
+    owes_setup: bool = True
 
     def days(self, zone: ZoneInfo) -> Days:
-        """The local days it is charged for."""
+        """The local days it is in force on."""
         return days_between(self.effective_at, self.ended_at, zone)
+
+    def charged_days(self, zone: ZoneInfo) -> Days:
+        """The local days it is charged for: those after its trial. Possibly none."""
+        days = self.days(zone)
+        if self.trial_ends_at is None:
+            return days
+        return Days(max(days.first, _local_day(self.trial_ends_at, zone)), days.after)
 
     def is_billed_for(self, days: Days, zone: ZoneInfo) -> bool:
         """Whether `days` is one of its billing periods and it is in force on some of them."""
@@ -139,6 +154,30 @@ class PriceVersion:
     description: str | None
     effective_at: datetime | None
     ended_at: datetime | None
+    kind: str = FIXED
+
+
+def replacement(
+    found: Subscription, wanted: Subscription, at: datetime, zone: ZoneInfo
+) -> Subscription:
+    """Return a new subscription as the one that takes the place of `found` at an instant.
+
+    Its periods go on as they were if the rhythm is the same; a trial goes on; a setup fee is owed
+    only if `found` was charged for on no day.
+    """
+    before, cycle = found.cycle, wanted.cycle
+    day = _local_day(at, zone)
+    is_same = (before.interval, before.anchor) == (cycle.interval, cycle.anchor)
+    trial = found.trial_ends_at
+    return replace(
+        wanted,
+        effective_at=at,
+        ended_at=found.ended_at,
+        cycle=replace(cycle, anchored_on=before.anchored_on if is_same else day),
+        trial_ends_at=trial if trial is not None and trial > at else None,
+        follows=found.id,
+        owes_setup=found.owes_setup and not replace(found, ended_at=at).charged_days(zone),
+    )
 
 
 def unbilled(subscription: Subscription, zone: ZoneInfo) -> Iterator[Days]:
@@ -205,16 +244,27 @@ def _charge(
     subscription: Subscription, version: PriceVersion, days: Days, zone: ZoneInfo
 ) -> Charge | None:
     in_force = days_between(version.effective_at, version.ended_at, zone)
-    shared = subscription.days(zone).overlap(in_force).overlap(days)
+    shared = subscription.charged_days(zone).overlap(in_force).overlap(days)
+    if version.kind == SETUP:
+        shared = _first_day(subscription, zone).overlap(shared)
     if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):
         return None
     return Charge(subscription, version, shared, days, shared.period(zone), zone)
 
 
+def _first_day(subscription: Subscription, zone: ZoneInfo) -> Days:
+    """The day on which a subscription is first charged for, if it owes setup fees; or none."""
+    first = subscription.charged_days(zone).first
+    return Days(first, first + timedelta(days=1) if subscription.owes_setup else first)
+
+
+_RANKS: Final = (SETUP, FIXED, USAGE, COMMITMENT)
+
+
 def _order(charge: Charge) -> tuple[Any, ...]:
     version = charge.version
     return (
-        version.metric is not None,
+        _RANKS.index(version.kind),
         version.plan_key,
         version.price_key,
         charge.days,
@@ -224,7 +274,10 @@ def _order(charge: Charge) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One priced row of an invoice, rounded once to minor units."""
+    """One priced row of an invoice, rounded once to minor units.
+
+    `adjusts`: the invoice that billed its period before, of an adjustment.
+    """
 
     kind: str
     subscription_id: UUID
@@ -236,14 +289,54 @@ class Line:
     amount_minor: int
     period: Period
     details: dict[str, Any]
+    adjusts: UUID | None = None
+
+
+def lines(charged: Sequence[Charge], used: Iterable[pricing.Usage]) -> list[Line]:
+    """Price the charges of one invoice, in their order.
+
+    A commitment is charged with what is missing to it: its share of the period, less what the other
+    lines of its subscription come to that begin on its days. A setup fee does not count.
+
+    Args:
+        used: what was used, for each charge with a metric, in their order.
+    """
+    of_charge, found = iter(used), list[Line]()
+    for charge in charged:
+        usage = pricing.NOTHING if charge.version.metric is None else next(of_charge)
+        one = line(charge, usage)
+        found.append(_missing(one, found) if one.kind == COMMITMENT else one)
+    return found
+
+
+def _missing(minimum: Line, others: Sequence[Line]) -> Line:
+    reached = sum(
+        one.amount_minor
+        for one in others
+        if one.subscription_id == minimum.subscription_id
+        and one.kind in (FIXED, USAGE)
+        and minimum.period.start <= one.period.start < minimum.period.end
+    )
+    return replace(
+        minimum,
+        quantity=Decimal(1),
+        unit_amount=None,
+        amount_minor=max(0, minimum.amount_minor - reached),
+        details={
+            **{key: part for key, part in minimum.details.items() if key != "steps"},
+            "commitment_minor": minimum.amount_minor,
+            "reached_minor": reached,
+        },
+    )
 
 
 def line(charge: Charge, usage: pricing.Usage) -> Line:
     """Price a charge. `usage` is what was used of its metric on its days; a fee ignores it.
 
     A fee is charged for the subscription's quantity (seats) and, where it was in force on some
-    days of the period only, for their share. Usage is not prorated, it was counted on those days;
-    its price's tiers, allowances and limits are, unless the price says otherwise.
+    days of the period only, for their share. A setup fee and a commitment are those of the whole
+    subscription, and a setup fee is never shared out. Usage is not prorated, it was counted on
+    those days; its price's tiers, allowances and limits are, unless the price says otherwise.
     A line over no usage is kept, with an amount of 0: it shows that the metric was looked at.
     Raises money.UnknownCurrency, money.AmountOutOfRange.
     """
@@ -251,12 +344,15 @@ def line(charge: Charge, usage: pricing.Usage) -> Line:
     share = charge.share
     if version.metric is not None:
         rated = pricing.rate(version.price, usage, subscription.currency, share=share)
-        return _line(charge, USAGE, rated)
-    rated = pricing.fee(version.price, subscription.quantity, subscription.currency, share=share)
-    return _line(charge, FIXED, rated)
+        return _line(charge, rated)
+    if version.kind == SETUP:
+        share = pricing.WHOLE
+    seats = subscription.quantity if version.kind == FIXED else Decimal(1)
+    rated = pricing.fee(version.price, seats, subscription.currency, share=share)
+    return _line(charge, rated)
 
 
-def _line(charge: Charge, kind: str, rated: pricing.Line) -> Line:
+def _line(charge: Charge, rated: pricing.Line) -> Line:
     version = charge.version
     details: dict[str, Any] = {
         "plan_key": version.plan_key,
@@ -268,7 +364,7 @@ def _line(charge: Charge, kind: str, rated: pricing.Line) -> Line:
     if not rated.is_plain:
         details["steps"] = pricing.as_json(rated.steps)
     return Line(
-        kind=kind,
+        kind=version.kind,
         subscription_id=charge.subscription.id,
         price_id=version.id,
         metric=version.metric,

@@ -20,6 +20,8 @@ class Holding(StrEnum):
     """A subscription has days that no invoice was made for."""
     draft = "draft"
     """An invoice over it is still a draft."""
+    late = "late"
+    """Some of it came after its invoice, and is not billed yet."""
     void = "void"
     """An invoice over it was withdrawn, and no other one charged for those days."""
     uninvoiced = "uninvoiced"
@@ -34,6 +36,7 @@ class Standing:
         old_until: the first day that is not old enough.
         unbilled_from: the first day of a subscription that no invoice was made for.
         drafted_from: the first day of the oldest draft.
+        late_from: the first day of the oldest invoice with late usage that is not billed yet.
         voided_from: the first day of the oldest void invoice that no final one makes up for.
         invoiced_until: the day after the last one that a final invoice covers.
     """
@@ -43,6 +46,7 @@ class Standing:
     drafted_from: date | None
     voided_from: date | None
     invoiced_until: date | None
+    late_from: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ def settled(standing: Standing, *, even_uninvoiced: bool) -> Settled:
         Holding.age: standing.old_until,
         Holding.unbilled: standing.unbilled_from,
         Holding.draft: standing.drafted_from,
+        Holding.late: standing.late_from,
     }
     if not even_uninvoiced:
         limits[Holding.void] = standing.voided_from

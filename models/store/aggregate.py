@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from models.store import counted, meter, touched
+from models.store import counted, late_usage, meter, touched
 from models.store.counted import Changed
 
 MICROSECOND = dt.timedelta(microseconds=1)
@@ -81,6 +81,7 @@ def _count_taken(session: Session, spans: Row[Any], now: dt.datetime) -> RolledU
         return RolledUp(0, 0, ())
     session.execute(LOCK_TENANTS, {"tenant_ids": spans.tenant_ids})
     days, changed = counted.count(session, spans._asdict(), now=now)
+    late_usage.notice(session, spans._asdict(), now=now)
     return RolledUp(spans.touched, days, tuple(changed))
 
 
@@ -98,7 +99,9 @@ def count(session: Session, days: Sequence[Day], *, now: dt.datetime) -> list[Ch
         "firsts": [day.start for day in days],
         "lasts": [day.end - MICROSECOND for day in days],
     }
-    return counted.count(session, given, now=now)[1]
+    changed = counted.count(session, given, now=now)[1]
+    late_usage.notice(session, given, now=now)
+    return changed
 
 
 def lock_tenants(session: Session, tenant_ids: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import func
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models.invoice import Invoice
+from models.invoice import Invoice, InvoiceKind
 from models.rules import billing, ids
 from models.rules.period import Period
 from models.rules.states import InvoiceState
@@ -44,6 +44,7 @@ def draft(
     covers: Period,
     lines: Sequence[billing.Line],
     now: dt.datetime,
+    kind: InvoiceKind = InvoiceKind.subscription,
 ) -> Drafted:
     """Return an invoice that is not stored yet, before coupons and taxes."""
     header = Header(
@@ -56,6 +57,7 @@ def draft(
         total_minor=billing.total(lines),
         version=1,
         created_at=now,
+        kind=kind,
     )
     return Drafted(header, lines, Bill(tuple(line.amount_minor for line in lines)))
 
@@ -80,6 +82,7 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
         {
             "id": one.header.id,
             "tenant_id": one.header.tenant_id,
+            "kind": one.header.kind,
             "currency": one.header.currency,
             "timezone": one.header.timezone,
             "period_start": one.header.period.start,
@@ -90,13 +93,13 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
     ]
     session.execute(
         sql(f"""
-            INSERT INTO invoices (id, tenant_id, currency, timezone, period_start, period_end,
+            INSERT INTO invoices (id, tenant_id, kind, currency, timezone, period_start, period_end,
                                   created_at, updated_at, amount_due_minor, {FIGURES})
-            SELECT id, tenant_id, currency, timezone, period_start, period_end, :now, :now,
+            SELECT id, tenant_id, kind, currency, timezone, period_start, period_end, :now, :now,
                    total_minor, {FIGURES}
             FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
-                id uuid, tenant_id text, currency text, timezone text, period_start timestamptz,
-                period_end timestamptz, {FIGURE_TYPES})
+                id uuid, tenant_id text, kind text, currency text, timezone text,
+                period_start timestamptz, period_end timestamptz, {FIGURE_TYPES})
         """),  # noqa: S608 (constants)
         {"rows": _json(rows), "now": now},
     )
@@ -134,18 +137,19 @@ def claim_drafts(
     *,
     ended_by: dt.datetime,
     limit: int,
-    excluding: Sequence[UUID],
+    excluding: Sequence[str] = (),
     only: UUID | None = None,
 ) -> list[Header]:
     """Lock drafts whose period ended by an instant, and their tenants; oldest period first.
 
-    What others hold is skipped, so that this neither waits nor deadlocks. A tenant is held by one
-    worker at a time, so that the numbers of its invoices follow its periods.
+    Drafts of the tenants to be excluded are left. What others hold is skipped, so that this neither
+    waits nor deadlocks. A tenant is held by one worker at a time, so that the numbers of its
+    invoices follow its periods.
     """
     statement = invoice.SELECT.join(Tenant, Tenant.tenant_id == Invoice.tenant_id).where(
         Invoice.state == InvoiceState.draft,
         Invoice.period_end <= ended_by,
-        Invoice.id != func.all(list(excluding)),
+        Invoice.tenant_id != func.all(list(excluding)),
     )
     if only is not None:
         statement = statement.where(Invoice.id == only)
@@ -190,13 +194,13 @@ def _add_lines(session: Session, drafts: Sequence[Drafted]) -> None:
             INSERT INTO invoice_lines (invoice_id, position, kind, subscription_id, price_id,
                                        metric, description, quantity, unit_amount, currency,
                                        amount_minor, period_start, period_end, details,
-                                       discounts_minor, taxes_minor)
+                                       adjusts_invoice_id, discounts_minor, taxes_minor)
             SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
                 invoice_id uuid, position integer, kind text, subscription_id uuid, price_id uuid,
                 metric text, description text, quantity numeric, unit_amount numeric,
                 currency text, amount_minor bigint, period_start timestamptz,
-                period_end timestamptz, details jsonb, discounts_minor bigint[],
-                taxes_minor bigint[])
+                period_end timestamptz, details jsonb, adjusts_invoice_id uuid,
+                discounts_minor bigint[], taxes_minor bigint[])
         """),
         {"rows": _json(rows)},
     )
@@ -223,6 +227,7 @@ def _line_row(header: Header, position: int, line: billing.Line) -> dict[str, An
         "period_start": line.period.start,
         "period_end": line.period.end,
         "details": line.details,
+        "adjusts_invoice_id": line.adjusts,
     }
 
 

@@ -46,6 +46,7 @@ class Header:
     due_at: dt.datetime | None = None
     closed_at: dt.datetime | None = None
     closing_note: str | None = None
+    kind: InvoiceKind = InvoiceKind.subscription
 
     @property
     def amount_due_minor(self) -> int:
@@ -88,6 +89,16 @@ def get_all(session: Session, invoice_ids: Sequence[UUID]) -> dict[UUID, Header]
     return {row.id: read(row) for row in rows}
 
 
+def of_ids(session: Session, invoice_ids: Sequence[UUID]) -> list[Header]:
+    """Return the invoices there are by these ids, oldest period first."""
+    rows = session.execute(
+        SELECT.where(Invoice.id == func.any(list(invoice_ids))).order_by(
+            Invoice.period_end, Invoice.id
+        )
+    )
+    return [read(row) for row in rows]
+
+
 def ending_between(
     session: Session,
     tenant_ids: Sequence[str],
@@ -110,13 +121,13 @@ def ending_between(
 def lines(session: Session, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[billing.Line]]:
     """Return the lines of invoices in order; an invoice without lines has no entry."""
     rows = session.execute(
-        select(*_LINE_COLUMNS)
+        select(*LINE_COLUMNS)
         .where(InvoiceLine.invoice_id == func.any(list(invoice_ids)))
         .order_by(InvoiceLine.invoice_id, InvoiceLine.position)
     )
     found: dict[UUID, list[billing.Line]] = defaultdict(list)
     for row in rows:
-        found[row.invoice_id].append(_line(row))
+        found[row.invoice_id].append(read_line(row))
     return found
 
 
@@ -140,10 +151,11 @@ SELECT: Select[*tuple[Any, ...]] = select(
     Invoice.due_at,
     Invoice.closed_at,
     Invoice.closing_note,
+    Invoice.kind,
 )
 """What `read` reads."""
 
-_LINE_COLUMNS = (
+LINE_COLUMNS = (
     InvoiceLine.invoice_id,
     InvoiceLine.kind,
     InvoiceLine.subscription_id,
@@ -156,7 +168,9 @@ _LINE_COLUMNS = (
     InvoiceLine.period_start,
     InvoiceLine.period_end,
     InvoiceLine.details,
+    InvoiceLine.adjusts_invoice_id,
 )
+"""What `read_line` reads."""
 
 
 def read(row: Row[Any]) -> Header:
@@ -180,10 +194,12 @@ def read(row: Row[Any]) -> Header:
         due_at=row.due_at,
         closed_at=row.closed_at,
         closing_note=row.closing_note,
+        kind=InvoiceKind(row.kind),
     )
 
 
-def _line(row: Row[Any]) -> billing.Line:
+def read_line(row: Row[Any]) -> billing.Line:
+    """Return the line in a row of `LINE_COLUMNS`."""
     return billing.Line(
         kind=row.kind,
         subscription_id=row.subscription_id,
@@ -195,4 +211,5 @@ def _line(row: Row[Any]) -> billing.Line:
         amount_minor=row.amount_minor,
         period=Period(row.period_start, row.period_end),
         details=row.details,
+        adjusts=row.adjusts_invoice_id,
     )

@@ -108,6 +108,7 @@ def versions(
             Price.plan_key,
             Price.price_key,
             Price.currency,
+            Price.kind,
             Price.metric,
             Price.model,
             Price.unit_amount,
@@ -129,6 +130,7 @@ def versions(
             description=row.description,
             effective_at=row.effective_at,
             ended_at=row.ended_at,
+            kind=row.kind,
         )
         found[version.plan_key, version.currency].append(version)
     return found

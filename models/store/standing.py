@@ -104,6 +104,7 @@ def _candidate(row: Row[Any], rule: Rule, now: dt.datetime) -> Candidate:
         old_until=period.local_day(now - rule.age, zone),
         unbilled_from=row.unbilled_from,
         drafted_from=_day(row.drafted_from, zone),
+        late_from=_day(row.late_from, zone),
         voided_from=_day(row.voided_from, zone),
         invoiced_until=_day(row.invoiced_until, zone),
     )
@@ -182,6 +183,11 @@ STANDINGS = text(f"""
                WHERE invoices.tenant_id = tenant.tenant_id AND state = 'draft'
            ) AS drafted_from,
            (
+               SELECT min(period_start)
+               FROM late_usage AS late JOIN invoices ON invoices.id = late.invoice_id
+               WHERE late.tenant_id = tenant.tenant_id AND state = ANY(CAST(:final AS text[]))
+           ) AS late_from,
+           (
                SELECT min(period_start) FROM invoices AS voided
                WHERE voided.tenant_id = tenant.tenant_id AND voided.state = 'void'
                  AND NOT EXISTS (
@@ -195,7 +201,7 @@ STANDINGS = text(f"""
            ) AS voided_from,
            (
                SELECT max(period_end) FROM invoices
-               WHERE invoices.tenant_id = tenant.tenant_id
+               WHERE invoices.tenant_id = tenant.tenant_id AND kind = 'subscription'
                  AND state = ANY(CAST(:final AS text[]))
            ) AS invoiced_until,
            EXISTS (SELECT FROM meters WHERE recount_after IS NOT NULL) OR EXISTS (

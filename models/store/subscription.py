@@ -105,6 +105,12 @@ def get(session: Session, subscription_id: UUID) -> billing.Subscription:
     return _read(row)
 
 
+def find_follower(session: Session, subscription_id: UUID) -> billing.Subscription | None:
+    """Return the subscription that replaced one, or will."""
+    row = session.execute(_SELECT.where(Subscription.follows_id == subscription_id)).first()
+    return None if row is None else _read(row)
+
+
 def find_at(
     session: Session, *, tenant_id: str, plan_key: str, at: dt.datetime
 ) -> billing.Subscription | None:
@@ -173,6 +179,9 @@ def add(
             billed_until=wanted.billed_until,
             next_invoice_at=wanted.next_invoice_at,
             auto_renew=wanted.auto_renew,
+            trial_ends_at=wanted.trial_ends_at,
+            follows_id=wanted.follows,
+            owes_setup=wanted.owes_setup,
             details=details,
             created_at=now,
             updated_at=now,
@@ -185,11 +194,15 @@ def end(
     session: Session,
     subscription_id: UUID,
     *,
-    ended_at: dt.datetime,
+    ended_at: dt.datetime | None,
     next_invoice_at: dt.datetime | None,
     now: dt.datetime,
 ) -> int:
-    """Set the end of a subscription and when its next invoice is due; return its new version."""
+    """Set the end of a subscription and when its next invoice is due; return its new version.
+
+    Args:
+        ended_at: None for an open one.
+    """
     version: int = session.execute(
         sql("""
             UPDATE subscriptions
@@ -204,6 +217,17 @@ def end(
             "next_invoice_at": next_invoice_at,
             "now": now,
         },
+    ).scalar_one()
+    return version
+
+
+def next_version(session: Session, subscription_id: UUID) -> int:
+    """Count one more event of a subscription, and return its number. The tenant is locked."""
+    version: int = session.execute(
+        update(Subscription)
+        .where(Subscription.id == subscription_id)
+        .values(version=Subscription.version + 1)
+        .returning(Subscription.version)
     ).scalar_one()
     return version
 
@@ -289,6 +313,9 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.billed_until,
     Subscription.next_invoice_at,
     Subscription.auto_renew,
+    Subscription.trial_ends_at,
+    Subscription.follows_id,
+    Subscription.owes_setup,
     Plan.interval,
     Plan.anchor,
 ).join(Plan, Plan.plan_key == Subscription.plan_key)
@@ -307,4 +334,7 @@ def _read(row: Row[Any]) -> billing.Subscription:
         billed_until=row.billed_until,
         next_invoice_at=row.next_invoice_at,
         auto_renew=row.auto_renew,
+        trial_ends_at=row.trial_ends_at,
+        follows=row.follows_id,
+        owes_setup=row.owes_setup,
     )

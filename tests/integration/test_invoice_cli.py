@@ -13,11 +13,13 @@ from sqlalchemy import Engine
 
 from tasks.credit_notes import create_credit_note
 from tasks.invoice_list import list_invoices, preview_invoice, render_invoice
+from tasks.invoice_runs import generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice
 from tasks.issuing import set_issuer
 from tasks.payments import record_payment
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
+from tasks.usage_voids import void_usage
 from tests import pdf_text
 from tests.integration.billing_world import (
     fee,
@@ -317,3 +319,28 @@ def test_the_export_is_of_the_time_and_the_tenant_that_are_asked_for(billing: Co
     assert numbers("--tenant", "one") == {"INV-000001"}
     assert numbers("--from", "2026-02-02", "--to", "2026-02-03") == {"INV-000001", "INV-000002"}
     assert numbers("--from", "2026-02-03") == {"CN-000001"}
+
+
+def test_who_can_not_be_billed_is_listed_with_the_reason_and_tried_again(
+    billing: Command,
+) -> None:
+    make_plan(
+        {**usage_price("calls", "1"), "model": "dynamic", "unit_amount": None,
+         "params": {"amount_field": "cost"}}
+    )  # fmt: skip
+    subscribe("acme", "2026-01-01")
+    event = {"tenant_id": "acme", "metric": "calls", "amount": "1", "at": "2026-01-05"}
+    record_usage(**event, idempotency_key="bad", as_of=LATER)
+    generate_invoices(as_of=instant("2026-02-01"))
+
+    listed = billing("invoice", "parked")
+    assert "acme" in listed.out
+    assert "1 events of metric 'calls' have no number in metadata.cost" in listed.out
+    assert json.loads(billing("invoice", "parked", "--json").out)[0]["code"] == "usage.unpriceable"
+    assert billing("invoice", "retry", "acme", "--as-of", "2026-02-01").status == 1
+
+    void_usage(tenant_id="acme", metric="calls", idempotency_key="bad", reason="a test")
+    retried = billing("invoice", "retry", "acme", "--as-of", "2026-02-01")
+    assert (retried.status, retried.out) == (0, "tenant acme is billed again\n")
+    assert billing("invoice", "parked").out == "nobody is parked\n"
+    assert "is not parked" in billing("invoice", "retry", "acme").out

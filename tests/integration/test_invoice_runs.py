@@ -12,6 +12,7 @@ from models import database
 from tasks import invoice_runs
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
+from tasks.parking import list_parked, retry_parked
 from tasks.subscriptions import end_subscription
 from tasks.tenants import set_tenant
 from tests.integration.billing_world import (
@@ -170,19 +171,47 @@ def test_a_faulty_tenant_stops_nobody_else_and_is_tried_again(db: Engine) -> Non
 
     assert answer == {"invoices": 2, "failed": 1, "finished": True}
     assert invoiced() == ["ada", "cyd"]
-    (kept,) = query("SELECT task, tenant_id, payload, errors FROM rejected_messages")
-    assert kept[:3] == (
-        "billing.generate_invoices",
-        "bad",
-        {"tenant_id": "bad", "as_of": "2026-02-01T00:00:00+00:00"},
-    )
-    assert "Mars/Olympus" in kept[3][0]["reason"]
+    (kept,) = list_parked()["parked"]
+    assert (kept["tenant_id"], kept["stage"], kept["tries"]) == ("bad", "invoicing", 1)
+    assert "Mars/Olympus" in kept["reason"]
+    (told,) = said("billing.parked")
+    assert (told["data"]["tenant_id"], told["data"]["reason"]) == ("bad", kept["reason"])
 
-    assert generate_invoices(as_of=instant("2026-02-01T00:10:00"))["failed"] == 1
-    assert query("SELECT seen_count FROM rejected_messages") == [(2,)]
     _write("UPDATE tenants SET timezone = 'UTC' WHERE tenant_id = 'bad'")
-    assert generate_invoices(**kept[2])["invoices"] == 1
+    assert generate_invoices(as_of=instant("2026-02-01T00:10:00"))["invoices"] == 1
     assert invoiced() == ["ada", "bad", "cyd"]
+    assert list_parked()["parked"] == []
+    assert [one["data"]["tenant_id"] for one in said("billing.resumed")] == ["bad"]
+
+
+def test_a_parked_tenant_is_tried_ever_later_and_at_once_when_asked(db: Engine) -> None:
+    make_plan(fee("10"))
+    subscribe("bad", "2026-01-01")
+    _write("UPDATE tenants SET timezone = 'Mars/Olympus' WHERE tenant_id = 'bad'")
+    start, minute = instant("2026-02-01"), dt.timedelta(minutes=1)
+
+    tried = [
+        elapsed
+        for elapsed in range(0, 100, 10)
+        if generate_invoices(as_of=start + elapsed * minute)["failed"]
+    ]
+
+    assert tried == [0, 10, 30, 70]
+    (kept,) = list_parked(tenant_id="bad")["parked"]
+    assert (kept["tries"], str(kept["parked_at"])) == (4, "2026-02-01T00:00:00Z")
+    assert len(said("billing.parked")) == 1
+    later = start + 91 * minute
+    assert generate_invoices(as_of=later)["failed"] == 0
+    assert retry_parked(tenant_id="bad", as_of=later)["stages"] == ["invoicing"]
+    assert generate_invoices(as_of=later)["failed"] == 1
+    _write("UPDATE tenants SET timezone = 'UTC' WHERE tenant_id = 'bad'")
+    assert generate_invoices(tenant_id="bad", as_of=later)["invoices"] == 1
+
+    _write("UPDATE tenants SET timezone = 'Mars/Olympus' WHERE tenant_id = 'bad'")
+    assert generate_invoices(as_of=instant("2026-03-05"))["failed"] == 1
+    (again,) = list_parked()["parked"]
+    assert (again["tries"], str(again["parked_at"])) == (1, "2026-03-05T00:00:00Z")
+    assert [one["sequence"] for one in said("billing.parked")] == [1, 3]
 
 
 def test_an_amount_too_large_for_the_books_is_one_tenants_fault(db: Engine) -> None:
@@ -280,10 +309,12 @@ def test_a_draft_that_can_not_be_finalized_takes_no_number_and_stops_no_other(db
         ("bad", None),
         ("cyd", "INV-000002"),
     ]
-    (task, payload) = query("SELECT task, payload FROM rejected_messages")[0]
+    (kept,) = list_parked()["parked"]
+    assert (kept["tenant_id"], kept["stage"]) == ("bad", "finalization")
     use("bad", "calls", "2026-01-31", "0")
-    assert task == "billing.finalize_invoice"
-    assert finalize_invoice(**payload)["number"] == "INV-000003"
+    finalize_invoices(as_of=instant("2026-02-03T00:10:00"))
+    assert finalize_invoice(invoice_id=kept["invoice_id"])["number"] == "INV-000003"
+    assert list_parked()["parked"] == []
 
 
 def test_every_total_is_the_sum_of_its_lines(db: Engine) -> None:

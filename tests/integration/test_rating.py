@@ -20,6 +20,7 @@ from tasks import quoting
 from tasks.invoice_runs import generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice
 from tasks.meters import set_meter
+from tasks.parking import list_parked
 from tasks.plans import set_price
 from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
@@ -27,7 +28,6 @@ from tests.integration.billing_world import (
     fee,
     instant,
     make_plan,
-    query,
     said,
     subscribe,
     usage_price,
@@ -334,13 +334,14 @@ def test_usage_that_can_not_be_priced_parks_its_tenant_and_no_other(db: Engine) 
     first = generate_invoices(**run)
 
     assert (first["invoices"], first["failed"]) == (1, 1)
-    ((tenant_id, code, errors),) = query("SELECT tenant_id, code, errors FROM rejected_messages")
-    assert (tenant_id, code) == ("acme", "usage.unpriceable")
-    assert "1 events of metric 'calls' have no number in metadata.cost" in errors[0]["reason"]
+    (parked,) = list_parked()["parked"]
+    assert (parked["tenant_id"], parked["code"]) == ("acme", "usage.unpriceable")
+    assert "1 events of metric 'calls' have no number in metadata.cost" in parked["reason"]
 
     void_usage(tenant_id="acme", metric="calls", idempotency_key=bad, reason="a test", as_of=LATER)
     record("2026-01-06", "1", cost="1.05")
-    assert generate_invoices(**run)["invoices"] == 1
+    assert generate_invoices(**run, tenant_id="acme")["invoices"] == 1
+    assert list_parked()["parked"] == []
     assert invoice()["total"] == "1.75"
 
 

@@ -89,6 +89,20 @@ def test_a_month_whose_invoice_is_a_draft_stays(folder: Path) -> None:
     assert horizon() is None
 
 
+def test_a_month_whose_late_usage_is_not_billed_yet_stays(folder: Path) -> None:
+    world.on_a_plan()
+    use_each_month("2026-01", "2026-02")
+    world.bill("2026-02-05")
+    world.record(event("late", "2026-01-09T00:00:00Z"))
+    aggregate_usage(as_of=instant("2026-02-06"))
+    assert query("SELECT count(*) FROM late_usage") == [(1,)]
+
+    assert world.archive() == world.NOTHING
+    world.bill()
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+    assert world.archive()["purged"] > 0
+
+
 def test_a_month_whose_invoice_was_withdrawn_stays_until_that_is_allowed(folder: Path) -> None:
     world.on_a_plan()
     use_each_month("2026-01", "2026-02")
@@ -169,6 +183,8 @@ def test_usage_that_waits_for_a_roll_up_keeps_its_tenant(folder: Path) -> None:
     assert world.archive()["purged"] == 2
     assert query("SELECT tenant_id FROM usage_horizons") == [("bob",)]
     aggregate_usage(as_of=world.OLD)
+    assert world.archive() == world.NOTHING
+    world.bill("2026-06-03")
     assert world.archive()["purged"] == 3
     assert world.totals()[1][3:] == (1, 1)
 
@@ -181,7 +197,7 @@ def test_a_meter_that_changed_is_counted_by_before_anything_is_closed(folder: Pa
     set_meter(metric="disk", aggregation="count")
 
     assert world.archive() == world.NOTHING
-    aggregate_usage(as_of=world.OLD)
+    world.bill("2026-06-03")
     assert world.archive()["purged"] == 3
     assert [row[3] for row in world.totals() if row[1] == "disk"] == [1]
 

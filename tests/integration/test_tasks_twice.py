@@ -23,9 +23,10 @@ from sqlalchemy import Engine, select, text
 
 from models import database
 from models.base import Base
+from models.parking import Stage
 from models.rules.refusal import Refusal
 from models.store import relay
-from tasks import config, contract
+from tasks import config, contract, parking
 from tests.conftest import EMPTY_TABLES
 from tests.receiver import Receiver, receiver
 from worker import app
@@ -116,6 +117,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.allocate_subscription_credits": lambda world: {"subscription_id": world.ids["gold"]},
     "billing.archive_usage": lambda _: {},
     "billing.audit": lambda _: {},
+    "billing.bill_late_usage": lambda _: {},
     "billing.commit_reserved_credits": lambda world: {
         "reservation_id": world.ids["hold"],
         "actual_amount": "3",
@@ -175,6 +177,17 @@ ARGUMENTS: dict[str, Arguments] = {
         "period_start": "2026-01-01",
         "period_end": "2026-02-01",
     },
+    "billing.cancel_subscription": lambda world: {
+        "subscription_id": world.ids["subscription"],
+        "idempotency_key": "cancel",
+    },
+    "billing.change_subscription": lambda world: {
+        "subscription_id": world.ids["subscription"],
+        "quantity": "3",
+        "when": "period_end",
+        "idempotency_key": "more seats",
+    },
+    "billing.reactivate_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
@@ -213,7 +226,10 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.list_ledger": lambda _: {"tenant_id": "acme"},
     "billing.list_offers": lambda _: {},
     "billing.list_products": lambda _: {},
+    "billing.list_parked": lambda _: {},
+    "billing.list_subscriptions": lambda _: {"tenant_id": "acme"},
     "billing.list_plans": lambda _: {},
+    "billing.retry_parked": lambda _: {"tenant_id": "acme"},
     "billing.list_prices": lambda _: {},
     "billing.list_usage": lambda _: {
         "tenant_id": "acme",
@@ -396,6 +412,8 @@ CHANGES_NOTHING = frozenset(
         "billing.list_ledger",
         "billing.list_offers",
         "billing.list_products",
+        "billing.list_parked",
+        "billing.list_subscriptions",
         "billing.list_plans",
         "billing.list_prices",
         "billing.list_usage",
@@ -659,6 +677,25 @@ def _make_an_invoice(world: World) -> None:
     world.ids["invoice"] = made["invoice_id"]
 
 
+def _leave_and_use_late(world: World) -> None:
+    world.do(
+        "end_subscription", subscription_id=world.ids["subscription"], ended_at=CLOSED, as_of=CLOSED
+    )
+    _finalize_an_invoice(world)
+    world.do("record_usage", **_event(25), as_of=CLOSED)
+    world.do("aggregate_usage", as_of=CLOSED)
+
+
+def _cancel(world: World) -> None:
+    ended = {"subscription_id": world.ids["subscription"], "ended_at": "2026-12-01T00:00:00+00:00"}
+    world.do("end_subscription", **ended, as_of=OPENED)
+
+
+def _park(_: World) -> None:
+    fault = ValueError("a test")
+    parking.park("acme", Stage.invoicing, fault, now=dt.datetime.fromisoformat(LATER))
+
+
 def _finalize_an_invoice(world: World) -> None:
     _make_an_invoice(world)
     world.do("finalize_invoice", invoice_id=world.ids["invoice"], as_of=CLOSED)
@@ -703,6 +740,9 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.replay_delivery": _let_deliveries_die,
     "billing.revoke_endpoint_secret": _rotate,
     "billing.skip_delivery": _relay,
+    "billing.bill_late_usage": _leave_and_use_late,
+    "billing.retry_parked": _park,
+    "billing.reactivate_subscription": _cancel,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,

@@ -26,6 +26,7 @@ from worker.cli import (
     meter,
     metrics,
     offer,
+    parked,
     plan,
     product,
     quote,
@@ -33,6 +34,7 @@ from worker.cli import (
     reservation,
     run,
     schema,
+    subscription,
     up,
     usage,
     wallet,
@@ -79,8 +81,11 @@ app.add_typer(wallet.app, name="wallet")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")
+invoice.app.command()(parked.parked)
+invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
+app.add_typer(subscription.app, name="subscription")
 app.add_typer(plan.prices, name="price")
 app.add_typer(reservation.app, name="reservation")
 app.add_typer(endpoint.app, name="endpoint")

@@ -138,7 +138,7 @@ def _conditions(price: Price) -> Iterator[str]:
 
 
 def _charged(one: PriceAnswer) -> str:
-    return "seats" if one["metric"] is None else one["metric"]
+    return one["metric"] or _WORDS[one["kind"]]
 
 
 def _instant(value: object) -> str:
@@ -147,3 +147,6 @@ def _instant(value: object) -> str:
 
 def _number(value: Decimal) -> str:
     return f"{Decimal(plain(value)):,f}"
+
+
+_WORDS = {"fixed": "seats", "setup": "the start", "commitment": "a period, at least"}

@@ -15,6 +15,7 @@ REASONS = {
     Holding.age: "what follows is not old enough",
     Holding.unbilled: "a subscription has days without an invoice",
     Holding.draft: "an invoice is a draft",
+    Holding.late: "usage came after its invoice and is not billed yet",
     Holding.void: "an invoice was withdrawn and not made up for",
     Holding.uninvoiced: "no final invoice reaches further",
 }

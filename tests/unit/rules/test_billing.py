@@ -1,6 +1,7 @@
 """Periods tile, days are conserved, lines add up."""
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 from itertools import islice, pairwise
 from uuid import UUID
@@ -133,3 +134,55 @@ def test_a_subscription_that_begins_and_ends_in_one_day_is_never_due() -> None:
     one = subscription(morning, morning + dt.timedelta(hours=4))
 
     assert billing.due_at(one, ZONES[0]) is None
+
+
+def elapsed_in(days: Days, zone: ZoneInfo) -> dt.timedelta:
+    return billing.midnight(days.after, zone) - billing.midnight(days.first, zone)
+
+
+@given(
+    start=instants,
+    trial=st.none() | st.integers(1, 90),
+    changes=st.lists(st.tuples(st.integers(0, 200 * 86_400), cycles), max_size=3),
+    first=cycles,
+    zone=zones,
+)
+def test_every_day_of_a_chain_of_plans_is_charged_once_and_setup_at_most_once(
+    start: dt.datetime,
+    trial: int | None,
+    changes: list[tuple[int, tuple[Interval, Anchor]]],
+    first: tuple[Interval, Anchor],
+    zone: ZoneInfo,
+) -> None:
+    one = subscription(start, rhythm=first, zone=zone)
+    if trial is not None:
+        after = period.local_day(start, zone) + dt.timedelta(days=trial)
+        one = replace(one, trial_ends_at=billing.midnight(after, zone))
+    chain = [one]
+    at = start
+    for number, (seconds, rhythm) in enumerate(changes, start=2):
+        at += dt.timedelta(seconds=seconds + 1)
+        wanted = replace(subscription(at, rhythm=rhythm, zone=zone), id=UUID(int=number))
+        follower = billing.replacement(chain[-1], wanted, at, zone)
+        chain[-1] = replace(chain[-1], ended_at=at)
+        chain.append(follower)
+    end = at + dt.timedelta(days=100)
+    chain[-1] = replace(chain[-1], ended_at=end)
+    versions = {("pro", "USD"): [fee(None, None), replace(fee(None, None, "9"), kind="setup")]}
+
+    charged = [
+        charge
+        for each in chain
+        for days in billing.unbilled(each, zone)
+        for charge in billing.charges([each], versions, days=days, zone=zone)
+    ]
+
+    spans = sorted(charge.days for charge in charged if charge.version.kind == "fixed")
+    for before, following in pairwise(spans):
+        assert before.after <= following.first
+    # In instants: a day that a zone skipped has no time to be charged for.
+    whole = Days(chain[0].charged_days(zone).first, billing.days_between(start, end, zone).after)
+    assert sum((elapsed_in(span, zone) for span in spans), dt.timedelta()) == max(
+        dt.timedelta(), elapsed_in(whole, zone)
+    )
+    assert sum(charge.version.kind == "setup" for charge in charged) == bool(spans)

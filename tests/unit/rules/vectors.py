@@ -48,7 +48,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     ("numbering", "invoice_number_per_customer"): (
         "numbers are gapless per issuer and series; one per customer is another series each"
     ),
-    "late_usage": "late usage of a finalized period is not billed yet",
     "credits": OF_CREDIT,
     ("credits", "prepaid_credit_covers_invoice"): None,
     "reservation": OF_CREDIT,
@@ -58,9 +57,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     ("aggregation", "aggregation:min"): "not among sum, count, max, unique_count, latest",
     ("aggregation", "prorated_recurring_sum"): (
         "a meter's units do not live on; those of a recurring price do (prorated_graduated)"
-    ),
-    ("commitment", "plan_minimum_commitment_true_up"): (
-        "a minimum of a whole plan; the minima here are those of a price"
     ),
     ("proration", "proration_day_count_conventions"): "months of 30 days are not on offer",
     ("proration", "partial_plus_full_month"): "one invoice over two periods",

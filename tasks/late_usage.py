@@ -1,0 +1,196 @@
+"""Late usage of tenants that get no other invoice: more is invoiced, less is credited."""
+
+import datetime as dt
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Final, TypedDict
+
+from models import database
+from models.invoice import InvoiceKind
+from models.parking import Stage
+from models.rules import crediting, late, money, period
+from models.rules.billing import Days, Line, Subscription
+from models.store import bill, credit_note, drafting, late_usage, meter, parked, subscription
+from models.store.drafting import Drafted
+from models.store.invoice import Header
+from models.store.late_usage import Noticed
+from tasks import adjusting, contract, credit_notes, fields, invoicing, parking, reckoning
+from tasks.adjusting import Owner
+from tasks.announce import announce_all
+from tasks.invoice_events import announcement
+from tasks.queues import Queue
+from webhooks import events
+
+RUN_SECONDS: Final = 100.0
+"""When a run starts with no further tenant: before Celery's soft limit; the next tick goes on."""
+
+
+class LateUsageAnswer(TypedDict):
+    """What a run made. `failed`: tenants whose late usage could not be billed, and are parked."""
+
+    invoices: int
+    credit_notes: int
+    failed: int
+    finished: bool
+
+
+@contract.job("billing.bill_late_usage", queue=Queue.billing)
+def bill_late_usage(*, as_of: fields.Instant = contract.NOW) -> LateUsageAnswer:
+    """Bill late usage of tenants that get no other invoice: those who have left.
+
+    Beat runs it every hour. Everyone else's late usage is on their next invoice. What a period
+    costs more than was billed is put on a closing invoice, a draft that waits through its grace
+    period like any other; what it costs less is taken back by a credit note of its invoice. Any
+    number of workers may run it at once: each claims tenants that no other holds. Twice is
+    harmless: what was billed makes no difference any more. If it dies, what was committed stays.
+    """
+    invoices, notes, failed = 0, 0, list[str]()
+    with database.transaction() as session:
+        late_usage.sweep_withdrawn(session)
+        waiting = parked.waiting(session, Stage.late_usage, now=as_of)
+    until = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < until:
+        claimed: dict[str, str] = {}
+        try:
+            with database.transaction() as session:
+                claimed = late_usage.claim_left(
+                    session, now=as_of, limit=1, excluding=[*waiting, *failed]
+                )
+                made = _bill(session, claimed, now=as_of)
+                parking.unpark(session, Stage.late_usage, claimed.keys(), now=as_of)
+        except Exception as error:
+            if not claimed or database.is_retryable(error) or database.is_unreachable(error):
+                raise
+            failed += claimed
+            parking.park(next(iter(claimed)), Stage.late_usage, error, now=as_of)
+            continue
+        invoices, notes = invoices + made[0], notes + made[1]
+        if not claimed:
+            return _answer(invoices, notes, failed, finished=True)
+    return _answer(invoices, notes, failed, finished=False)
+
+
+def _bill(
+    session: database.Session, timezones: dict[str, str], *, now: dt.datetime
+) -> tuple[int, int]:
+    """How many closing invoices and credit notes were made of locked tenants."""
+    if not timezones:
+        return 0, 0
+    meter.hold(session)
+    held = subscription.of_tenants(session, sorted(timezones))
+    known = _of_the_left(session, adjusting.noticed(session, timezones.keys()), held)
+    targets = [invoicing.target_of(one.header) for one in known]
+    costs = invoicing.price(session, targets, held)
+    due = adjusting.differences(session, known, costs)
+    drafts = _closing(session, due, timezones, now)
+    notes = [_credit(session, one.header, due, now) for one in known]
+    # What is on a draft is dealt with once that has its number.
+    drawn = {adjusting.owner(one.header) for one in drafts}
+    late_usage.forget(session, [one for one in known if adjusting.owner(one.header) not in drawn])
+    return len(drafts), sum(notes)
+
+
+def _of_the_left(
+    session: database.Session, known: Sequence[Noticed], held: Sequence[Subscription]
+) -> list[Noticed]:
+    """Without those whose tenant has a draft in their currency, or will be invoiced in it."""
+    others = late_usage.takers(session, {one.header.tenant_id for one in known}).keys()
+    billed = {(one.tenant_id, one.currency) for one in held if one.next_invoice_at is not None}
+    return [one for one in known if adjusting.owner(one.header) not in {*others, *billed}]
+
+
+def _closing(
+    session: database.Session,
+    due: dict[Owner, list[Line]],
+    timezones: dict[str, str],
+    now: dt.datetime,
+) -> list[Drafted]:
+    """Store and announce a closing draft of each tenant and currency, over today."""
+    drawn = []
+    for (tenant_id, currency), lines in due.items():
+        more = [line for line in lines if line.amount_minor > 0]
+        if not more:
+            continue
+        zone = period.zone(timezones[tenant_id])
+        today = period.local_day(now, zone)
+        drawn.append(
+            drafting.draft(
+                tenant_id=tenant_id,
+                currency=currency,
+                timezone=timezones[tenant_id],
+                covers=Days(today, today + dt.timedelta(days=1)).period(zone),
+                lines=more,
+                now=now,
+                kind=InvoiceKind.closing,
+            )
+        )
+    drafts = reckoning.reckon(session, drawn)
+    drafting.add(session, drafts, now=now)
+    announce_all(session, [announcement(events.InvoiceCreated, one) for one in drafts], now=now)
+    return drafts
+
+
+def _credit(
+    session: database.Session, header: Header, due: dict[Owner, list[Line]], now: dt.datetime
+) -> bool:
+    """Take back what lines of an invoice cost less, if any is left of them to be credited."""
+    by_key = {
+        late.key_of(line): line
+        for line in due.get(adjusting.owner(header), ())
+        if line.amount_minor < 0 and line.adjusts == header.id
+    }
+    if not by_key:
+        return False
+    billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
+    stored = drafting.get(session, header).lines
+    wanted = {
+        place: by_key[late.key_of(line)]
+        for place, line in enumerate(stored)
+        if late.key_of(line) in by_key
+    }
+    amounts = {
+        place: min(_net(-line.amount_minor, stored[place], billed.lines[place]), left)
+        for place, line in wanted.items()
+        if (left := billed.lines[place].net_left) > 0
+    }
+    amounts = {place: amount for place, amount in amounts.items() if amount > 0}
+    if not amounts:
+        return False
+    parts = crediting.by_line(billed, amounts)
+    note = credit_notes.issue(session, header, billed, parts, reason=_reason(header), now=now)
+    late_usage.keep_credits(
+        session,
+        [
+            late_usage.credit(
+                note.id,
+                header=header,
+                position=place + 1,
+                amount_minor=-wanted[place].amount_minor,
+                quantity=-wanted[place].quantity,
+            )
+            for place in amounts
+        ],
+    )
+    return True
+
+
+def _net(gross: int, line: Line, billed: crediting.Line) -> int:
+    """What is left of an amount after the discounts that its line had."""
+    if not line.amount_minor:
+        return 0
+    return money.round_half_up(Fraction(gross * billed.net, line.amount_minor))
+
+
+def _reason(header: Header) -> str:
+    days = header.days
+    return f"less was used from {days.first} to {days.after - dt.timedelta(days=1)} than was billed"
+
+
+def _answer(invoices: int, notes: int, failed: Sequence[str], *, finished: bool) -> LateUsageAnswer:
+    return {
+        "invoices": invoices,
+        "credit_notes": notes,
+        "failed": len(failed),
+        "finished": finished,
+    }

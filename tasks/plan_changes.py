@@ -1,0 +1,237 @@
+"""Changes of what a tenant is subscribed to: another plan, cancelled, and resumed."""
+
+import datetime as dt
+from dataclasses import replace
+from enum import StrEnum
+from typing import ClassVar, TypedDict
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from models import database
+from models.rules import billing, period
+from models.rules.billing import Subscription
+from models.rules.refusal import Refusal
+from models.store import plan, subscription
+from tasks import contract, fields, subscriptions
+from tasks.announce import announce
+from tasks.queues import Queue
+from tasks.subscriptions import SubscriptionAnswer
+from webhooks import events
+
+
+class When(StrEnum):
+    """When a change takes effect."""
+
+    now = "now"
+    period_end = "period_end"
+
+
+class SubscriptionOver(Refusal):
+    """A subscription has ended before the change would take effect."""
+
+    code: ClassVar[str] = "subscription.over"
+
+
+class SubscriptionReplaced(Refusal):
+    """Another subscription takes this one's place."""
+
+    code: ClassVar[str] = "subscription.replaced"
+
+
+class ChangeAnswer(TypedDict):
+    """The subscription that ends and the one that takes its place."""
+
+    replaced: SubscriptionAnswer
+    subscription: SubscriptionAnswer
+
+
+class SubscriptionsAnswer(TypedDict):
+    """A tenant's subscriptions, ended ones too, oldest first."""
+
+    subscriptions: list[SubscriptionAnswer]
+
+
+@contract.command("billing.list_subscriptions", queue=Queue.billing)
+def list_subscriptions(
+    session: database.Session,
+    *,
+    tenant_id: fields.TenantId,
+    as_of: fields.Instant = contract.NOW,  # noqa: ARG001 (every task takes it)
+) -> SubscriptionsAnswer:
+    """List a tenant's subscriptions, those that ended and those to come too, oldest first.
+
+    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
+
+    Args:
+        tenant_id: whose.
+    """
+    found = subscription.of_tenants(session, [tenant_id])
+    found.sort(key=lambda one: (one.effective_at, one.id))
+    return {"subscriptions": [subscriptions.answer(one) for one in found]}
+
+
+@contract.command("billing.change_subscription", queue=Queue.billing)
+def change_subscription(
+    session: database.Session,
+    *,
+    subscription_id: UUID,
+    plan_key: fields.PlanKey | None = None,
+    quantity: fields.Amount | None = None,
+    when: When = When.now,
+    idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract uses it)
+    as_of: fields.Instant = contract.NOW,
+) -> ChangeAnswer:
+    """Put a tenant on another plan, or another number of seats, now or when the period ends.
+
+    Runs when a producer or an operator sends it. The subscription ends and another one takes its
+    place from the same local day on, which belongs to the new one: each is charged for its days,
+    the other's are not charged twice, and no setup fee is charged again. Usage is counted by the
+    plan of its day. Periods go on as they were if both plans have the same interval and anchor;
+    otherwise those of the new one begin on that day. A trial goes on. Twice is harmless: the same
+    key gets the first answer. If it dies half way nothing has changed. Emits
+    billing.subscription_set for both, and billing.subscription_upgraded.
+
+    Refused with code `subscription.unknown`, `subscription.over`, `subscription.replaced`,
+    `plan.unknown`, `subscription.no_price_in_currency`, `subscription.overlaps`,
+    `subscription.ends_before_it_starts` or `subscription.period_finalized`.
+
+    Args:
+        subscription_id: which one.
+        plan_key: the new plan; the same one when absent.
+        quantity: seats from then on; as many as before when absent.
+        when: "now", or "period_end" for the end of the billing period that holds this instant.
+        idempotency_key: names this request, 1 to 128 characters.
+    """
+    found, zone = _held(session, subscription_id)
+    at = _instant(found, when, zone, as_of)
+    if found.ended_at is not None and found.ended_at <= at:
+        raise _over(found, at)
+    _check_not_replaced(session, found)
+    wanted_plan = plan.get(session, plan_key or found.plan_key)
+    ended = subscriptions.finish(session, found, at, zone, now=as_of)
+    fresh = subscription.new(
+        tenant_id=found.tenant_id,
+        plan=wanted_plan,
+        currency=found.currency,
+        quantity=quantity or found.quantity,
+        effective_at=at,
+        ended_at=found.ended_at,
+        anchored_on=period.local_day(at, zone),
+        auto_renew=found.auto_renew,
+        now=as_of,
+    )
+    wanted = billing.replacement(found, fresh, at, zone)
+    wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
+    subscriptions.begin(session, wanted, details={}, now=as_of)
+    _announce(session, found, wanted, now=as_of)
+    return {"replaced": subscriptions.answer(ended), "subscription": subscriptions.answer(wanted)}
+
+
+@contract.command("billing.cancel_subscription", queue=Queue.billing)
+def cancel_subscription(
+    session: database.Session,
+    *,
+    subscription_id: UUID,
+    when: When = When.period_end,
+    idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract uses it)
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """End a subscription when its billing period does, or now; until then it is billed as usual.
+
+    Runs when a producer or an operator sends it. `billing.reactivate_subscription` takes it back
+    until then. Twice is harmless: the same key gets the first answer. If it dies half way nothing
+    has changed. Emits billing.subscription_set.
+
+    Refused with code `subscription.unknown`, `subscription.over`, `subscription.replaced`,
+    `subscription.ends_before_it_starts` or `subscription.period_finalized`.
+
+    Args:
+        subscription_id: which one.
+        when: "period_end", or "now": the local day of it is not charged for.
+        idempotency_key: names this request, 1 to 128 characters.
+    """
+    found, zone = _held(session, subscription_id)
+    at = _instant(found, when, zone, as_of)
+    if found.ended_at is not None and found.ended_at < at:
+        raise _over(found, at)
+    _check_not_replaced(session, found)
+    if found.ended_at == at:
+        return subscriptions.answer(found)
+    return subscriptions.answer(subscriptions.finish(session, found, at, zone, now=as_of))
+
+
+@contract.command("billing.reactivate_subscription", queue=Queue.billing)
+def reactivate_subscription(
+    session: database.Session,
+    *,
+    subscription_id: UUID,
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """Take back the end of a subscription that has not ended yet.
+
+    Runs when a producer or an operator sends it. It goes on as if it had never been cancelled: no
+    day is charged twice and none is left out. Twice is harmless: it has no end already. If it dies
+    half way nothing has changed. Emits billing.subscription_set.
+
+    Refused with code `subscription.unknown`, `subscription.over` (then begin a new one with
+    billing.set_subscription), `subscription.replaced` or `subscription.overlaps`.
+
+    Args:
+        subscription_id: which one.
+    """
+    found, zone = _held(session, subscription_id)
+    if found.ended_at is None:
+        return subscriptions.answer(found)
+    if found.ended_at <= as_of:
+        raise _over(found, as_of)
+    _check_not_replaced(session, found)
+    return subscriptions.answer(subscriptions.finish(session, found, None, zone, now=as_of))
+
+
+def _held(session: database.Session, subscription_id: UUID) -> tuple[Subscription, ZoneInfo]:
+    tenant_id = subscription.get(session, subscription_id).tenant_id
+    timezone = subscription.hold_tenant(session, tenant_id) or "UTC"
+    # Read again under the lock.
+    return subscription.get(session, subscription_id), period.zone(timezone)
+
+
+def _instant(found: Subscription, when: When, zone: ZoneInfo, now: dt.datetime) -> dt.datetime:
+    if when is When.now:
+        return now
+    # One that has not begun yet: the end of its first period.
+    day = period.local_day(max(now, found.effective_at), zone)
+    return billing.midnight(found.cycle.containing(day, zone).after, zone)
+
+
+def _check_not_replaced(session: database.Session, found: Subscription) -> None:
+    follower = subscription.find_follower(session, found.id)
+    if follower is not None:
+        raise SubscriptionReplaced(
+            f"subscription {found.id} is replaced by {follower.id} from "
+            f"{follower.effective_at.isoformat()}; change that one",
+            field="subscription_id",
+        )
+
+
+def _over(found: Subscription, at: dt.datetime) -> SubscriptionOver:
+    end = "" if found.ended_at is None else found.ended_at.isoformat()
+    return SubscriptionOver(
+        f"subscription {found.id} ends at {end}, and the change would take effect at "
+        f"{at.isoformat()}; begin a new one with billing.set_subscription",
+        field="subscription_id",
+    )
+
+
+def _announce(
+    session: database.Session, found: Subscription, wanted: Subscription, *, now: dt.datetime
+) -> None:
+    event = events.SubscriptionUpgraded(
+        tenant_id=wanted.tenant_id,
+        subscription_id=wanted.id,
+        replaced_subscription_id=found.id,
+        plan_key=wanted.plan_key,
+        replaced_plan_key=found.plan_key,
+        effective_at=wanted.effective_at,
+    )
+    version = subscription.next_version(session, wanted.id)
+    announce(session, event, tenant_id=wanted.tenant_id, sequence=version, now=now)

@@ -1,0 +1,427 @@
+"""Usage that arrives after its period was invoiced is billed once, to its own period."""
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from tasks.aggregation import aggregate_usage
+from tasks.credit_notes import create_credit_note
+from tasks.invoice_runs import finalize_invoices, generate_invoices
+from tasks.invoices import finalize_invoice, get_invoice
+from tasks.late_usage import bill_late_usage
+from tasks.payments import InvoiceTouched, void_invoice
+from tasks.subscriptions import end_subscription
+from tasks.usage import record_usage
+from tasks.usage_voids import void_usage
+from tests.integration.billing_world import (
+    assert_gapless,
+    assert_reconciled,
+    fee,
+    instant,
+    make_plan,
+    query,
+    redeem,
+    said,
+    subscribe,
+    tax,
+    usage_price,
+)
+from tests.unit.rules import vectors
+
+_keys = itertools.count()
+
+INVOICES = """
+    SELECT id, kind, state, total_minor FROM invoices WHERE tenant_id = :tenant_id
+    ORDER BY period_end, id
+"""
+BILLED = """
+    SELECT coalesce(sum(amount_minor), 0) FROM invoice_lines
+    JOIN invoices ON invoices.id = invoice_id WHERE state IN ('finalized', 'paid')
+"""
+
+
+def used(at: str, amount: str = "1", tenant_id: str = "acme", metric: str = "calls") -> str:
+    """Record an event; return its key."""
+    key = f"event-{next(_keys)}"
+    record_usage(
+        tenant_id=tenant_id,
+        metric=metric,
+        amount=amount,
+        at=at,
+        idempotency_key=key,
+        as_of=instant("2027-12-31"),
+    )
+    return key
+
+
+def close(until: str) -> None:
+    """Roll up, invoice and finalize all that is over, as beat would do at an instant."""
+    now = instant(until)
+    aggregate_usage(as_of=now)
+    generate_invoices(as_of=now)
+    bill_late_usage(as_of=now)
+    finalize_invoices(as_of=now)
+
+
+def invoices(tenant_id: str = "acme") -> list[Any]:
+    rows = query(INVOICES, tenant_id=tenant_id)
+    return [get_invoice(invoice_id=row[0]) for row in rows]
+
+
+def lines(invoice: Any) -> list[tuple[str, str, int]]:
+    """Kind, first day and amount of each line."""
+    return [
+        (one["kind"], str(one["period_start"])[:10], one["amount_minor"])
+        for one in invoice["lines"]
+    ]
+
+
+@pytest.fixture
+def january(db: Engine) -> None:
+    """Acme pays 2.00 a call; January, with 10 calls, has its number."""
+    make_plan(usage_price("calls", "2"))
+    subscribe("acme", "2026-01-01")
+    used("2026-01-10", "10")
+    close("2026-02-05")
+
+
+@pytest.mark.usefixtures("january")
+def test_more_is_a_line_on_the_next_invoice_that_names_its_period() -> None:
+    used("2026-01-31", "3")
+    used("2026-02-10", "5")
+
+    close("2026-03-05")
+
+    first, second = invoices()
+    assert first["total_minor"] == 2000
+    assert lines(second) == [("usage", "2026-02-01", 1000), ("adjustment", "2026-01-01", 600)]
+    adjustment = second["lines"][1]
+    assert adjustment["description"] == (
+        "calls: late usage of 2026-01-01 to 2026-01-31 (INV-000001)"
+    )
+    assert (adjustment["quantity"], adjustment["details"]["costs_minor"]) == ("3", 2600)
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+
+
+@pytest.mark.usefixtures("january")
+def test_less_is_taken_off_the_next_invoice() -> None:
+    key = used("2026-01-31", "3")
+    used("2026-02-10", "50")
+    close("2026-03-05")
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+
+    used("2026-03-10", "50")
+    close("2026-04-05")
+
+    third = invoices()[2]
+    assert lines(third) == [("usage", "2026-03-01", 10000), ("adjustment", "2026-01-01", -600)]
+    assert said("billing.invoice.finalized")[2]["data"]["total_minor"] == 9400
+
+
+@pytest.mark.usefixtures("january")
+def test_each_arrival_is_billed_once_however_often_runs_repeat() -> None:
+    for month in ("03", "04", "05"):
+        used("2026-01-31", "1")
+        for _ in range(3):
+            close(f"2026-{month}-05")
+
+    assert [lines(one)[1:] for one in invoices()] == [
+        [],
+        [("adjustment", "2026-01-01", 200)],
+        [("adjustment", "2026-01-01", 200)],
+        [("adjustment", "2026-01-01", 200)],
+    ]
+
+
+@pytest.mark.usefixtures("january")
+def test_a_draft_takes_what_arrives_until_it_has_its_number() -> None:
+    generate_invoices(as_of=instant("2026-03-01"))
+    used("2026-01-31", "3")
+
+    finalize_invoices(as_of=instant("2026-03-05"))
+
+    assert lines(invoices()[1])[1:] == [("adjustment", "2026-01-01", 600)]
+    assert said("billing.invoice.updated")[-1]["data"]["total_minor"] == 600
+
+
+@pytest.mark.usefixtures("january")
+def test_only_the_oldest_draft_takes_it() -> None:
+    used("2026-01-31", "3")
+    generate_invoices(as_of=instant("2026-04-01"))
+    february, march = invoices()[1:]
+
+    finalize_invoice(invoice_id=march["invoice_id"], as_of=instant("2026-04-01"))
+    finalize_invoices(as_of=instant("2026-04-05"))
+
+    assert [lines(one)[1:] for one in invoices()] == [[], [("adjustment", "2026-01-01", 600)], []]
+    assert february["total_minor"] == 600
+
+
+@pytest.mark.usefixtures("january")
+def test_late_usage_costs_what_it_cost_then() -> None:
+    make_plan(usage_price("calls", "7"), as_of=instant("2026-02-01"))
+    used("2026-01-31", "3")
+
+    close("2026-03-05")
+
+    assert lines(invoices()[1])[1:] == [("adjustment", "2026-01-01", 600)]
+
+
+def test_tiers_are_filled_on_from_where_the_period_stood(db: Engine) -> None:
+    tiers = [{"up_to": "10", "unit_price": "1"}, {"unit_price": "5"}]
+    make_plan({**usage_price("calls", "1"), "model": "graduated", "unit_amount": None,
+               "params": {"tiers": tiers}})  # fmt: skip
+    subscribe("acme", "2026-01-01")
+    used("2026-01-10", "9")
+    close("2026-02-05")
+    used("2026-01-11", "3")
+
+    close("2026-03-05")
+
+    assert lines(invoices()[1])[1:] == [("adjustment", "2026-01-01", 1100)]
+
+
+@pytest.mark.usefixtures("january")
+def test_a_withdrawn_invoice_hands_its_late_usage_on() -> None:
+    used("2026-01-31", "3")
+    close("2026-03-05")
+    february = invoices()[1]
+    void_invoice(invoice_id=february["invoice_id"], reason="a test")
+
+    close("2026-04-05")
+
+    assert lines(invoices()[2])[1:] == [("adjustment", "2026-01-01", 600)]
+
+
+@pytest.mark.usefixtures("january")
+def test_an_invoice_whose_late_usage_is_billed_is_not_withdrawn() -> None:
+    used("2026-01-31", "3")
+    close("2026-03-05")
+
+    with pytest.raises(InvoiceTouched, match="late usage"):
+        void_invoice(invoice_id=invoices()[0]["invoice_id"], reason="a test")
+
+
+@pytest.mark.usefixtures("january")
+def test_late_usage_of_a_withdrawn_period_is_not_billed() -> None:
+    void_invoice(invoice_id=invoices()[0]["invoice_id"], reason="a test")
+    used("2026-01-31", "3")
+
+    close("2026-03-05")
+
+    assert lines(invoices()[1]) == [("usage", "2026-02-01", 0)]
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+
+
+# Tenants that have left.
+
+
+@pytest.fixture
+def left(db: Engine) -> None:
+    """Acme had 10 calls at 2.00 in January, and left."""
+    make_plan(usage_price("calls", "2"))
+    subscribe("acme", "2026-01-01")
+    used("2026-01-10", "4")
+    used("2026-01-11", "6")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-02-01"))
+    close("2026-02-05")
+
+
+@pytest.mark.usefixtures("left")
+def test_who_has_left_gets_a_closing_invoice() -> None:
+    used("2026-01-31", "3")
+    close("2026-02-10T12:00:00")
+    (_, closing) = invoices()
+    assert (closing["state"], lines(closing)) == ("draft", [("adjustment", "2026-01-01", 600)])
+    assert (closing["period_start"], closing["period_end"]) == (
+        "2026-02-10T00:00:00Z",
+        "2026-02-11T00:00:00Z",
+    )
+    used("2026-01-31", "1")
+    close("2026-02-11")
+
+    close("2026-02-20")
+    close("2026-02-21")
+
+    (_, closing) = invoices()
+    assert (closing["number"], lines(closing)) == (
+        "INV-000002",
+        [("adjustment", "2026-01-01", 800)],
+    )
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+
+
+@pytest.mark.usefixtures("left")
+def test_who_has_left_is_credited_what_was_too_much() -> None:
+    tax_free, key = invoices()[0], used("2026-01-12", "1")
+    close("2026-02-06")
+    close("2026-02-16")
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+    void = query("SELECT idempotency_key FROM usage_events WHERE amount = 4")[0][0]
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=void, reason="a test")
+
+    for day in ("17", "18", "19"):
+        close(f"2026-02-{day}")
+
+    (note,) = query("SELECT invoice_id, total_minor, reason FROM credit_notes")
+    assert note == (
+        query("SELECT id FROM invoices WHERE number = 'INV-000001'")[0][0],
+        1000,
+        "less was used from 2026-01-01 to 2026-01-31 than was billed",
+    )
+    assert len(invoices()) == 2
+    used("2026-01-31", "2")
+    close("2026-02-20")
+    assert lines(invoices()[2]) == [("adjustment", "2026-01-01", 400)]
+    assert tax_free["tax_minor"] == 0
+
+
+def test_a_credit_of_late_usage_has_the_discounts_and_taxes_of_its_line(db: Engine) -> None:
+    make_plan(fee("100"), usage_price("calls", "2"))
+    subscribe("acme", "2026-01-01")
+    tax("acme", ("vat", "20"))
+    redeem("acme", "HALF", percent="50", duration="forever")
+    key = used("2026-01-11", "10")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-02-01"))
+    close("2026-02-05")
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+
+    close("2026-02-06")
+
+    assert query("SELECT subtotal_minor, tax_minor, total_minor FROM credit_notes") == [
+        (1000, 200, 1200)
+    ]
+    assert_reconciled()
+
+
+@pytest.mark.usefixtures("left")
+def test_what_a_note_took_back_already_is_not_taken_back_again() -> None:
+    (january,) = invoices()
+    create_credit_note(
+        invoice_id=january["invoice_id"], reason="goodwill", amount="15", idempotency_key="note"
+    )
+    for (key,) in query("SELECT idempotency_key FROM usage_events"):
+        void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+
+    close("2026-02-06")
+    close("2026-02-07")
+
+    assert query("SELECT total_minor FROM credit_notes ORDER BY sequence") == [(1500,), (500,)]
+    assert_reconciled()
+
+
+@pytest.mark.usefixtures("left")
+def test_eight_runs_at_once_make_one_closing_invoice_and_one_note() -> None:
+    subscribe("bea", "2026-01-01")
+    key = used("2026-01-10", "4", tenant_id="bea")
+    end_subscription(tenant_id="bea", plan_key="pro", ended_at=instant("2026-02-01"))
+    close("2026-02-06")
+    used("2026-01-31", "3")
+    void_usage(tenant_id="bea", metric="calls", idempotency_key=key, reason="a test")
+    aggregate_usage(as_of=instant("2026-02-07"))
+    gate = threading.Barrier(8)
+
+    def run(_: int) -> tuple[int, int]:
+        gate.wait()
+        answer = bill_late_usage(as_of=instant("2026-02-07"))
+        return answer["invoices"], answer["credit_notes"]
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(run, range(8)))
+
+    assert [sum(one) for one in zip(*made, strict=True)] == [1, 1]
+    assert_reconciled()
+    assert_gapless()
+
+
+def test_usage_that_races_finalization_is_billed_once_wherever_it_lands(db: Engine) -> None:
+    make_plan(usage_price("calls", "1"))
+    tenants = [f"t{number}" for number in range(4)]
+    for tenant_id in tenants:
+        subscribe(tenant_id, "2026-01-01")
+    generate_invoices(as_of=instant("2026-02-01"))
+    gate, now = threading.Barrier(4), instant("2026-02-05")
+
+    def use_it(first: int) -> None:
+        gate.wait()
+        for number in range(12):
+            used("2026-01-20", "1", tenant_id=tenants[(first + number) % 4])
+
+    def roll_up() -> None:
+        gate.wait()
+        for _ in range(12):
+            aggregate_usage(as_of=now)
+
+    def finalize() -> None:
+        gate.wait()
+        for _ in range(4):
+            finalize_invoices(as_of=now)
+
+    with ThreadPoolExecutor(4) as pool:
+        for running in [pool.submit(use_it, 0), pool.submit(use_it, 2), pool.submit(roll_up),
+                        pool.submit(finalize)]:  # fmt: skip
+            running.result()
+    close("2026-03-05")
+
+    assert query(BILLED) == [(24 * 100,)]
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+    assert_gapless()
+
+
+# Published cases.
+
+
+@pytest.mark.parametrize(
+    "row",
+    vectors.rows("late_usage", "blocks_all_tiers", "late_usage_after_invoice"),
+    ids=vectors.row_id,
+)
+def test_published_late_usage_is_on_lines_of_its_own_periods(db: Engine, row: vectors.Row) -> None:
+    make_plan({**usage_price("calls", "1"), "model": "block", "unit_amount": None,
+               "params": {"blocks": row["params"]["blocks"], "charge": "all_tiers"}},
+              as_of=instant("2012-01-01"))  # fmt: skip
+    subscribe("acme", "2012-04-01")
+    given = row["input"]
+    late = given.get("late_events_recorded_in_july", [])
+    for day, amount in given.get("events", []):
+        used(day, amount)
+    if late:
+        used("2012-06-10", "399")
+        close("2012-07-05")
+    for day, amount in [*late, *given.get("current_events", [])]:
+        used(day, amount)
+
+    close(f"{given['billed'][:8]}05")
+
+    last = invoices()[-1]
+    assert Decimal(last["total"]) == Decimal(row["expected_amount"])
+    expected = row.get("expected", {}).get("lines", [])
+    found = [
+        [str(one["period_start"])[:10], str(one["period_end"])[:10], one["amount"]]
+        for one in last["lines"]
+    ]
+    assert sorted(found) == expected or not late
+
+
+@pytest.mark.parametrize("row", vectors.rows("late_usage", "late_usage_delta"), ids=vectors.row_id)
+def test_published_late_usage_pays_the_blocks_that_were_not_billed(
+    db: Engine, row: vectors.Row
+) -> None:
+    terms, total = row["params"], Decimal(row["input"]["total_after_late"])
+    make_plan({**usage_price("calls", "1"), "model": "package", "unit_amount": None,
+               "params": {"package_size": terms["block_size"],
+                          "package_price": terms["price"]}})  # fmt: skip
+    subscribe("acme", "2026-01-01")
+    used("2026-01-10", "1")
+    close("2026-02-05")
+    assert Decimal(invoices()[0]["total"]) == Decimal(terms["already_billed"])
+    used("2026-01-11", str(total - 1))
+
+    close("2026-03-05")
+
+    assert Decimal(invoices()[1]["total"]) == Decimal(row["expected_amount"])

@@ -1,0 +1,84 @@
+"""`billing invoice parked` and `retry`: tenants that can not be billed, and why."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models import database
+from tasks import config
+from tasks.invoice_runs import finalize_invoices, generate_invoices
+from tasks.parking import LARGEST_PAGE, ParkedAnswer, list_parked, retry_parked
+from worker import boot
+from worker.cli.instants import instant
+
+EXIT_STILL_PARKED = 1
+WIDTH_ELSEWHERE = 240
+"""Characters of a line where there is no terminal to ask."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
+
+
+def parked(*, as_json: AsJson = False) -> None:
+    """List tenants that can not be billed, the longest parked first, and say why."""
+    with _prepared():
+        found = list_parked(limit=LARGEST_PAGE)["parked"]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+    else:
+        _print(found)
+
+
+def retry(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", show_default=False)],
+    *,
+    as_of: AsOf = None,
+) -> None:
+    """Bill a parked tenant again, now; fails if it can not be billed yet."""
+    at = instant(as_of, option="--as-of")
+    given: dict[str, Any] = {} if at is None else {"as_of": at}
+    with _prepared():
+        stages = retry_parked(tenant_id=tenant, **given)["stages"]
+        if not stages:
+            typer.echo(f"tenant {tenant} is not parked")
+            return
+        generate_invoices(tenant_id=tenant, **given)
+        finalize_invoices(**given)
+        left = list_parked(tenant_id=tenant)["parked"]
+    if left:
+        _print(left)
+        raise typer.Exit(EXIT_STILL_PARKED)
+    typer.echo(f"tenant {tenant} is billed again")
+
+
+def _print(found: list[ParkedAnswer]) -> None:
+    table = Table("tenant", "stage", "why", "since", "tries", "next try")
+    for one in found:
+        row = (one["tenant_id"], one["stage"], one["reason"], _instant(one["parked_at"]))
+        table.add_row(*row, str(one["tries"]), _instant(one["next_try_at"]))
+    # A file or a pipe is as wide as it needs to be.
+    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+    console = Console(markup=False, highlight=False, width=width)
+    console.print(table if found else "nobody is parked")
+
+
+def _instant(at: object) -> str:
+    return str(at)[:16].replace("T", " ")
+
+
+@contextmanager
+def _prepared() -> Iterator[None]:
+    boot.prepare()
+    # No broker is needed: the sender finds what is due by its timetable, in seconds.
+    config.use(dataclasses.replace(config.current(), kick=False))
+    try:
+        yield
+    finally:
+        database.dispose()

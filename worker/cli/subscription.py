@@ -1,0 +1,133 @@
+"""`billing subscription`: who is on which plan, changed, cancelled and resumed."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models import database
+from tasks import config
+from tasks.plan_changes import (
+    When,
+    cancel_subscription,
+    change_subscription,
+    list_subscriptions,
+    reactivate_subscription,
+)
+from tasks.subscriptions import SubscriptionAnswer
+from worker import boot
+from worker.cli.instants import instant
+
+WIDTH_ELSEWHERE = 240
+"""Characters of a line where there is no terminal to ask."""
+
+app = typer.Typer(help="Who is on which plan.", no_args_is_help=True)
+
+Named = Annotated[UUID, typer.Argument(metavar="SUBSCRIPTION", show_default=False)]
+Key = Annotated[str, typer.Option(help="Names this request: the same again changes nothing.")]
+AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
+
+
+@app.command("list")
+def print_list(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """List a tenant's subscriptions, ended ones and those to come too."""
+    with _prepared():
+        found = list_subscriptions(tenant_id=tenant)["subscriptions"]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+    else:
+        _print(found)
+
+
+@app.command()
+def change(
+    named: Named,
+    *,
+    key: Key,
+    plan: Annotated[str | None, typer.Option(help="The new plan.", metavar="PLAN")] = None,
+    quantity: Annotated[str | None, typer.Option(help="Seats from then on.")] = None,
+    when: Annotated[When, typer.Option(help="When it takes effect.")] = When.now,
+    as_of: AsOf = None,
+) -> None:
+    """Put a tenant on another plan, or another number of seats."""
+    wanted: dict[str, Any] = {"plan_key": plan, "quantity": quantity}
+    with _prepared():
+        answer = change_subscription(
+            subscription_id=named,
+            idempotency_key=key,
+            when=when,
+            **{name: value for name, value in wanted.items() if value is not None},
+            **_at(as_of),
+        )
+    _print([answer["replaced"], answer["subscription"]])
+
+
+@app.command()
+def cancel(
+    named: Named,
+    *,
+    key: Key,
+    when: Annotated[When, typer.Option(help="When it ends.")] = When.period_end,
+    as_of: AsOf = None,
+) -> None:
+    """End a subscription when its billing period does, or now."""
+    with _prepared():
+        answer = cancel_subscription(
+            subscription_id=named, idempotency_key=key, when=when, **_at(as_of)
+        )
+    _print([answer])
+
+
+@app.command()
+def resume(named: Named, *, as_of: AsOf = None) -> None:
+    """Take back the end of a subscription that has not ended yet."""
+    with _prepared():
+        answer = reactivate_subscription(subscription_id=named, **_at(as_of))
+    _print([answer])
+
+
+def _print(found: Sequence[SubscriptionAnswer]) -> None:
+    table = Table("subscription", "plan", "seats", "from", "until", "trial until", "next invoice")
+    for one in found:
+        instants = (one["effective_at"], one["ended_at"], one["trial_ends_at"])
+        table.add_row(
+            str(one["subscription_id"]),
+            one["plan_key"],
+            one["quantity"],
+            *(_instant(at) for at in (*instants, one["next_invoice_at"])),
+        )
+    # A file or a pipe is as wide as it needs to be.
+    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+    console = Console(markup=False, highlight=False, width=width)
+    console.print(table if found else "no subscription")
+
+
+def _instant(at: object) -> str:
+    return "" if at is None else str(at)[:16].replace("T", " ")
+
+
+def _at(as_of: str | None) -> dict[str, Any]:
+    at = instant(as_of, option="--as-of")
+    return {} if at is None else {"as_of": at}
+
+
+@contextmanager
+def _prepared() -> Iterator[None]:
+    boot.prepare()
+    # No broker is needed: the sender finds what is due by its timetable, in seconds.
+    config.use(dataclasses.replace(config.current(), kick=False))
+    try:
+        yield
+    finally:
+        database.dispose()
