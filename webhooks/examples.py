@@ -79,7 +79,7 @@ _VALUES: Final[dict[str, Any]] = {
     "sku": "STARTER",
     "soft": False,
     "source": "manual",
-    "stage": "generate",
+    "stage": "invoicing",
     "status": 503,
     "stored": "1249",
     "subscription_id": _ID.format(5),
