@@ -48,23 +48,26 @@ def void(
     key = {"tenant_id": tenant_id, "metric": metric, "idempotency_key": idempotency_key}
     closed_until = horizon.hold(session, tenant_id)
     said = {"reason": reason, "actor": actor, "now": now}
-    session.execute(VOID, {**key, **said, "closed_until": closed_until})
-    # A later statement: whoever voided it a moment before us has committed, and is seen.
-    row = session.execute(READ, key).first()
-    if row is None:
-        raise UnknownUsage(
-            f"idempotency_key {idempotency_key!r} of metric {metric!r} is unknown for tenant "
-            f"{tenant_id!r}; give the three as they were recorded",
-            field="idempotency_key",
-        )
-    if row.voided_at is None:
-        raise horizon.UsageArchived(
-            f"the event of {row.at.isoformat()} can not be voided: what the tenant used before "
-            f"{closed_until and closed_until.isoformat()} is invoiced for good and archived; "
-            "correct the invoice",
-            field="idempotency_key",
-        )
-    return Voided(row.amount, row.at, row.reason, row.actor, row.voided_at)
+    while True:
+        session.execute(VOID, {**key, **said, "closed_until": closed_until})
+        # A later statement: whoever voided it a moment before us has committed, and is seen.
+        row = session.execute(READ, key).first()
+        if row is None:
+            raise UnknownUsage(
+                f"idempotency_key {idempotency_key!r} of metric {metric!r} is unknown for tenant "
+                f"{tenant_id!r}; give the three as they were recorded",
+                field="idempotency_key",
+            )
+        if row.voided_at is not None:
+            return Voided(row.amount, row.at, row.reason, row.actor, row.voided_at)
+        if closed_until is not None and row.at < closed_until:
+            raise horizon.UsageArchived(
+                f"the event of {row.at.isoformat()} can not be voided: what the tenant used before "
+                f"{closed_until.isoformat()} is invoiced for good and archived; correct the "
+                "invoice",
+                field="idempotency_key",
+            )
+        # It was recorded between the two statements; the first one sees it now.
 
 
 VOID = text(f"""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tasks.aggregation import aggregate_usage
 from tasks.archive_file import ArchiveFolderUnusable
 from tasks.invoice_runs import generate_invoices
 from tasks.meters import set_meter
+from tasks.payments import record_payment, write_off_invoice
 from tasks.subscriptions import end_subscription
 from tests.integration import archive_world as world
 from tests.integration.archive_world import event
@@ -119,7 +121,17 @@ def test_a_month_whose_invoice_is_paid_or_written_off_leaves(folder: Path, state
     world.on_a_plan()
     use_each_month("2026-01")
     world.bill()
-    change_invoices(f"state = '{state}'")
+    owed = query("SELECT id, amount_due_minor FROM invoices WHERE state = 'finalized'")
+    for invoice_id, due_minor in owed:
+        if state == "paid":
+            record_payment(
+                invoice_id=invoice_id, payment_id=str(invoice_id), amount=Decimal(due_minor) / 100
+            )
+        else:
+            write_off_invoice(invoice_id=invoice_id, reason="nobody pays")
+    assert (
+        len(owed) == query("SELECT count(*) FROM invoices WHERE state = :state", state=state)[0][0]
+    )
 
     assert world.archive()["purged"] == 2
 

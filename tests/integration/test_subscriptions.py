@@ -37,6 +37,7 @@ def test_a_subscription_creates_its_tenant_and_says_so(db: Engine) -> None:
         "quantity": "3",
         "effective_at": "2026-01-10T08:00:00Z",
         "ended_at": None,
+        "trial_ends_at": None,
     }
 
 

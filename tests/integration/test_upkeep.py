@@ -132,4 +132,4 @@ def test_a_new_partition_has_the_indexes_of_its_parent(db: Engine) -> None:
                 "WHERE c.relkind = 'i' AND c.relname LIKE 'delivery_attempts_20260310%'"
             )
         )
-    assert attached == 2
+    assert attached == 3

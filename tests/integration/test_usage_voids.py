@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy.event
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -139,3 +140,18 @@ def test_of_many_who_void_at_once_one_does_and_all_get_its_answer(db: Engine) ->
 
     assert len({answer["reason"] for answer in answers}) == 1
     assert query("SELECT count(*) FROM usage_touched_days") == [(2,)]
+
+
+def test_an_event_that_is_recorded_while_it_is_being_voided_is_voided(db: Engine) -> None:
+    recorded = list[str]()
+
+    def record(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "INSERT INTO usage_voids" in statement and not recorded:
+            with ThreadPoolExecutor(1) as somebody_else:
+                recorded.append(somebody_else.submit(use, "a", "2026-05-02").result())
+
+    sqlalchemy.event.listen(db, "after_cursor_execute", record)
+
+    assert void("a")["reason"] == "sent by a test"
+    assert recorded == ["accepted"]
+    assert query("SELECT count(*) FROM usage_voids") == [(1,)]
