@@ -135,6 +135,8 @@ def test_nothing_is_closed_under_somebody_who_records(folder: Path) -> None:
         assert world.record(event("now", "2026-05-01"))["accepted"] == 1
     assert world.archive() == world.NOTHING, "it waits for the roll-up"
     aggregate_usage(as_of=world.OLD)
+    assert world.archive() == world.NOTHING, "it waits to be billed"
+    world.bill("2026-06-03")
 
     assert world.archive()["purged"] == 21
     assert archived(folder) == Counter([*events.keys(), "acme/late"])
