@@ -8,16 +8,16 @@ that no figure ever falls.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from tasks import metrics
 from worker.settings import InvalidSettings
 
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
 FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""What the client library reads when it is imported: so it is imported after it is set."""
+"""Where the client library keeps its files."""
 
 SECONDS: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 140.0)
 """Upper bounds of the histograms' buckets; the last is how long a task may run."""
@@ -36,9 +36,7 @@ def count_in(folder: Path | None) -> None:
         return
     _require(folder)
     os.environ[FOLDER_VARIABLE] = str(folder)
-    from prometheus_client import CollectorRegistry, Counter, Histogram, values  # noqa: PLC0415
-
-    # It was imported before there was a folder: Celery's command line imports Flower's.
+    # The library looks for the folder when it is imported, and there was none yet.
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     known: dict[str, Counter | Histogram] = {
@@ -62,16 +60,13 @@ def count_in(folder: Path | None) -> None:
     _counts_here = folder
 
 
-def collected(folder: Path) -> "CollectorRegistry":
+def collected(folder: Path) -> CollectorRegistry:
     """Return what all processes that count in a folder have counted, read when it is asked for.
 
     Raises:
         InvalidSettings: as of `count_in`.
     """
     _require(folder)
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415
-    from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
-
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
     return registry
@@ -79,8 +74,6 @@ def collected(folder: Path) -> "CollectorRegistry":
 
 def text(folder: Path) -> str:
     """Return what was counted in a folder, in Prometheus' text format."""
-    from prometheus_client import generate_latest  # noqa: PLC0415
-
     return generate_latest(collected(folder)).decode()
 
 

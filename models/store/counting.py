@@ -61,6 +61,25 @@ _IN_SPAN: Final = """
     AND at >= span.starts_at AND at < span.ends_at
 """
 
+METRICS_OF_TENANTS: Final = """
+    pair AS (
+        SELECT tenant.tenant_id, first.metric
+        FROM tenant CROSS JOIN LATERAL (
+            SELECT metric FROM usage_events AS event WHERE event.tenant_id = tenant.tenant_id
+            ORDER BY metric LIMIT 1
+        ) AS first
+        UNION ALL
+        SELECT pair.tenant_id, following.metric
+        FROM pair CROSS JOIN LATERAL (
+            SELECT metric FROM usage_events AS event
+            WHERE event.tenant_id = pair.tenant_id AND event.metric > pair.metric
+            ORDER BY metric LIMIT 1
+        ) AS following
+    )
+"""
+"""For a WITH RECURSIVE with a table `tenant`: what these have used, one step of the index of their
+events a metric."""
+
 HAS_VOIDS: Final = f"""
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM usage_voids WHERE {_IN_SPAN}) AS some) AS voids
 """  # noqa: S608 (constants of this module)

@@ -85,27 +85,13 @@ def _drift(row: Row[Any]) -> Drift:
     return Drift(row.tenant_id, row.metric, row.starts_at, row.ends_at, row.stored, row.counted)
 
 
-# A tenant's metrics are found in the index of its events, one step a metric, and not in the totals
-# that are to be checked.
+# A tenant's metrics are found among its events, and not in the totals that are to be checked.
 DAYS = text(f"""
     WITH RECURSIVE tenant AS MATERIALIZED (
         SELECT tenant_id, timezone FROM tenants WHERE tenant_id > :after
         ORDER BY tenant_id LIMIT :limit
     ),
-    pair AS (
-        SELECT tenant.tenant_id, first.metric
-        FROM tenant CROSS JOIN LATERAL (
-            SELECT metric FROM usage_events AS event WHERE event.tenant_id = tenant.tenant_id
-            ORDER BY metric LIMIT 1
-        ) AS first
-        UNION ALL
-        SELECT pair.tenant_id, following.metric
-        FROM pair CROSS JOIN LATERAL (
-            SELECT metric FROM usage_events AS event
-            WHERE event.tenant_id = pair.tenant_id AND event.metric > pair.metric
-            ORDER BY metric LIMIT 1
-        ) AS following
-    ),
+    {counting.METRICS_OF_TENANTS},
     day AS (
         SELECT tenant_id, local_midnight(date, timezone) AS starts_at,
                local_midnight(date + 1, timezone) AS ends_at

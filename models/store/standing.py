@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models.rules import period, retention
 from models.rules.retention import Settled, Standing
 from models.rules.states import FINAL_INVOICE_STATES
-from models.store import touched
+from models.store import counting, touched
 from models.tenant import Tenant
 
 
@@ -131,8 +131,8 @@ def _midnight(day: date, zone: ZoneInfo) -> dt.datetime:
     return period.local_midnight(day, zone)
 
 
-# A tenant's metrics are found in the index of its events, one step a metric, and of each its oldest
-# open event. What that says is open and old enough, nearly always of nobody, is looked at closely.
+# Of each of a tenant's metrics the oldest open event is found. What that says is open and old
+# enough, nearly always of nobody, is looked at closely.
 # A voided invoice is made up for by a final one over the same days.
 STANDINGS = text(f"""
     WITH RECURSIVE tenant AS MATERIALIZED (
@@ -140,20 +140,7 @@ STANDINGS = text(f"""
         FROM tenants LEFT JOIN usage_horizons USING (tenant_id)
         WHERE tenant_id = ANY(CAST(:tenant_ids AS text[]))
     ),
-    pair AS (
-        SELECT tenant.tenant_id, first.metric
-        FROM tenant CROSS JOIN LATERAL (
-            SELECT metric FROM usage_events AS event WHERE event.tenant_id = tenant.tenant_id
-            ORDER BY metric LIMIT 1
-        ) AS first
-        UNION ALL
-        SELECT pair.tenant_id, following.metric
-        FROM pair CROSS JOIN LATERAL (
-            SELECT metric FROM usage_events AS event
-            WHERE event.tenant_id = pair.tenant_id AND event.metric > pair.metric
-            ORDER BY metric LIMIT 1
-        ) AS following
-    ),
+    {counting.METRICS_OF_TENANTS},
     used AS MATERIALIZED (
         SELECT tenant_id, min(oldest.at) AS first_at,
                array_agg(pair.metric ORDER BY pair.metric) AS metrics

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from prometheus_client import start_http_server
 
 from worker import metrics as counted
 from worker import processes, settings
@@ -40,8 +41,6 @@ def _folder() -> Path:
 
 
 def _serve(folder: Path, address: str, port: int) -> None:
-    from prometheus_client import start_http_server  # noqa: PLC0415 (see worker/metrics.py)
-
     registry = counted.collected(folder)
     try:
         server, _ = start_http_server(port, addr=address, registry=registry)
@@ -53,3 +52,4 @@ def _serve(folder: Path, address: str, port: int) -> None:
     with processes.until_told_to_stop() as over:
         over.wait()
     server.shutdown()
+    server.server_close()
