@@ -70,19 +70,23 @@ _open_session: ContextVar[Session | None] = ContextVar("open_session", default=N
 
 def configure(options: Options) -> None:
     """Say which database this process uses. Connects to nothing yet."""
-    global _options  # noqa: PLW0603 (the process has one database)
+    global _options, _engine
     dispose()
-    _options = options
+    if options != _options:
+        _options, _engine = options, None
 
 
 def dispose() -> None:
     """Close this process's connections. The next transaction opens new ones."""
-    global _engine, _engine_pid
+    global _engine  # noqa: PLW0603 (as above)
     with _engine_lock:
-        if _engine is not None:
+        if _engine is not None and _engine_pid == os.getpid():
+            # The engine stays, and with it the statements that it has compiled.
+            _engine.dispose()
+        elif _engine is not None:
             # A pool inherited through fork belongs to the parent: forget it, do not close it.
-            _engine.dispose(close=_engine_pid == os.getpid())
-        _engine, _engine_pid = None, None
+            _engine.dispose(close=False)
+            _engine = None
 
 
 def engine() -> Engine:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 
 from tests.integration import wallet
 
@@ -93,15 +93,11 @@ def test_two_sweeps_at_once_expire_each_batch_once(
     wallet.assert_sound()
 
 
-def test_one_tenant_never_waits_for_another(db: Engine) -> None:
+def test_one_tenant_never_waits_for_another(impatient: Engine) -> None:
     for tenant_id in ("acme", "bolt"):
         wallet.grant(10, "g", tenant_id=tenant_id, expires_at=9)
 
-    @event.listens_for(db, "begin")
-    def wait_briefly(connection: Any) -> None:
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
-
-    with db.connect() as connection, connection.begin():
+    with impatient.connect() as connection, connection.begin():
         connection.execute(
             text("SELECT 1 FROM credit_balances WHERE tenant_id = 'acme' FOR UPDATE")
         )

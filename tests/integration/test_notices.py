@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 
 from models.rules import notice as rules
 from models.rules.refusal import Refusal
@@ -257,19 +257,15 @@ def test_every_crossing_is_told_while_it_is_spent(db: Engine) -> None:
     assert crossings == [(f"t{n}", t) for n in range(4) for t in thresholds]
 
 
-def test_a_look_waits_for_nobody_and_nobody_for_it(db: Engine) -> None:
+def test_a_look_waits_for_nobody_and_nobody_for_it(impatient: Engine) -> None:
     wallet.grant(100, "g")
     want(50)
 
-    @event.listens_for(db, "begin")
-    def wait_briefly(connection: Any) -> None:
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
-
-    with db.connect() as connection, connection.begin():
+    with impatient.connect() as connection, connection.begin():
         connection.execute(text("SELECT 1 FROM credit_notices FOR UPDATE"))
         wallet.consume(60, "c")
         assert look()["looked_at"] == 0
-    with db.connect() as connection, connection.begin():
+    with impatient.connect() as connection, connection.begin():
         connection.execute(text("SELECT 1 FROM credit_balances FOR UPDATE"))
         connection.execute(text("SELECT 1 FROM credit_batches FOR UPDATE"))
         assert look()["told"] == 1

@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, text
 
 from models import database
 from tasks.reservation_list import get_reservation
@@ -182,22 +181,18 @@ def test_who_waited_for_the_lock_sees_what_the_holder_did(db: Engine) -> None:
     wallet.assert_sound()
 
 
-def test_one_tenant_never_waits_for_another(db: Engine) -> None:
+def test_one_tenant_never_waits_for_another(impatient: Engine) -> None:
     for tenant_id in ("acme", "bolt"):
         wallet.grant(20, "g", tenant_id=tenant_id)
         wallet.consume(2, "used", tenant_id=tenant_id)
     holds = {name: wallet.hold(2, name, tenant_id="bolt") for name in ("commit", "release", "over")}
-
-    @event.listens_for(db, "begin")
-    def wait_briefly(connection: Any) -> None:
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '500ms'")
 
     locks = (
         "SELECT 1 FROM credit_balances WHERE tenant_id = 'acme' FOR UPDATE",
         "SELECT 1 FROM credit_batches WHERE tenant_id = 'acme' FOR UPDATE",
         "SELECT 1 FROM reservations WHERE tenant_id = 'acme' FOR UPDATE",
     )
-    with db.connect() as connection, connection.begin():
+    with impatient.connect() as connection, connection.begin():
         for lock in locks:
             connection.execute(text(lock))
         assert wallet.reserve(1, "h", tenant_id="bolt")["reserved"] is True

@@ -151,7 +151,9 @@ def test_an_event_that_is_recorded_while_it_is_being_voided_is_voided(db: Engine
                 recorded.append(somebody_else.submit(use, "a", "2026-05-02").result())
 
     sqlalchemy.event.listen(db, "after_cursor_execute", record)
-
-    assert void("a")["reason"] == "sent by a test"
+    try:
+        assert void("a")["reason"] == "sent by a test"
+    finally:
+        sqlalchemy.event.remove(db, "after_cursor_execute", record)
     assert recorded == ["accepted"]
     assert query("SELECT count(*) FROM usage_voids") == [(1,)]
