@@ -1,6 +1,7 @@
 """The nightly check finds nothing, unless somebody has been at the totals."""
 
 import dataclasses
+import datetime as dt
 import logging
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models import database
+from models.store import recount as store
 from tasks import config, recount
 from tasks.aggregation import aggregate_usage
 from tasks.meters import set_meter
@@ -18,6 +20,7 @@ from tasks.usage_voids import void_usage
 from tests.integration.billing_world import instant, query
 
 AS_OF = instant("2026-05-04T12:00:00")
+NOW = dt.datetime(2026, 5, 4, 12, tzinfo=dt.UTC)
 SOUND = {"drifted": 0, "drifts": [], "next_after": None}
 
 
@@ -114,6 +117,24 @@ def test_a_total_that_is_not_what_its_events_come_to_is_reported_and_mended(
     assert query("SELECT total, event_count FROM usage_aggregates WHERE granularity = 'day'") == [
         (5, 1)
     ]
+
+
+def test_a_drift_that_several_find_is_news_to_the_first(db: Engine) -> None:
+    use("a", "2026-05-02", 5)
+    aggregate_usage(as_of=AS_OF)
+    tamper("UPDATE usage_aggregates SET total = 6")
+    with database.transaction() as session:
+        found = store.check(session, after="", limit=10, days=3, now=NOW).drifts
+
+    def news() -> list[store.Drift]:
+        with database.transaction() as session:
+            return store.touch(session, found)
+
+    assert news() == list(found) != []
+    assert news() == []
+    aggregate_usage(as_of=AS_OF)
+    assert news() == []
+    assert query("SELECT count(*) FROM usage_touched_days") == [(0,)]
 
 
 def test_only_days_that_are_over_and_recent_are_counted(db: Engine) -> None:

@@ -55,12 +55,14 @@ class Outcome:
 
 def show(console: Console, outcome: Outcome) -> None:
     """Print everything as tables."""
-    console.print(_verdicts(outcome))
-    console.print(_totals(outcome))
-    for invoice in outcome.invoices:
-        console.print(_invoice(invoice))
-    console.print(_credit(outcome))
-    console.print(_deliveries(outcome))
+    for table in (
+        _verdicts(outcome),
+        _totals(outcome),
+        *map(_invoice, outcome.invoices),
+        _credit(outcome),
+        _deliveries(outcome),
+    ):
+        _show(console, table)
     rate = outcome.events_sent / outcome.ingest_seconds
     console.print(
         f"\n{outcome.seconds:.1f} s in all; usage came in at {rate:,.0f} events/s, one day's "
@@ -89,6 +91,16 @@ def as_json(outcome: Outcome) -> str:
             "faults": list(outcome.faults),
         }
     )
+
+
+def _show(console: Console, table: Table) -> None:
+    # Title and caption have lines of their own: as parts of a table they break where it ends.
+    title, caption = table.title, table.caption
+    table.title = table.caption = None
+    console.print(f"\n[bold]{title}[/]", highlight=False)
+    console.print(table)
+    if caption:
+        console.print(f"[dim]{caption}[/]", highlight=False)
 
 
 def _verdicts(outcome: Outcome) -> Table:
@@ -157,7 +169,7 @@ def _local(instant: str, zone: ZoneInfo) -> dt.datetime:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    table = Table(title=title)
     for number, name in enumerate(columns):
         table.add_column(name, justify="left" if number == 0 else "right")
     return table
