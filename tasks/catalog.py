@@ -78,7 +78,7 @@ def set_product(
         active=active,
         details=metadata,
     )
-    return _answer(changed)
+    return answer(changed)
 
 
 @contract.command("billing.get_product", queue=Queue.billing)
@@ -91,7 +91,7 @@ def get_product(session: database.Session, *, product_key: fields.ProductKey) ->
     Args:
         product_key: which one.
     """
-    return _answer(product.get(session, product_key))
+    return answer(product.get(session, product_key))
 
 
 @contract.command("billing.list_products", queue=Queue.billing)
@@ -125,12 +125,13 @@ def list_products(
     )
     page = found[:limit]
     return {
-        "products": [_answer(one) for one in page],
+        "products": [answer(one) for one in page],
         "next_cursor": paging.write(query, page[-1].product_key) if len(found) > limit else None,
     }
 
 
-def _answer(found: Product) -> ProductAnswer:
+def answer(found: Product) -> ProductAnswer:
+    """Return a stored product as tasks answer it."""
     return {
         "product_key": found.product_key,
         "name": found.name,

@@ -114,7 +114,7 @@ def set_coupon(
         active=active,
         now=as_of,
     )
-    return _answer(changed)
+    return answer(changed)
 
 
 @contract.command("billing.redeem_coupon", queue=Queue.billing)
@@ -200,7 +200,8 @@ def _check_duration(duration: Duration, periods: int | None) -> None:
         )
 
 
-def _answer(one: Coupon) -> CouponAnswer:
+def answer(one: Coupon) -> CouponAnswer:
+    """Return a stored coupon as tasks answer it."""
     scope: dict[str, Any] = one.scope
     amount = None
     if one.amount_minor is not None and one.currency is not None:

@@ -128,7 +128,7 @@ def set_meter(
     version = meter.put(session, metric, terms, now=as_of)
     if terms.definition != rules.PLAIN:
         entitlement.check_unlimited(session, metric, now=as_of)
-    return _answer(metric, terms, version)
+    return answer(metric, terms, version)
 
 
 @contract.command("billing.list_meters", queue=Queue.billing)
@@ -155,7 +155,7 @@ def list_meters(
     return {
         "meters": [
             {
-                **_answer(one.metric, one.terms or rules.UNMETERED, one.version),
+                **answer(one.metric, one.terms or rules.UNMETERED, one.version),
                 "used": one.is_used,
                 "priced": one.is_priced,
             }
@@ -166,7 +166,8 @@ def list_meters(
     }
 
 
-def _answer(metric: str, terms: rules.Terms, version: int) -> MeterAnswer:
+def answer(metric: str, terms: rules.Terms, version: int) -> MeterAnswer:
+    """Return a meter as tasks answer it."""
     definition, rounding = terms.definition, terms.rounding
     return {
         "metric": metric,

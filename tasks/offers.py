@@ -134,7 +134,7 @@ def set_offer(
         active=active,
         details=metadata,
     )
-    return _answer(offer.change(session, sku, change, now=as_of))
+    return answer(offer.change(session, sku, change, now=as_of))
 
 
 @contract.command("billing.get_offer", queue=Queue.billing)
@@ -147,7 +147,7 @@ def get_offer(session: database.Session, *, sku: fields.Sku) -> OfferAnswer:
     Args:
         sku: which one.
     """
-    return _answer(offer.get(session, sku))
+    return answer(offer.get(session, sku))
 
 
 @contract.command("billing.list_offers", queue=Queue.billing)
@@ -181,7 +181,7 @@ def list_offers(
     )
     page = found[:limit]
     return {
-        "offers": [_answer(one) for one in page],
+        "offers": [answer(one) for one in page],
         "next_cursor": paging.write(query, page[-1].sku) if len(found) > limit else None,
     }
 
@@ -277,7 +277,8 @@ def _items(items: Sequence[OfferItem]) -> tuple[rules.Item, ...]:
     )
 
 
-def _answer(found: rules.Offer) -> OfferAnswer:
+def answer(found: rules.Offer) -> OfferAnswer:
+    """Return an offer as tasks answer it."""
     return {
         "sku": found.sku,
         "name": found.name,

@@ -24,6 +24,7 @@ TASK_MODULES = (
     "tasks.batch_list",
     "tasks.batches",
     "tasks.catalog",
+    "tasks.catalog_import",
     "tasks.coupons",
     "tasks.credit_notes",
     "tasks.credit_upkeep",

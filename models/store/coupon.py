@@ -128,6 +128,18 @@ def get(session: Session, coupon_key: str, *, lock: bool = False) -> Coupon:
     return found
 
 
+def listed_for_anyone(session: Session) -> list[Coupon]:
+    """Return the coupons that are no single tenant's, by key."""
+    return list(
+        session.scalars(
+            select(Coupon)
+            .where(Coupon.tenant_id.is_(None))
+            .order_by(Coupon.coupon_key)
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
 def redeem(
     session: Session, coupon_key: str, *, tenant_id: str, now: dt.datetime
 ) -> CouponRedemption:

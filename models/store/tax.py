@@ -75,6 +75,15 @@ def set_rate(
     session.flush()
 
 
+def listed_rates(session: Session) -> list[TaxRate]:
+    """Return the tax rates by key."""
+    return list(
+        session.scalars(
+            select(TaxRate).order_by(TaxRate.tax_key).execution_options(populate_existing=True)
+        )
+    )
+
+
 def set_profile(
     session: Session,
     tenant_id: str,

@@ -192,8 +192,22 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
     "billing.get_credit_note": lambda world: {"credit_note_id": world.ids["credit_note"]},
+    "billing.export_catalog": lambda _: {},
     "billing.get_delivery": lambda world: {"delivery_id": int(world.ids["delivery"])},
     "billing.get_endpoint_stats": lambda world: {"endpoint_id": world.ids["endpoint"]},
+    "billing.import_catalog": lambda _: {
+        "catalog": {
+            "products": [{"product_key": "MINUTES", "name": "Minutes"}],
+            "plans": [
+                {
+                    "plan_key": "silver",
+                    "name": "Silver",
+                    "prices": [{**PRICE, "unit_amount": "2"}],
+                    "credits": [{"product_key": "MINUTES", "credit_limit": "5"}],
+                }
+            ],
+        }
+    },
     "billing.list_deliveries": lambda _: {},
     "billing.get_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
@@ -387,6 +401,7 @@ CHANGES_NOTHING = frozenset(
     {
         "billing.audit",
         "billing.check_entitlement",
+        "billing.export_catalog",
         "billing.get_balance",
         "billing.get_delivery",
         "billing.get_endpoint",

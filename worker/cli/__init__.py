@@ -16,6 +16,7 @@ from worker.cli import (
     audit,
     batch,
     call,
+    catalog,
     delivery,
     demo,
     doctor,
@@ -78,6 +79,7 @@ app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
 app.add_typer(entitlement.app, name="entitlement")
 app.add_typer(wallet.app, name="wallet")
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")

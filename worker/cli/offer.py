@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tasks.exchange import exchange as buy_offer
 from tasks.offers import OfferAnswer, get_offer, grant_offer, list_offers, set_offer
-from worker.cli import printing
+from worker.cli import catalog_table, printing
 from worker.cli.printing import AsJson, Key, Limit, number
 
 ITEM: Final = re.compile(
@@ -185,3 +185,6 @@ def _validity(value: int | None, period: str) -> str:
     if value is None:
         return ""
     return f" for {value} {period.removesuffix('s') if value == 1 else period}"
+
+
+catalog_table.add(app, "offers")

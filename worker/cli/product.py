@@ -8,7 +8,7 @@ from rich.table import Table
 from models.catalog import ProductType
 from models.store.product import UnknownProduct
 from tasks.catalog import get_product, list_products, set_product
-from worker.cli import printing
+from worker.cli import catalog_table, printing
 from worker.cli.printing import AsJson, Limit
 
 app = typer.Typer(help="What credit is counted in.", no_args_is_help=True)
@@ -89,3 +89,6 @@ def _known(key: str) -> dict[str, Any]:
         return dict(get_product(product_key=key))
     except UnknownProduct:
         return {}
+
+
+catalog_table.add(app, "products")

@@ -110,7 +110,7 @@ def _invoice_faults(story: scenario.Scenario, outcome: Outcome) -> Iterator[str]
 def _expected_lines(story: scenario.Scenario, tenant: scenario.Tenant) -> dict[str, int]:
     """What each price must come to on a tenant's invoice, in minor units, by its description."""
     lines = {}
-    for price in scenario.PRICES:
+    for price in scenario.prices():
         quantity = story.totals[tenant.tenant_id, price.metric] if price.metric else Decimal(1)
         amount = quantity * Decimal(price.unit_amounts[tenant.currency])
         lines[price.description] = _to_minor(amount, MINOR_UNITS[tenant.currency])

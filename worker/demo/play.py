@@ -10,12 +10,11 @@ from typing import Any
 
 from tasks import contract
 from tasks.aggregation import aggregate_usage
-from tasks.catalog import set_product
+from tasks.catalog_import import import_catalog
 from tasks.credit_upkeep import expire_batches
 from tasks.credits import add_credits, consume_quota, get_balance
 from tasks.endpoints import create_endpoint
 from tasks.invoice_runs import finalize_invoices, generate_invoices
-from tasks.plans import set_plan
 from tasks.subscriptions import set_subscription
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
@@ -48,16 +47,9 @@ class Played:
 
 
 def open_accounts(story: scenario.Scenario, subscriber: Subscriber) -> None:
-    """Introduce tenants, plan, subscriptions, free calls and endpoints, by message."""
+    """Introduce the catalogue, tenants, subscriptions, free calls and endpoints, by message."""
     opening = story.start - dt.timedelta(days=1)
-    _ask(
-        set_product,
-        product_key=scenario.PRODUCT_KEY,
-        name="Free calls",
-        type="quantity",
-        as_of=opening.isoformat(),
-    )
-    _ask(set_plan, **_plan(), as_of=opening.isoformat())
+    _ask(import_catalog, catalog=scenario.catalog(), as_of=opening.isoformat())
     _endpoint(subscriber, OPERATOR, opening, operator=True)
     for tenant in scenario.TENANTS:
         _open_account(story, subscriber, tenant, opening)
@@ -125,23 +117,6 @@ def _endpoint(subscriber: Subscriber, path: str, opening: dt.datetime, **owner: 
         as_of=opening.isoformat(),
     )
     subscriber.trust(path, answer["secret"])
-
-
-def _plan() -> dict[str, Any]:
-    prices = [
-        {
-            "price_key": price.price_key,
-            "kind": price.kind,
-            "metric": price.metric,
-            "model": "fixed" if price.kind == "fixed" else "per_unit",
-            "unit_amount": amount,
-            "currency": currency,
-            "description": price.description,
-        }
-        for price in scenario.PRICES
-        for currency, amount in price.unit_amounts.items()
-    ]
-    return {"plan_key": scenario.PLAN_KEY, "name": "Pro", "prices": prices}
 
 
 def _send_usage(events: list[dict[str, Any]], evening: dt.datetime, played: Played) -> None:

@@ -11,13 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from worker import catalog_file
 
 SEED = 20_260_301
 
 CALLS = 11_000
 """Calls to the service; each is two events, one a metric."""
+
+CATALOG = Path(__file__).resolve().parents[2] / "examples" / "catalog.yaml"
 
 METRICS = ("input_tokens", "output_tokens")
 PLAN_KEY = "llm-pro"
@@ -70,30 +75,25 @@ TENANTS = (
 class Price:
     """A price of the plan in one currency, in major units."""
 
-    price_key: str
-    kind: str
     metric: str | None
     unit_amounts: dict[str, str]
     description: str
 
 
-PRICES = (
-    Price("base", "fixed", None, {"USD": "49", "EUR": "45", "JPY": "7000"}, "Pro plan"),
-    Price(
-        "input",
-        "usage",
-        "input_tokens",
-        {"USD": "0.000003", "EUR": "0.0000028", "JPY": "0.00045"},
-        "Input tokens",
-    ),
-    Price(
-        "output",
-        "usage",
-        "output_tokens",
-        {"USD": "0.000015", "EUR": "0.000014", "JPY": "0.00225"},
-        "Output tokens",
-    ),
-)
+def prices() -> list[Price]:
+    """Return the prices of the plan that the tenants are on, as the catalogue's file has them."""
+    plans = {plan["plan_key"]: plan for plan in catalog()["plans"]}
+    found: dict[str, Price] = {}
+    for said in plans[PLAN_KEY]["prices"]:
+        key = said["price_key"]
+        price = found.setdefault(key, Price(said.get("metric"), {}, said["description"]))
+        price.unit_amounts[said["currency"]] = str(said["unit_amount"])
+    return list(found.values())
+
+
+def catalog() -> dict[str, Any]:
+    """Return what is sold: the sample catalogue of the examples."""
+    return catalog_file.read(CATALOG.read_text("utf-8"), "yaml")
 
 
 @dataclass(frozen=True, slots=True)
