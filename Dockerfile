@@ -7,7 +7,9 @@ RUN python -m venv /venv \
 
 # Stage 2: what runs. No compiler, no cache, no development package, no root.
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin billing
+# A new volume takes the owner of the folder that it is mounted on.
+RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin billing \
+    && install --directory --owner=10001 --group=10001 /metrics
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY LICENSE ./

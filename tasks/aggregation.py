@@ -10,7 +10,7 @@ from models import database
 from models.rules import decimals, period
 from models.rules.refusal import Refusal
 from models.store import aggregate, counted, meter, tenant
-from tasks import announce, contract, fields
+from tasks import announce, contract, fields, metrics
 from tasks.queues import Queue
 from webhooks import events
 
@@ -74,9 +74,12 @@ def aggregate_usage(
             return roll_up_in(session, [tenant_id], now=as_of)
     days = changed = 0
     while True:
+        began = time.monotonic()
         with database.transaction() as session:
             chunk = aggregate.roll_up(session, limit=CHUNK, now=as_of)
             _announce(session, chunk.changed, now=as_of)
+        if chunk.days:
+            metrics.AGGREGATE_MS.take(time.monotonic() - began)
         days += chunk.days
         changed += len(chunk.changed)
         if chunk.touched < CHUNK or time.monotonic() > deadline:

@@ -4,6 +4,7 @@ import datetime as dt
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,7 +17,7 @@ from redis.exceptions import RedisError
 from models import database
 from models.rules import ids
 from models.store import outbox
-from tasks import config
+from tasks import config, metrics
 from tasks.queues import Queue
 from webhooks import events
 
@@ -27,6 +28,12 @@ OPERATOR = ""
 
 KICK_INTERVAL = 0.1
 """Seconds between two kicks of one process: a kick is a doorbell, one press is enough."""
+
+INVOICE_STATES = {
+    events.InvoiceCreated.topic: "draft",
+    events.InvoiceFinalized.topic: "finalized",
+}
+"""What an invoice has become of which a topic tells."""
 
 LARGEST_STEP_BITS = 32
 """Ids of one instant are this far apart at most: far enough not to be guessed from one another."""
@@ -67,6 +74,7 @@ def announce_all(
     """
     messages = [_message(announcement, now) for announcement in announcements]
     outbox.add(session, messages, now=now)
+    count(session, Counter(message.type for message in messages))
     if messages and config.current().kick:
         database.after_commit(session, "kick sender", kick_sender)
     return [ids.event_id(message.id) for message in messages]
@@ -82,9 +90,23 @@ def announce_to_one(
     """Write an event for one locked endpoint alone; return its id, "evt_…", and its delivery's."""
     message = _message(announcement, now)
     delivery_id = outbox.add_for_one(session, message, endpoint_id=endpoint_id, now=now)
+    count(session, Counter([message.type]))
     if config.current().kick:
         database.after_commit(session, "kick sender", kick_sender)
     return ids.event_id(message.id), delivery_id
+
+
+def count(session: database.Session, written: Counter[str]) -> None:
+    """Count events by topic once they are committed."""
+
+    def add() -> None:
+        for topic, number in written.items():
+            metrics.EVENTS.add(number, topic=topic)
+            if topic in INVOICE_STATES:
+                metrics.INVOICES.add(number, state=INVOICE_STATES[topic])
+
+    # Its id: a transaction may write several times.
+    database.after_commit(session, f"count events {id(written)}", add)
 
 
 def kick_sender() -> None:

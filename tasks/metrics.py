@@ -30,18 +30,34 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """How long something took, in seconds, as a histogram. Name and labels as of a `Counter`."""
+    """How long something took, as a histogram. Name and labels as of a `Counter`.
+
+    Args:
+        in_ms: whether it is shown in milliseconds, as its name says then; else in seconds.
+    """
+
+    name: str
+    says: str
+    labels: tuple[str, ...] = ()
+    in_ms: bool = False
+
+    def take(self, seconds: float, **labels: str) -> None:
+        """Note one that took so long."""
+        _listener(self, seconds * 1000 if self.in_ms else seconds, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """How something stands, looked up when somebody asks. Name and labels as of a `Counter`."""
 
     name: str
     says: str
     labels: tuple[str, ...] = ()
 
-    def take(self, seconds: float, **labels: str) -> None:
-        """Note one that took so long."""
-        _listener(self, seconds, labels)
-
 
 Metric = Counter | Duration
+"""What tasks count themselves."""
+
 Listener = Callable[[Metric, float, Mapping[str, str]], None]
 
 USAGE_INGEST: Final = Counter(
@@ -62,6 +78,29 @@ CREDIT_FINDINGS: Final = Counter(
     "Findings of the audit of credit, by what was compared. Must be 0.",
     ("check",),
 )
+AGGREGATE_MS: Final = Duration(
+    "billing_aggregate_duration_ms",
+    "How long a chunk of touched days took to be counted, in milliseconds.",
+    in_ms=True,
+)
+INVOICES: Final = Counter(
+    "billing_invoice_generated_total",
+    "Invoices by what was made of them: draft, finalized.",
+    ("state",),
+)
+EVENTS: Final = Counter(
+    "billing_events_total", "Events written to the outbox, by topic.", ("topic",)
+)
+DELIVERIES: Final = Counter(
+    "billing_deliveries_total",
+    "Attempts to deliver a webhook by outcome: delivered, or what was wrong.",
+    ("outcome",),
+)
+DELIVERY_SECONDS: Final = Duration(
+    "billing_delivery_duration_seconds",
+    "How long attempts to deliver a webhook took, by outcome.",
+    ("outcome",),
+)
 TASKS: Final = Counter(
     "billing_tasks_total", "Tasks that ended, by name and how.", ("task", "outcome")
 )
@@ -74,6 +113,11 @@ ALL: Final[tuple[Metric, ...]] = (
     USAGE_DRIFT,
     QUOTA_DRIFT,
     CREDIT_FINDINGS,
+    AGGREGATE_MS,
+    INVOICES,
+    EVENTS,
+    DELIVERIES,
+    DELIVERY_SECONDS,
     TASKS,
     TASK_SECONDS,
 )

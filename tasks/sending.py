@@ -14,7 +14,17 @@ import structlog
 from models import database
 from models.rules.states import DeliveryState
 from models.store import claim, relay
-from tasks import announce, config, outcomes, readiness, recording, shutdown, tending, window
+from tasks import (
+    announce,
+    config,
+    metrics,
+    outcomes,
+    readiness,
+    recording,
+    shutdown,
+    tending,
+    window,
+)
 from tasks.outcomes import Verdict
 from tasks.persisting import persist
 from webhooks import events
@@ -159,6 +169,9 @@ class Run:
     def _verdict(self, finished: window.Finished) -> Verdict:
         if finished.attempt is None:
             return outcomes.given_back(finished.claimed)
+        outcome = finished.attempt.outcome.value
+        metrics.DELIVERIES.add(outcome=outcome)
+        metrics.DELIVERY_SECONDS.take(finished.attempt.latency_ms / 1000, outcome=outcome)
         return outcomes.of_attempt(
             finished.claimed,
             finished.attempt,

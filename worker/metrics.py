@@ -6,12 +6,14 @@ that no figure ever falls.
 """
 
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Histogram, values
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from tasks import metrics
 from worker.settings import InvalidSettings
@@ -36,14 +38,15 @@ def count_in(folder: Path | None) -> None:
         return
     _require(folder)
     os.environ[FOLDER_VARIABLE] = str(folder)
-    # The library looks for the folder when it is imported, and there was none yet.
-    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    # The library looks for the folder when it is imported, and there was none yet. Its files are
+    # named after processes: containers that share a folder all have a process 7.
+    values.ValueClass = values.MultiProcessValue(_process)  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     known: dict[str, Counter | Histogram] = {
         one.name: (
             Counter(one.name, one.says, one.labels, registry=registry)
             if isinstance(one, metrics.Counter)
-            else Histogram(one.name, one.says, one.labels, registry=registry, buckets=SECONDS)
+            else Histogram(one.name, one.says, one.labels, registry=registry, buckets=_buckets(one))
         )
         for one in metrics.ALL
     }
@@ -60,21 +63,32 @@ def count_in(folder: Path | None) -> None:
     _counts_here = folder
 
 
-def collected(folder: Path) -> CollectorRegistry:
+def collected(folder: Path | None, *more: Collector) -> CollectorRegistry:
     """Return what all processes that count in a folder have counted, read when it is asked for.
+
+    Args:
+        folder: None for none.
+        more: what else is told.
+
 
     Raises:
         InvalidSettings: as of `count_in`.
     """
-    _require(folder)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    if folder is not None:
+        _require(folder)
+        MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    for collector in more:
+        registry.register(collector)
     return registry
 
 
-def text(folder: Path) -> str:
-    """Return what was counted in a folder, in Prometheus' text format."""
-    return generate_latest(collected(folder)).decode()
+def _process() -> str:
+    return f"{platform.node().replace('_', '-')}-{os.getpid()}"
+
+
+def _buckets(one: metrics.Duration) -> tuple[float, ...]:
+    return tuple(bound * 1000 for bound in SECONDS) if one.in_ms else SECONDS
 
 
 def _require(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from models.rules import states
 from tasks import contract, metrics
 from webhooks import events
-from worker import schemas
+from worker import schemas, standing
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
 
@@ -52,7 +52,10 @@ def topics_table() -> str:
 
 def metrics_table() -> str:
     """Return a Markdown table of every metric: its name, labels and meaning."""
-    rows = [f"| `{one.name}` | {', '.join(one.labels)} | {one.says} |" for one in metrics.ALL]
+    rows = [
+        f"| `{one.name}` | {', '.join(one.labels)} | {one.says} |"
+        for one in (*metrics.ALL, *standing.ALL)
+    ]
     return "\n".join(["| metric | labels | |", "|---|---|---|", *rows])
 
 

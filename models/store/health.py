@@ -9,7 +9,8 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from models.inbox import RejectedMessage
-from models.outbox import Delivery, OutboxMessage, OutboxPending
+from models.outbox import Delivery, EndpointHealth, OutboxMessage, OutboxPending
+from models.parking import ParkedTenant
 from models.rules.states import DeliveryState, RejectedState
 from models.usage import UsageTouchedDay
 
@@ -30,7 +31,8 @@ class Backlog:
     """How much waits. Each count is MOST_COUNTED when there is as much or more.
 
     `outbox_oldest` and `delivery_oldest` are when the oldest waiting message was written and when
-    the oldest due delivery fell due; None when nothing waits.
+    the oldest due delivery fell due; None when nothing waits. An endpoint rests while nothing is
+    sent to it because of how it answered.
     """
 
     touched_days: int
@@ -39,6 +41,9 @@ class Backlog:
     deliveries_due: int
     delivery_oldest: dt.datetime | None
     rejected_open: int
+    deliveries_dead: int
+    endpoints_resting: int
+    tenants_parked: int
 
 
 def server(session: Session) -> Server:
@@ -65,6 +70,15 @@ def backlog(session: Session, *, now: dt.datetime) -> Backlog:
         delivery_oldest=session.scalar(select(func.min(Delivery.due_at)).where(*due)),
         rejected_open=_count(
             session, select(RejectedMessage.id).where(RejectedMessage.state == RejectedState.open)
+        ),
+        deliveries_dead=_count(
+            session, select(Delivery.id).where(Delivery.state == DeliveryState.dead)
+        ),
+        endpoints_resting=_count(
+            session, select(EndpointHealth.endpoint_id).where(EndpointHealth.hold_until > now)
+        ),
+        tenants_parked=_count(
+            session, select(ParkedTenant.tenant_id).where(ParkedTenant.resolved_at.is_(None))
         ),
     )
 

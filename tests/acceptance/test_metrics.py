@@ -33,7 +33,7 @@ def billing(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def test_without_a_folder_it_says_what_to_set() -> None:
-    answer = billing("metrics", "--once", BILLING_METRICS_FOLDER="")
+    answer = billing("metrics", "--once", "--host-only", BILLING_METRICS_FOLDER="")
 
     assert answer.returncode == 2
     assert "BILLING_METRICS_FOLDER is not set" in answer.stderr
@@ -51,7 +51,7 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 def served(tmp_path: Path) -> Iterator[str]:
     """The address of a server of what is counted in a folder."""
     with subprocess.Popen(
-        [sys.executable, "-u", "-m", "worker", "metrics", "--port", "0"],
+        [sys.executable, "-u", "-m", "worker", "metrics", "--host-only", "--port", "0"],
         env={**os.environ, "BILLING_METRICS_FOLDER": str(tmp_path / "metrics")},
         stdout=subprocess.PIPE,
         text=True,
@@ -89,7 +89,7 @@ def test_counts_of_several_workers_add_up_and_outlive_them(served: str, tmp_path
         running.wait(lambda: count().get(f'{USAGE}{{verdict="duplicate"}}') == 10, within=60)
 
         found = count()
-        once = billing("metrics", "--once", BILLING_METRICS_FOLDER=folder)
+        once = billing("metrics", "--once", "--host-only", BILLING_METRICS_FOLDER=folder)
 
     assert found[f'{USAGE}{{verdict="accepted"}}'] == 100
     task = 'task="billing.record_usage"'

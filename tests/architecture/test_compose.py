@@ -11,7 +11,7 @@ from pydantic import AliasChoices
 from tasks.queues import Queue
 from worker import settings
 
-OURS = {"migrate", "worker-usage", "worker-billing", "worker-webhooks", "beat", "flower"}
+OURS = {"migrate", "worker-usage", "worker-billing", "worker-webhooks", "beat", "flower", "metrics"}
 LONG_RUNNING = OURS - {"migrate"}
 WORKERS = {f"worker-{queue}": queue.value for queue in Queue}
 PACKAGES = {"worker", "tasks", "webhooks", "models"}
@@ -201,3 +201,16 @@ def test_the_example_environment_names_what_compose_requires(checkout: Path) -> 
 
     assert set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE)) == required
     assert set(re.findall(r"^# ([A-Z_]+)=", example, re.MULTILINE)) == optional
+
+
+def test_who_counts_can_write_to_the_folder_and_who_tells_reads_the_same(
+    services: dict[str, dict[str, Any]], dockerfile: list[str]
+) -> None:
+    for name in OURS:
+        folder = services[name]["environment"].get("BILLING_METRICS_FOLDER")
+        assert (folder is not None) == (name in {*WORKERS, "metrics"})
+        assert services[name].get("volumes", []) == ([f"metrics:{folder}"] if folder else [])
+        # A volume that is new belongs to whom the image's folder does.
+        assert folder is None or any(
+            line.endswith(f"--owner=10001 --group=10001 {folder}") for line in dockerfile
+        )

@@ -359,6 +359,9 @@ def test_old_work_is_a_warning_with_a_remedy() -> None:
         deliveries_due=1,
         delivery_oldest=now,
         rejected_open=0,
+        deliveries_dead=0,
+        endpoints_resting=0,
+        tenants_parked=0,
     )
 
     findings = {one.subject: one for one in health.of_backlog(waiting, now)}

@@ -1,13 +1,16 @@
 """`billing metrics`."""
 
-from pathlib import Path
+import datetime as dt
 from typing import Annotated
 
 import typer
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
+from models import database
+from tasks import config
 from worker import metrics as counted
-from worker import processes, settings
+from worker import processes, settings, standing
+from worker.celery import app as celery_app
 
 Address = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")]
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 is any.", min=0, max=65_535)]
@@ -17,38 +20,45 @@ def metrics(
     *,
     address: Address = "127.0.0.1",
     port: Port = 9464,
+    host_only: Annotated[
+        bool, typer.Option("--host-only", help="Only what the processes of this host counted.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Print them and end.")] = False,
 ) -> None:
-    """Serve what the processes on this host have counted, for Prometheus, until Ctrl-C.
+    """Serve how the system stands and what this host has counted, to Prometheus, until Ctrl-C.
 
-    They count when BILLING_METRICS_FOLDER names a folder, the same for all of them.
+    Processes count when BILLING_METRICS_FOLDER names a folder, the same for all of a host. How the
+    system stands is the same on every host: let one of them tell it, the others with --host-only.
     """
-    folder = _folder()
-    if once:
-        typer.echo(counted.text(folder), nl=False)
-        return
-    _serve(folder, address, port)
-
-
-def _folder() -> Path:
     folder = settings.load().metrics_folder
-    if folder is None:
+    if host_only and folder is None:
         raise settings.InvalidSettings(
             "BILLING_METRICS_FOLDER is not set: nothing is counted; set it to a folder, for the "
             "workers and here"
         )
-    return folder
+    more = () if host_only else (_standing(),)
+    registry = counted.collected(folder, *more)
+    if once:
+        typer.echo(generate_latest(registry).decode(), nl=False)
+        return
+    _serve(registry, address, port)
 
 
-def _serve(folder: Path, address: str, port: int) -> None:
-    registry = counted.collected(folder)
+def _standing() -> standing.Standing:
+    chosen = settings.load()
+    database.configure(chosen.database_options())
+    config.use(chosen.task_config())
+    return standing.Standing(celery_app, now=lambda: dt.datetime.now(dt.UTC))
+
+
+def _serve(registry: CollectorRegistry, address: str, port: int) -> None:
     try:
         server, _ = start_http_server(port, addr=address, registry=registry)
     except OSError as error:
         raise settings.InvalidSettings(
             f"{address}:{port} can not be listened on: {error.strerror}; choose another --port"
         ) from None
-    typer.echo(f"metrics of {folder} on http://{address}:{server.server_port}/metrics")
+    typer.echo(f"metrics on http://{address}:{server.server_port}/metrics")
     with processes.until_told_to_stop() as over:
         over.wait()
     server.shutdown()
