@@ -27,15 +27,18 @@ from worker.cli import (
     meter,
     metrics,
     offer,
+    order,
     parked,
     plan,
     product,
     quote,
+    referral,
     rejected,
     reservation,
     run,
     schema,
     subscription,
+    trial,
     up,
     usage,
     wallet,
@@ -83,6 +86,9 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")
+app.add_typer(order.app, name="order")
+app.add_typer(trial.app, name="trial")
+app.add_typer(referral.app, name="referral")
 invoice.app.command()(parked.parked)
 invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")
