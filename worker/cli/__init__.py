@@ -108,9 +108,10 @@ def main() -> None:
     try:
         app()
     except contract.InvalidMessage as invalid:
-        _fail("; ".join(map(_fault, invalid.errors)) or invalid.message, status=1)
+        said = "; ".join(map(_fault, invalid.errors)) or invalid.message
+        _fail(f"{said} [{invalid.code}]", status=1)
     except Refusal as refusal:
-        _fail(refusal.message, status=1)
+        _fail(f"{refusal.message} [{refusal.code}]", status=1)
     except EXPECTED as error:
         _fail(str(error))
     except (OperationalError, RedisError) as error:
