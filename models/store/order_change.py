@@ -1,11 +1,11 @@
 """Orders moved along their life. The caller has locked the order."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -59,9 +59,8 @@ def pay(
     session: Session, order: Order, batch_ids: Sequence[Sequence[UUID]], *, now: dt.datetime
 ) -> Order:
     """Make a locked order paid, with the batches each line became, and return it as it is now."""
-    for position, made in enumerate(batch_ids, start=1):
-        for nth, batch_id in enumerate(made, start=1):
-            _change_grant(session, order, position, nth, {"batch_id": batch_id})
+    granted = [[{"batch_id": batch_id} for batch_id in made] for made in batch_ids]
+    _change_grants(session, order, granted)
     return _move(session, order, "pay", {"paid_at": now}, now)
 
 
@@ -93,13 +92,18 @@ def refund(
             .where(tables.OrderItem.order_id == order.id, tables.OrderItem.position == position)
             .values(refundable_minor=line.refundable_minor)
         )
-        for nth, grant in enumerate(line.grants, start=1):
-            amounts = {
+    amounts = [
+        [
+            {
                 "revoked_amount": grant.revoked,
                 "held_amount": grant.held,
                 "lapsed_amount": grant.lapsed,
             }
-            _change_grant(session, order, position, nth, amounts)
+            for grant in line.grants
+        ]
+        for line in found
+    ]
+    _change_grants(session, order, amounts)
     values = {
         "refunded_at": now,
         "refundable_minor": sum(line.refundable_minor or 0 for line in found),
@@ -132,15 +136,23 @@ def _move(
     return orders.get(session, order.id)
 
 
-def _change_grant(
-    session: Session, order: Order, position: int, nth: int, values: dict[str, Any]
+def _change_grants(
+    session: Session, order: Order, values: Sequence[Sequence[Mapping[str, Any]]]
 ) -> None:
-    session.execute(
+    """Set columns of every grant, line by line: one round trip, however many they are."""
+    rows = [
+        {"of_position": position, "of_nth": nth, **columns}
+        for position, of_line in enumerate(values, start=1)
+        for nth, columns in enumerate(of_line, start=1)
+    ]
+    grants = tables.OrderGrant.__table__
+    session.connection().execute(
         update(tables.OrderGrant)
         .where(
-            tables.OrderGrant.order_id == order.id,
-            tables.OrderGrant.position == position,
-            tables.OrderGrant.nth == nth,
+            grants.c.order_id == order.id,
+            grants.c.position == bindparam("of_position"),
+            grants.c.nth == bindparam("of_nth"),
         )
-        .values(**values)
+        .values({name: bindparam(name) for name in values[0][0]}),
+        rows,
     )
