@@ -39,6 +39,7 @@ TASK_MODULES = (
     "tasks.entitlement_list",
     "tasks.entitlements",
     "tasks.exchange",
+    "tasks.identities",
     "tasks.invoice_list",
     "tasks.invoice_runs",
     "tasks.invoices",

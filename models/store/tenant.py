@@ -1,6 +1,7 @@
 """Tenants: who is billed, and in which zone and currency."""
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from sqlalchemy import select
@@ -54,12 +55,16 @@ def change(
     address: str | None = None,
     tax_number: str | None = None,
     details: dict[str, Any] | None = None,
+    removed: Collection[str] = (),
 ) -> Tenant:
     """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
 
     The tenant is created if need be. Its row is locked until the transaction ends. With another
     time zone its usage is counted anew, by the days of that zone, and its plans' credit is due by
     them.
+
+    Args:
+        removed: what is not known of it any more: name, address, tax_number, metadata.KEY.
     """
     ensure(session, tenant_id, now=now)
     # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
@@ -78,8 +83,17 @@ def change(
     tenant.address = tenant.address if address is None else address
     tenant.tax_number = tenant.tax_number if tax_number is None else tax_number
     tenant.details = {**tenant.details, **(details or {})}
+    _remove(tenant, removed)
     if session.is_modified(tenant):
         tenant.version += 1
         tenant.updated_at = now
         session.flush()
     return tenant
+
+
+def _remove(tenant: Tenant, removed: Collection[str]) -> None:
+    for field in {"name", "address", "tax_number"} & set(removed):
+        setattr(tenant, field, None)
+    kept = {key: value for key, value in tenant.details.items() if f"metadata.{key}" not in removed}
+    if kept != tenant.details:
+        tenant.details = kept

@@ -252,6 +252,24 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_from": "2026-01-01",
         "date_to": "2026-02-01",
     },
+    "billing.find_tenant": lambda _: {"provider": "google", "external_id": "4711"},
+    "billing.get_tenant": lambda _: {"tenant_id": "acme"},
+    "billing.list_tenants": lambda _: {},
+    "billing.link_identity": lambda _: {
+        "tenant_id": "acme",
+        "provider": "github",
+        "external_id": "Ada",
+    },
+    "billing.unlink_identity": lambda _: {
+        "tenant_id": "acme",
+        "provider": "google",
+        "external_id": "4711",
+    },
+    "billing.identify": lambda _: {
+        "provider": "google",
+        "external_id": "4711",
+        "profile": {"name": "Acme"},
+    },
     "billing.notify_expiring_credits": lambda _: {},
     "billing.notify_low_credits": lambda _: {},
     "billing.ping_endpoint": lambda world: {
@@ -432,6 +450,9 @@ CHANGES_NOTHING = frozenset(
         "billing.list_plans",
         "billing.list_prices",
         "billing.list_usage",
+        "billing.find_tenant",
+        "billing.get_tenant",
+        "billing.list_tenants",
         "billing.preview_invoice",
         "billing.quote",
         "billing.render_invoice",
@@ -739,7 +760,14 @@ def _come_near_a_threshold(world: World) -> None:
     world.do("consume_quota", **CREDIT, amount="15", idempotency_key="use", **at)
 
 
+def _know_by_name(world: World) -> None:
+    world.do("link_identity", tenant_id="acme", provider="google", external_id="4711")
+
+
 FURNISHED: dict[str, Callable[[World], None]] = {
+    "billing.find_tenant": _know_by_name,
+    "billing.identify": _know_by_name,
+    "billing.unlink_identity": _know_by_name,
     "billing.archive_usage": _grow_old,
     "billing.discard_rejected": _reject_an_event,
     "billing.replay_rejected": _reject_an_event,
