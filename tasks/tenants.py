@@ -21,7 +21,7 @@ class TenantAnswer(TypedDict):
     metadata: dict[str, Any]
 
 
-@contract.command("billing.set_tenant", queue=Queue.billing)
+@contract.command("billing.set_tenant", queue=Queue.billing, follows_alias=False)
 def set_tenant(
     session: database.Session,
     *,

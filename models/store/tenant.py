@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
-from models.store import aggregate, allocation
+from models.store import aggregate, alias, allocation
 from models.tenant import Tenant
 
 
@@ -17,6 +17,12 @@ class UnknownTenant(Refusal):
     """Nobody by this tenant id has been introduced, and nothing of theirs was recorded."""
 
     code: ClassVar[str] = "tenant.unknown"
+
+
+class MergedMeanwhile(Refusal):
+    """The tenant became part of another one while the command was carried out."""
+
+    code: ClassVar[str] = "tenant.merged_meanwhile"
 
 
 def get(session: Session, tenant_id: str) -> Tenant:
@@ -66,10 +72,17 @@ def change(
     Args:
         removed: what is not known of it any more: name, address, tax_number, metadata.KEY.
     """
+    tenant_id = alias.follow(session, tenant_id, hold=False)
     ensure(session, tenant_id, now=now)
     # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
     mine = select(Tenant).where(Tenant.tenant_id == tenant_id)
     tenant = session.scalars(mine.with_for_update(key_share=True)).one()
+    if tenant.merged_into is not None:
+        # In this very moment: what is known now is known of the tenant it became part of.
+        raise MergedMeanwhile(
+            f"tenant {tenant_id!r} was merged into {tenant.merged_into!r}; send it again",
+            field="tenant_id",
+        )
     tenant.name = tenant.name if name is None else name
     if timezone is not None and timezone != tenant.timezone:
         # Before the full lock: who gives a subscription credit holds its row and then needs ours.

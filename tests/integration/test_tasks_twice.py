@@ -270,6 +270,19 @@ ARGUMENTS: dict[str, Arguments] = {
         "external_id": "4711",
         "profile": {"name": "Acme"},
     },
+    "billing.erase_tenant": lambda _: {
+        "tenant_id": "acme",
+        "reason": "a test",
+        "actor": "somebody",
+        "force": True,
+        "idempotency_key": "erase",
+    },
+    "billing.merge_customers": lambda _: {
+        "target": "acme",
+        "source": "anon-17",
+        "idempotency_key": "merge",
+    },
+    "billing.move_merged_usage": lambda _: {},
     "billing.notify_expiring_credits": lambda _: {},
     "billing.notify_low_credits": lambda _: {},
     "billing.ping_endpoint": lambda world: {
@@ -764,7 +777,23 @@ def _know_by_name(world: World) -> None:
     world.do("link_identity", tenant_id="acme", provider="google", external_id="4711")
 
 
+def _meet_a_stranger(world: World) -> None:
+    stranger: dict[str, Any] = {"tenant_id": "anon-17", "product_key": "CALLS"}
+    world.do("add_credits", **stranger, amount="3", idempotency_key="gift", as_of=OPENED)
+    world.do("record_usage", events=[_event(3, tenant_id="anon-17")], as_of=CLOSED)
+
+
+def _merge_a_stranger(world: World) -> None:
+    _meet_a_stranger(world)
+    world.do(
+        "merge_customers", target="acme", source="anon-17", idempotency_key="merge", as_of=CLOSED
+    )
+
+
 FURNISHED: dict[str, Callable[[World], None]] = {
+    "billing.erase_tenant": _know_by_name,
+    "billing.merge_customers": _meet_a_stranger,
+    "billing.move_merged_usage": _merge_a_stranger,
     "billing.find_tenant": _know_by_name,
     "billing.identify": _know_by_name,
     "billing.unlink_identity": _know_by_name,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from tasks.erasure import erase_tenant
 from tasks.identities import (
     find_tenant,
     get_tenant,
@@ -13,8 +14,9 @@ from tasks.identities import (
     list_tenants,
     unlink_identity,
 )
+from tasks.merging import merge_customers, move_merged_usage
 from worker.cli import printing
-from worker.cli.printing import AsJson, Limit
+from worker.cli.printing import Actor, AsJson, Key, Limit, Reason
 
 app = typer.Typer(help="Who is billed, and by which names.", no_args_is_help=True)
 
@@ -115,6 +117,69 @@ def unlink(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
     provider, external_id = _parted(named)
     answer = unlink_identity(tenant_id=tenant, provider=provider, external_id=external_id)
     said = f"{named} is nobody's any more" if answer["changed"] else f"{named} was nobody's"
+    printing.say(answer, said, as_json=as_json)
+
+
+@app.command()
+def merge(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Who becomes part.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Of whom; it stays.")],
+    *,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
+    actor: Actor = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one tenant part of another; it can not be undone. Says all that stands in the way."""
+    printing.prepare()
+    answer = merge_customers(
+        source=source,
+        target=target,
+        reason=reason,
+        actor=printing.actor_or_user(actor),
+        idempotency_key=printing.key_or_new(key),
+    )
+    usage = move_merged_usage()
+    if as_json:
+        printing.print_json({**answer, "usage": usage})
+        return
+    typer.echo(f"{source} is {target} from now on")
+    for table, count in sorted(answer["moved"].items()):
+        typer.echo(f"  {table}: {count:,}")
+    typer.echo(f"  usage events: {usage['moved']:,}" + ("" if usage["is_done"] else " so far"))
+    if usage["conflicts"]:
+        typer.echo(
+            f"  {usage['conflicts']:,} events have a key that {target} used for another one; "
+            "`billing rejected list` shows them"
+        )
+
+
+@app.command()
+def erase(
+    tenant: Tenant,
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also while something is owed or runs; it goes on.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget who a tenant is, for good; ledger, usage and invoices are kept."""
+    printing.prepare()
+    if not yes:
+        typer.confirm(f"Forget for good who {tenant} is?", abort=True, err=True)
+    answer = erase_tenant(
+        tenant_id=tenant,
+        reason=reason,
+        actor=printing.actor_or_user(actor),
+        force=force,
+        idempotency_key=printing.key_or_new(key),
+    )
+    rows = sum(answer["changed"].values())
+    said = f"{answer['tenant_id']} is erased: {rows:,} rows changed, the books are kept"
     printing.say(answer, said, as_json=as_json)
 
 
