@@ -13,8 +13,8 @@ from celery.exceptions import Reject
 
 from models import database
 from models.rules.refusal import Refusal
-from models.store import alias, inbox
-from tasks import credit_errors
+from models.store import inbox
+from tasks import credit_errors, whose
 from tasks.spec import NOT_KEPT, REGISTRY, SECRET_FIELDS, Spec
 
 T = TypeVar("T")
@@ -177,33 +177,17 @@ def _put_back(spec: Spec, error: BaseException) -> NoReturn:
 
 def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
     if spec.kind == "job":
-        return spec.body(**_of_today_alone(arguments))
+        return spec.body(**whose.alone(arguments))
     with database.transaction() as session:
         answer = _run_in(session, spec, arguments)
         return answer if spec.reveal is None else spec.reveal(session, answer)
 
 
 def _run_in(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
-    arguments = _of_today(session, spec, sent)
+    arguments = whose.of_today(session, spec, sent)
     if spec.once == "item" or arguments.get("idempotency_key") is None:
         return spec.body(session, **arguments)
     return _run_once(spec, session, arguments, sent)
-
-
-def _of_today(session: database.Session, spec: Spec, sent: dict[str, Any]) -> dict[str, Any]:
-    """The one place where a tenant's id becomes that of the tenant it was merged into."""
-    tenant_id = sent.get("tenant_id")
-    if not spec.follows_alias or not tenant_id:
-        return sent
-    owner = alias.follow(session, tenant_id, hold=not spec.only_reads)
-    return sent if owner == tenant_id else {**sent, "tenant_id": owner}
-
-
-def _of_today_alone(sent: dict[str, Any]) -> dict[str, Any]:
-    if not sent.get("tenant_id"):
-        return sent
-    with database.transaction() as session:
-        return {**sent, "tenant_id": alias.follow(session, sent["tenant_id"], hold=False)}
 
 
 def _run_once(

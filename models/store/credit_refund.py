@@ -80,6 +80,8 @@ def give_back(
         ExceedsUse: it is more than is left of the use, or nothing is left of it.
     """
     account = _lock(session, tenant_id, use, now)
+    # Of a tenant that became part of another: what goes back is entered there, and found there.
+    tenant_id = account.tenant_id
     taken, given_back = _read(session, tenant_id, use)
     rest = refund.refundable(taken, given_back)
     wanted = rest if amount is None else amount

@@ -12,9 +12,10 @@ from models.store.erasure import NotSettled
 from tasks import contract, execution
 from tasks.endpoints import create_endpoint
 from tasks.erasure import erase_tenant
-from tasks.identities import find_tenant, get_tenant, identify, link_identity
+from tasks.identities import find_tenant, identify, link_identity
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.subscriptions import end_subscription, set_subscription
+from tasks.tenant_list import get_tenant
 from tasks.tenants import set_tenant
 from tests.integration import wallet
 from tests.integration.billing_world import START, fee, make_plan, query, said

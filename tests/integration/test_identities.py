@@ -12,14 +12,8 @@ from typer.testing import CliRunner
 from models.store.identity import IdentityTaken
 from models.store.tenant import UnknownTenant
 from tasks import contract
-from tasks.identities import (
-    find_tenant,
-    get_tenant,
-    identify,
-    link_identity,
-    list_tenants,
-    unlink_identity,
-)
+from tasks.identities import find_tenant, identify, link_identity, unlink_identity
+from tasks.tenant_list import get_tenant, list_tenants
 from tasks.tenants import set_tenant
 from tests.integration import wallet
 from worker.cli import app

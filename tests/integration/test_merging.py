@@ -13,22 +13,35 @@ from typer.testing import CliRunner
 
 from models import database
 from models.rules.refusal import Refusal
+from models.store import relay
 from models.store.merge_conflict import MergeConflict
 from tasks.aggregation import aggregate_usage
 from tasks.coupons import redeem_coupon, set_coupon
 from tasks.endpoints import create_endpoint
 from tasks.entitlements import set_entitlement
-from tasks.identities import find_tenant, get_tenant, link_identity
+from tasks.identities import find_tenant, link_identity
 from tasks.invoice_list import list_invoices
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.ledger import list_ledger
 from tasks.merging import merge_customers, move_merged_usage
+from tasks.payments import void_invoice
 from tasks.quotas import check_entitlement
 from tasks.subscriptions import set_subscription
+from tasks.tenant_list import get_tenant
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
+from tasks.usage_voids import void_usage
 from tests.integration import wallet
-from tests.integration.billing_world import START, fee, make_plan, query, said, usage_price
+from tests.integration.billing_world import (
+    START,
+    fee,
+    make_plan,
+    make_prepaid,
+    query,
+    said,
+    top_up,
+    usage_price,
+)
 from tests.integration.wallet import rows
 from worker.cli import app
 
@@ -284,6 +297,72 @@ def test_what_was_billed_stays_behind_and_is_not_billed_again(db: Engine) -> Non
     listed = list_invoices(tenant_id="acme")["invoices"]
     assert {one["tenant_id"] for one in listed} == {"acme", "anon"}
     assert len(listed) == 4
+
+
+@pytest.mark.usefixtures("two")
+def test_what_an_old_invoice_gives_back_is_the_targets_credit(db: Engine) -> None:
+    make_plan(fee("10.00"))
+    make_prepaid("USD")
+    top_up("anon", "4.00")
+    sold = set_subscription(
+        tenant_id="anon",
+        plan_key="pro",
+        idempotency_key="s",
+        effective_at=START,
+        ended_at=START + dt.timedelta(days=31),
+    )
+    assert sold["tenant_id"] == "anon"
+    generate_invoices(as_of=MARCH)
+    finalize_invoices(as_of=MARCH)
+    ((invoice_id, due),) = query("SELECT id, amount_due_minor FROM invoices")
+    assert due == 600
+    merge()
+
+    void_invoice(invoice_id=invoice_id, reason="a test", as_of=MARCH)
+
+    ((tenant_id, balance),) = query("SELECT tenant_id, balance FROM credit_balances")
+    assert (tenant_id, int(balance)) == ("acme", 4)
+    wallet.assert_sound()
+
+
+@pytest.mark.usefixtures("two")
+def test_what_was_said_of_the_source_before_reaches_the_endpoint_that_moved(db: Engine) -> None:
+    create_endpoint(
+        url="http://localhost:9/hook",
+        topics=["billing.credits_granted"],
+        tenant_id="anon",
+        idempotency_key="e",
+    )
+    wallet.grant(1, "before", tenant_id="anon")
+    merge()
+    wallet.grant(2, "after", tenant_id="anon")
+
+    with database.transaction() as session:
+        relay.fan_out(session, most=100, now=MARCH)
+
+    assert query("SELECT count(*) FROM deliveries") == [(2,)]
+
+
+@pytest.mark.usefixtures("two")
+def test_closed_usage_stays_behind_and_is_still_known(db: Engine) -> None:
+    record(event("anon", "1", "5"), event("anon", "2", "7", day=4))
+    assert totals() == {"anon": 12}
+    with database.transaction() as session:
+        session.execute(
+            text("INSERT INTO usage_horizons (tenant_id, closed_until) VALUES ('anon', :until)"),
+            {"until": dt.datetime(2026, 3, 4, tzinfo=dt.UTC)},
+        )
+    merge()
+
+    assert move_merged_usage(as_of=MARCH)["moved"] == 1
+    again = record(event("anon", "1", "5"), event("anon", "2", "7", day=4), event("anon", "3"))
+    assert again["verdicts"] == ["duplicate", "duplicate", "rejected"]
+    void: Any = {"tenant_id": "acme", "metric": "calls", "reason": "why", "as_of": MARCH}
+    with pytest.raises(Refusal) as refused:
+        void_usage(idempotency_key="1", **void)
+    assert refused.value.code == "usage.archived"
+    assert void_usage(idempotency_key="2", **void)["amount"] == "7"
+    assert totals() == {"anon": 5}
 
 
 @pytest.mark.usefixtures("two")

@@ -277,6 +277,17 @@ ARGUMENTS: dict[str, Arguments] = {
         "force": True,
         "idempotency_key": "erase",
     },
+    "billing.import_legacy": lambda _: {
+        "kind": "balance",
+        "rows": [
+            {
+                "migration_source_id": "old-1",
+                "tenant_id": "acme",
+                "product_key": "CALLS",
+                "amount": "12",
+            }
+        ],
+    },
     "billing.merge_customers": lambda _: {
         "target": "acme",
         "source": "anon-17",

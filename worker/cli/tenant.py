@@ -6,19 +6,14 @@ import typer
 from rich.table import Table
 
 from tasks.erasure import erase_tenant
-from tasks.identities import (
-    find_tenant,
-    get_tenant,
-    identify,
-    link_identity,
-    list_tenants,
-    unlink_identity,
-)
+from tasks.identities import find_tenant, identify, link_identity, unlink_identity
 from tasks.merging import merge_customers, move_merged_usage
-from worker.cli import printing
+from tasks.tenant_list import get_tenant, list_tenants
+from worker.cli import printing, tenant_import
 from worker.cli.printing import Actor, AsJson, Key, Limit, Reason
 
 app = typer.Typer(help="Who is billed, and by which names.", no_args_is_help=True)
+app.command("import")(tenant_import.import_)
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
 Named = Annotated[
