@@ -9,6 +9,7 @@ import structlog
 
 from models import database
 from models.store import inbox, merge_usage, merging
+from models.store.merge_conflict import MergeConflict
 from models.store.merge_usage import Moved, Stray
 from models.store.recorded import Conflict
 from tasks import contract, fields, usage_refused
@@ -30,6 +31,20 @@ class MergeAnswer(TypedDict):
     source: str
     moved: dict[str, int]
     merged_at: dt.datetime
+
+
+class ConflictAnswer(TypedDict):
+    """One thing that stands in the way of a merge."""
+
+    kind: str
+    reason: str
+
+
+class MergePreview(TypedDict):
+    """What a merge would move, by table; nothing, if anything stands in the way."""
+
+    conflicts: list[ConflictAnswer]
+    moved: dict[str, int]
 
 
 class UsageMoveAnswer(TypedDict):
@@ -94,6 +109,30 @@ def merge_customers(
         "moved": done.moved,
         "merged_at": as_of,
     }
+
+
+@contract.command("billing.preview_merge", queue=Queue.billing)
+def preview_merge(
+    session: database.Session,
+    *,
+    target: fields.TenantId,
+    source: fields.TenantId,
+    as_of: fields.Instant = contract.NOW,
+) -> MergePreview:
+    """Tell what a merge would move, or all that stands in its way.
+
+    Runs when somebody asks. It changes nothing: the merge is done, and undone at once. Refused with
+    the codes of `billing.merge_customers` but `tenant.merge_conflict`.
+    """
+    with database.undone(session):
+        try:
+            done = merging.merge(
+                session, source=source, target=target, reason=None, actor=None, now=as_of
+            )
+        except MergeConflict as conflict:
+            found = [ConflictAnswer(kind=one.kind, reason=one.reason) for one in conflict.conflicts]
+            return {"conflicts": found, "moved": {}}
+    return {"conflicts": [], "moved": done.moved}
 
 
 @contract.job("billing.move_merged_usage", queue=Queue.usage)

@@ -79,9 +79,8 @@ _SAME_METRIC = f"""
     WHERE mine.tenant_id = :source AND theirs.tenant_id = :target
       AND mine.plan_key <> theirs.plan_key
       AND {_LIVE.format("mine")} AND {_LIVE.format("theirs")}
-      AND tstzrange(greatest(mine.effective_at, :now), mine.ended_at)
-          && tstzrange(theirs.effective_at, theirs.ended_at)
-      AND (mine.ended_at IS NULL OR mine.ended_at > :now)
+      AND (mine.ended_at IS NULL OR mine.ended_at > greatest(theirs.effective_at, :now))
+      AND (theirs.ended_at IS NULL OR theirs.ended_at > greatest(mine.effective_at, :now))
     ORDER BY 1, 2, 3
 """  # noqa: S608 (constants)
 

@@ -26,7 +26,8 @@ class Repoint:
 
     Args:
         clash: when a row stays behind, because the target has one in its place.
-        only: which rows move; the others stay. It may name `:now`.
+        only: which rows move; the others stay. It may name `:now`, `:source` and `:target`, such
+            as "mine.referee_id <> :target": nobody comes to have referred itself.
         along: what else is set in a row that moves.
     """
 

@@ -8,8 +8,8 @@ from models.rules.burndown import Policy
 from tests.integration.credit_decisions import Decisions
 from tests.integration.credit_machine import PLACES, Place, Terms
 
-FIRST_MERGE = 40
-"""Steps before two accounts may become one: until then both have a life."""
+MERGE = 60
+"""Steps before two accounts become one: until then each has a life of its own."""
 
 
 class Storyteller:
@@ -18,16 +18,15 @@ class Storyteller:
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
         self._machine = Decisions()
-        self._steps = 0
-        self._is_merged = False
 
     def tell(self, steps: int) -> None:
         machine, chance = self._machine, self._chance
         policies = (chance.choice(list(Policy)), chance.choice(list(Policy)))
         machine.begin(policies, [(self.place(), self.amount(15), self.terms()) for _ in range(8)])
-        for _ in range(steps):
-            self._steps += 1
-            chance.choices(self._verbs(), weights=(3, 4, 4, 5, 3, 4, 2, 2, 1, 2))[0]()
+        for step in range(steps):
+            if step == MERGE:
+                machine.merge(0)
+            chance.choices(self._verbs(), weights=(3, 4, 4, 5, 3, 4, 2, 2, 1))[0]()
             machine.the_books_are_sound()
             machine.every_account_says_what_the_model_says()
             machine.every_batch_has_what_the_model_says()
@@ -61,14 +60,7 @@ class Storyteller:
             lambda: machine.exchange(pause, chance.randint(1, 3)),
             lambda: machine.adjust(self.place(), pause, self.amount(5), up=chance.random() < 0.4),
             lambda: machine.revoke(self.place(), pause, chance.randrange(100)),
-            self._merge,
         )
-
-    def _merge(self) -> None:
-        """Once, not too early."""
-        if self._steps > FIRST_MERGE and not self._is_merged:
-            self._is_merged = True
-            self._machine.merge(self.pause())
 
     def _end_hold(self) -> None:
         if self._machine.holds:

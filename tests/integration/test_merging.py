@@ -15,6 +15,7 @@ from models import database
 from models.rules.refusal import Refusal
 from models.store import relay
 from models.store.merge_conflict import MergeConflict
+from models.store.merge_registry import Repoint
 from tasks.aggregation import aggregate_usage
 from tasks.coupons import redeem_coupon, set_coupon
 from tasks.endpoints import create_endpoint
@@ -23,7 +24,7 @@ from tasks.identities import find_tenant, link_identity
 from tasks.invoice_list import list_invoices
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.ledger import list_ledger
-from tasks.merging import merge_customers, move_merged_usage
+from tasks.merging import merge_customers, move_merged_usage, preview_merge
 from tasks.payments import void_invoice
 from tasks.quotas import check_entitlement
 from tasks.subscriptions import set_subscription
@@ -222,6 +223,10 @@ def test_all_conflicts_are_told_at_once_and_nothing_changes(db: Engine) -> None:
     with pytest.raises(MergeConflict) as refused:
         merge()
 
+    preview = preview_merge(source="anon", target="acme", as_of=MARCH)
+    assert [one["reason"] for one in preview["conflicts"]] == [
+        one.reason for one in refused.value.conflicts
+    ]
     kinds = {one.kind for one in refused.value.conflicts}
     assert kinds == {"subscription", "metric", "timezone", "unbilled"}
     assert "plan pro" in refused.value.message
@@ -394,6 +399,33 @@ def test_rights_coupons_and_endpoints_move_and_the_targets_own_win(db: Engine) -
     assert query("SELECT tenant_id FROM endpoints") == [("acme",)]
 
 
+def test_two_who_referred_the_same_customer_can_become_one(session: database.Session) -> None:
+    """As tables to come will say it in one line."""
+    rule = Repoint(
+        "referrals",
+        "referrer_id",
+        clash="theirs.referee_id = mine.referee_id",
+        only="mine.referee_id <> :target",
+    )
+    session.execute(
+        text(
+            "CREATE TEMP TABLE referrals (referrer_id text, referee_id text, "
+            "UNIQUE (referrer_id, referee_id))"
+        )
+    )
+    made = "('acme', 'bob'), ('anon', 'bob'), ('anon', 'eve'), ('anon', 'acme')"
+    session.execute(text(f"INSERT INTO referrals VALUES {made}"))  # noqa: S608 (of this test)
+
+    session.execute(text(rule.statement), {"source": "anon", "target": "acme"})
+
+    assert {tuple(row) for row in session.execute(text("TABLE referrals"))} == {
+        ("acme", "bob"),
+        ("anon", "bob"),
+        ("acme", "eve"),
+        ("anon", "acme"),
+    }
+
+
 def test_usage_changes_hands_by_a_merge_alone(db: Engine) -> None:
     record(event("acme", "1"), event("anon", "2"))
 
@@ -448,15 +480,25 @@ def test_nothing_is_lost_while_usage_and_credit_go_on(db: Engine) -> None:
             held = wallet.hold(2, f"h{key}", tenant_id=tenant_id)
             wallet.commit(held, 1, key=f"c{key}")
 
-    with ThreadPoolExecutor(workers + 1) as pool:
+    def sweep() -> None:
+        for number in range(each):
+            wallet.grant(1, f"short {number}", tenant_id="anon", expires_at=0.5)
+            wallet.sweep(0.6)
+            wallet.sweep_holds(0.6)
+
+    with ThreadPoolExecutor(workers + 2) as pool:
         living = [pool.submit(live, worker) for worker in range(workers)]
-        merging = pool.submit(merge)
-        for one in [*living, merging]:
+        merging = [pool.submit(merge), pool.submit(sweep)]
+        for one in [*living, *merging]:
             one.result()
     move_merged_usage(as_of=MARCH)
 
     count = workers * each
-    assert wallet.balance()["balance"] == str(2_000 - 2 * count)
+    # What is short is swept, unless a use was quicker.
+    ((expired,),) = rows(
+        db, "SELECT coalesce(sum(amount), 0)::int FROM ledger_entries WHERE action = 'expire'"
+    )
+    assert wallet.balance()["balance"] == str(2_000 + each - 2 * count - expired)
     assert wallet.balance()["held"] == "0"
     assert totals() == {"acme": count}
     assert rows(db, "SELECT DISTINCT tenant_id FROM credit_balances") == [("acme",)]
@@ -471,9 +513,13 @@ def test_the_command_line_merges_and_says_what_moved(
     record(event("anon", "1"))
     wallet.grant(3, "x", tenant_id="anon")
 
-    ended = CliRunner().invoke(
-        app, ["tenant", "merge", "anon", "acme", "--reason", "the same person", "--json"]
-    )
+    command = ["tenant", "merge", "anon", "acme"]
+    dry = CliRunner().invoke(app, [*command, "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert "credit_batches: 1" in dry.output
+    assert get_tenant(tenant_id="anon")["tenant_id"] == "anon"
+
+    ended = CliRunner().invoke(app, [*command, "--reason", "the same person", "--json"])
 
     assert ended.exit_code == 0, ended.output
     answer = json.loads(ended.output)

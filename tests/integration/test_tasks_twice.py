@@ -294,6 +294,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "merge",
     },
     "billing.move_merged_usage": lambda _: {},
+    "billing.preview_merge": lambda _: {"target": "acme", "source": "anon-17"},
     "billing.notify_expiring_credits": lambda _: {},
     "billing.notify_low_credits": lambda _: {},
     "billing.ping_endpoint": lambda world: {
@@ -475,6 +476,7 @@ CHANGES_NOTHING = frozenset(
         "billing.list_prices",
         "billing.list_usage",
         "billing.find_tenant",
+        "billing.preview_merge",
         "billing.get_tenant",
         "billing.list_tenants",
         "billing.preview_invoice",
@@ -804,6 +806,7 @@ def _merge_a_stranger(world: World) -> None:
 FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.erase_tenant": _know_by_name,
     "billing.merge_customers": _meet_a_stranger,
+    "billing.preview_merge": _meet_a_stranger,
     "billing.move_merged_usage": _merge_a_stranger,
     "billing.find_tenant": _know_by_name,
     "billing.identify": _know_by_name,

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tasks.erasure import erase_tenant
 from tasks.identities import find_tenant, identify, link_identity, unlink_identity
-from tasks.merging import merge_customers, move_merged_usage
+from tasks.merging import merge_customers, move_merged_usage, preview_merge
 from tasks.tenant_list import get_tenant, list_tenants
 from worker.cli import printing, tenant_import
 from worker.cli.printing import Actor, AsJson, Key, Limit, Reason
@@ -122,11 +122,17 @@ def merge(
     *,
     reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
     actor: Actor = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would move, or what stands in the way.")
+    ] = False,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Make one tenant part of another; it can not be undone. Says all that stands in the way."""
     printing.prepare()
+    if dry_run:
+        _preview(source, target, as_json=as_json)
+        return
     answer = merge_customers(
         source=source,
         target=target,
@@ -176,6 +182,22 @@ def erase(
     rows = sum(answer["changed"].values())
     said = f"{answer['tenant_id']} is erased: {rows:,} rows changed, the books are kept"
     printing.say(answer, said, as_json=as_json)
+
+
+def _preview(source: str, target: str, *, as_json: bool) -> None:
+    found = preview_merge(source=source, target=target)
+    if as_json:
+        printing.print_json(found)
+    elif found["conflicts"]:
+        typer.echo(f"{source} can not be merged into {target}:")
+        for one in found["conflicts"]:
+            typer.echo(f"  {one['kind']}: {one['reason']}")
+    else:
+        typer.echo(f"{source} would be {target}; nothing changed: a dry run")
+        for table, count in sorted(found["moved"].items()):
+            typer.echo(f"  {table}: {count:,}")
+    if found["conflicts"]:
+        raise typer.Exit(1)
 
 
 def _named(text: str) -> dict[str, Any] | None:
