@@ -1,6 +1,6 @@
 """Forgetting who a tenant is, and keeping what was bought, used and owed.
 
-What is erased, and what is kept and why, is said in docs/decisions/0023-tenants-that-become-one.md.
+What is erased, and what is kept and why, is said in docs/decisions/0019-tenants-that-become-one.md.
 A tenant's aliases are the same person: all of it holds for them too.
 """
 

@@ -3,7 +3,7 @@
 Everything but usage events, of which there may be millions; these follow in chunks
 (merge_usage.py). Locks are taken in this order: the progress of the source's subscriptions, both
 tenants by id, balances by (tenant_id, product_key), and last the horizons of usage, for which all
-ingest waits, so that the rest is done by then. See docs/decisions/0023-tenants-that-become-one.md.
+ingest waits, so that the rest is done by then. See docs/decisions/0019-tenants-that-become-one.md.
 """
 
 import datetime as dt
