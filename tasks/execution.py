@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox
-from tasks import credit_errors
+from tasks import credit_errors, whose
 from tasks.spec import NOT_KEPT, REGISTRY, SECRET_FIELDS, Spec
 
 T = TypeVar("T")
@@ -184,21 +184,28 @@ def _put_back(spec: Spec, error: BaseException) -> NoReturn:
 
 def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
     if spec.kind == "job":
-        return spec.body(**arguments)
+        return spec.body(**whose.alone(arguments))
     with database.transaction() as session:
         answer = _run_in(session, spec, arguments)
         return answer if spec.reveal is None else spec.reveal(session, answer)
 
 
-def _run_in(session: database.Session, spec: Spec, arguments: dict[str, Any]) -> Any:
+def _run_in(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
+    arguments = whose.of_today(session, spec, sent)
     if spec.once == "item" or arguments.get("idempotency_key") is None:
         return spec.body(session, **arguments)
-    return _run_once(spec, session, arguments)
+    return _run_once(spec, session, arguments, sent)
 
 
-def _run_once(spec: Spec, session: database.Session, arguments: dict[str, Any]) -> Any:
-    """Give the stored answer of this idempotency key, or run the body and store its answer."""
-    request = {name: value for name, value in arguments.items() if name != "as_of"}
+def _run_once(
+    spec: Spec, session: database.Session, arguments: dict[str, Any], sent: dict[str, Any]
+) -> Any:
+    """Give the stored answer of this idempotency key, or run the body and store its answer.
+
+    What was sent makes the request, the tenant of today the key: so a caller that sends again what
+    it sent before its tenant was merged gets the answer of then.
+    """
+    request = {name: value for name, value in sent.items() if name != "as_of"}
     call = inbox.Call(
         tenant_id=str(arguments.get("tenant_id") or ""),
         operation=spec.name if spec.scope is None else f"{spec.name} {arguments[spec.scope]}",

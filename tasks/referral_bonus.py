@@ -6,12 +6,15 @@ from uuid import UUID
 
 from models import database
 from models.referral import Referral
-from models.store import credit, credit_history, offer, referral, referral_program, tenant
+from models.store import alias, credit, credit_history, offer, referral, referral_program, tenant
+from models.store.referral import Pair
 from tasks import contract, fields, granting
 from tasks.announce import announce
 from tasks.granting import BatchGiven
 from tasks.queues import Queue
 from webhooks import events
+
+Reason = Literal["no_paid_order", "paid_before_referral", "one_tenant"]
 
 SOURCE = "referral"
 """Where the batches of a bonus come from."""
@@ -32,11 +35,12 @@ class BonusClaimed(TypedDict):
 
 
 class BonusNotClaimed(TypedDict):
-    """Nothing was given: nothing was paid for yet, or for the first time before the referral."""
+    """Nothing was given: nothing was paid for yet, or for the first time before the referral, or
+    the two have become one tenant."""
 
     claimed: Literal[False]
     referral_id: UUID
-    reason: Literal["no_paid_order", "paid_before_referral"]
+    reason: Reason
 
 
 @contract.command("billing.claim_referral_bonus", queue=Queue.billing)
@@ -63,6 +67,9 @@ def claim_referral_bonus(
     found = referral.lock(session, tenant_id)
     if found.claimed_at is not None:
         return _answer(session, found)
+    referrer = alias.follow(session, found.referrer_tenant_id, hold=True)
+    if referrer == tenant_id:
+        return _no(found, "one_tenant")
     first_paid_at = referral.first_paid_at(session, tenant_id)
     if first_paid_at is not None and first_paid_at < found.created_at:
         return _no(found, "paid_before_referral")
@@ -70,25 +77,26 @@ def claim_referral_bonus(
     if order_id is None:
         return _no(found, "no_paid_order")
     key = f"referral_bonus:{found.id}:order:{order_id}"
-    given = _give(session, found, key, as_of)
+    sides = Pair(referrer=referrer, referee=tenant_id)
+    given = _give(session, sides, found.program_key, key, as_of)
     claimed = referral.claim(
         session,
         found,
         order_id=order_id,
-        referrer_batch_ids=given[found.referrer_tenant_id],
-        referee_batch_ids=given[found.referee_tenant_id],
+        referrer_batch_ids=given[sides.referrer],
+        referee_batch_ids=given[sides.referee],
         now=as_of,
     )
     event = events.ReferralBonusGranted(
-        referrer_external_id=claimed.referrer_tenant_id,
-        referee_external_id=claimed.referee_tenant_id,
+        referrer_external_id=sides.referrer,
+        referee_external_id=sides.referee,
         order_id=order_id,
         idempotency_key=key,
     )
     announce(
         session,
         event,
-        tenant_id=claimed.referrer_tenant_id,
+        tenant_id=sides.referrer,
         sequence=claimed.version,
         now=as_of,
     )
@@ -96,14 +104,11 @@ def claim_referral_bonus(
 
 
 def _give(
-    session: database.Session, found: Referral, key: str, now: dt.datetime
+    session: database.Session, sides: Pair, program_key: str, key: str, now: dt.datetime
 ) -> dict[str, list[UUID]]:
     """Grant each side its reward, in the order in which balances are locked; what it became."""
-    program = referral_program.get(session, found.program_key)
-    rewards = {
-        found.referrer_tenant_id: program.referrer_sku,
-        found.referee_tenant_id: program.referee_sku,
-    }
+    program = referral_program.get(session, program_key)
+    rewards = {sides.referrer: program.referrer_sku, sides.referee: program.referee_sku}
     return {
         tenant_id: [] if sku is None else _reward(session, tenant_id, sku, key, now)
         for tenant_id, sku in sorted(rewards.items())
@@ -131,9 +136,7 @@ def _reward(
     return [one.granted.batch_id for one in done]
 
 
-def _no(
-    found: Referral, reason: Literal["no_paid_order", "paid_before_referral"]
-) -> BonusNotClaimed:
+def _no(found: Referral, reason: Reason) -> BonusNotClaimed:
     return {"claimed": False, "referral_id": found.id, "reason": reason}
 
 

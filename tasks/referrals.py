@@ -9,7 +9,7 @@ from pydantic import Field
 from models import database
 from models.referral import Referral
 from models.rules.refusal import Refusal
-from models.store import referral, referral_program, tenant
+from models.store import alias, referral, referral_program, tenant
 from models.store.referral import Pair
 from tasks import contract, fields, paging
 from tasks.announce import announce
@@ -84,10 +84,10 @@ def attach_referral(
         program_key: the programme that says what both get.
         metadata: kept with the referral.
     """
-    tenant.get(session, referrer_tenant_id)
+    referrer = alias.follow(session, tenant.get(session, referrer_tenant_id).tenant_id, hold=True)
     program = referral_program.get(session, program_key)
     tenant.ensure(session, tenant_id, now=as_of)
-    pair = Pair(referrer=referrer_tenant_id, referee=tenant_id)
+    pair = Pair(referrer=referrer, referee=tenant_id)
     attached, is_new = referral.attach(
         session, pair, program_key=program_key, details=metadata or {}, now=as_of
     )
@@ -100,11 +100,11 @@ def attach_referral(
     if is_new:
         event = events.ReferralAttached(
             referral_id=attached.id,
-            referrer_tenant_id=referrer_tenant_id,
+            referrer_tenant_id=referrer,
             referee_tenant_id=tenant_id,
             program_key=program_key,
         )
-        announce(session, event, tenant_id=referrer_tenant_id, sequence=1, now=as_of)
+        announce(session, event, tenant_id=referrer, sequence=1, now=as_of)
     return answer(attached)
 
 

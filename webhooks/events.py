@@ -640,6 +640,33 @@ class BillingResumed(Event):
     stage: str
 
 
+class CustomersMerged(Event):
+    """A tenant became part of another one: `source` stands for `target` from now on.
+
+    What moved is counted; usage that is not billed yet follows.
+    """
+
+    topic = "billing.customers_merged"
+
+    tenant_id: str
+    target: str
+    source: str
+    merge_id: UUID
+    identities: int
+    batches: int
+    subscriptions: int
+    endpoints: int
+
+
+class TenantErased(Event):
+    """What is known of a tenant as a person was erased; the books were kept."""
+
+    topic = "billing.tenant_erased"
+
+    tenant_id: str
+    identities: int
+
+
 class Ping(Event):
     """A test event, sent to one endpoint on request."""
 

@@ -42,6 +42,8 @@ SAID_ELSEWHERE: Final = {
     "endpoint.headers": "give at most 20, of 4 KiB in all, counted with those it has",
     "message.invalid": "each fault names its field and what would be right; `billing schema tasks` "
     "prints what a task takes",
+    "tenant.merge_conflict": "its message names everything that stands in the way, and how each is "
+    "settled; billing.preview_merge tells it beforehand",
     "price.invalid": "its message names the place in the price and what would be right; "
     "docs/prices.md has every model",
 }

@@ -32,7 +32,9 @@ _FAN_OUT = text("""
         JOIN outbox_messages m ON m.id = taken.message_id
         CROSS JOIN LATERAL (
             SELECT id, state, topics, ordered FROM endpoints
-            WHERE tenant_id = m.tenant_id AND m.type <> ALL(:operator_topics)
+            WHERE tenant_id = coalesce((
+                SELECT merged_into FROM tenants WHERE tenants.tenant_id = m.tenant_id
+            ), m.tenant_id) AND m.type <> ALL(:operator_topics)
             UNION ALL
             SELECT id, state, topics, ordered FROM endpoints WHERE tenant_id IS NULL) AS e
         WHERE e.state <> 'deleted' AND EXISTS (
@@ -65,8 +67,9 @@ def fan_out(
 ) -> int:
     """Give waiting messages to every endpoint that subscribed to them; return how many messages.
 
-    A tenant's endpoint hears of its tenant, an operator's of all and alone of `operator_topics`. A
-    disabled endpoint's deliveries are held. An endpoint hears what is relayed from its creation on.
+    A tenant's endpoint hears of its tenant and of those that became part of it, an operator's of
+    all and alone of `operator_topics`. A disabled endpoint's deliveries are held. An endpoint hears
+    what is relayed from its creation on.
 
     Args:
         most: messages at once.

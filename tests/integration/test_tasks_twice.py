@@ -272,6 +272,49 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_from": "2026-01-01",
         "date_to": "2026-02-01",
     },
+    "billing.find_tenant": lambda _: {"provider": "google", "external_id": "4711"},
+    "billing.get_tenant": lambda _: {"tenant_id": "acme"},
+    "billing.list_tenants": lambda _: {},
+    "billing.link_identity": lambda _: {
+        "tenant_id": "acme",
+        "provider": "github",
+        "external_id": "Ada",
+    },
+    "billing.unlink_identity": lambda _: {
+        "tenant_id": "acme",
+        "provider": "google",
+        "external_id": "4711",
+    },
+    "billing.identify": lambda _: {
+        "provider": "google",
+        "external_id": "4711",
+        "profile": {"name": "Acme"},
+    },
+    "billing.erase_tenant": lambda _: {
+        "tenant_id": "acme",
+        "reason": "a test",
+        "actor": "somebody",
+        "force": True,
+        "idempotency_key": "erase",
+    },
+    "billing.import_legacy": lambda _: {
+        "kind": "balance",
+        "rows": [
+            {
+                "migration_source_id": "old-1",
+                "tenant_id": "acme",
+                "product_key": "CALLS",
+                "amount": "12",
+            }
+        ],
+    },
+    "billing.merge_customers": lambda _: {
+        "target": "acme",
+        "source": "anon-17",
+        "idempotency_key": "merge",
+    },
+    "billing.move_merged_usage": lambda _: {},
+    "billing.preview_merge": lambda _: {"target": "acme", "source": "anon-17"},
     "billing.notify_expiring_credits": lambda _: {},
     "billing.notify_low_credits": lambda _: {},
     "billing.ping_endpoint": lambda world: {
@@ -470,6 +513,10 @@ CHANGES_NOTHING = frozenset(
         "billing.list_plans",
         "billing.list_prices",
         "billing.list_usage",
+        "billing.find_tenant",
+        "billing.preview_merge",
+        "billing.get_tenant",
+        "billing.list_tenants",
         "billing.preview_invoice",
         "billing.quote",
         "billing.render_invoice",
@@ -809,7 +856,31 @@ def _bring_a_buyer(world: World) -> None:
     _buy(world)
 
 
+def _know_by_name(world: World) -> None:
+    world.do("link_identity", tenant_id="acme", provider="google", external_id="4711")
+
+
+def _meet_a_stranger(world: World) -> None:
+    stranger: dict[str, Any] = {"tenant_id": "anon-17", "product_key": "CALLS"}
+    world.do("add_credits", **stranger, amount="3", idempotency_key="gift", as_of=OPENED)
+    world.do("record_usage", events=[_event(3, tenant_id="anon-17")], as_of=CLOSED)
+
+
+def _merge_a_stranger(world: World) -> None:
+    _meet_a_stranger(world)
+    world.do(
+        "merge_customers", target="acme", source="anon-17", idempotency_key="merge", as_of=CLOSED
+    )
+
+
 FURNISHED: dict[str, Callable[[World], None]] = {
+    "billing.erase_tenant": _know_by_name,
+    "billing.merge_customers": _meet_a_stranger,
+    "billing.preview_merge": _meet_a_stranger,
+    "billing.move_merged_usage": _merge_a_stranger,
+    "billing.find_tenant": _know_by_name,
+    "billing.identify": _know_by_name,
+    "billing.unlink_identity": _know_by_name,
     "billing.archive_usage": _grow_old,
     "billing.attach_referral": _start_a_program,
     "billing.cancel_order": _order,

@@ -38,6 +38,7 @@ from worker.cli import (
     run,
     schema,
     subscription,
+    tenant,
     trial,
     up,
     usage,
@@ -95,6 +96,7 @@ app.add_typer(invoice.app, name="invoice")
 app.add_typer(plan.app, name="plan")
 app.add_typer(subscription.app, name="subscription")
 app.add_typer(plan.prices, name="price")
+app.add_typer(tenant.app, name="tenant")
 app.add_typer(reservation.app, name="reservation")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(delivery.app, name="delivery")
