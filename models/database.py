@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, make_url, orm, text
 from sqlalchemy.exc import (
@@ -162,13 +163,20 @@ def undone(session: Session) -> Iterator[None]:
         _forget_but(session, told)
 
 
-def plan_anew(session: Session) -> None:
-    """Let PostgreSQL plan the transaction's statements for the very values they are given.
+@contextmanager
+def planned_anew(session: Session) -> Iterator[None]:
+    """Let PostgreSQL plan the block's statements for the very values they are given.
 
     For chunks: after ten calls a prepared statement gets one plan for all values, made for an array
-    of ten, and joins the thousands that are in it row by row.
+    of ten, and joins the thousands that are in it row by row. To forbid such plans on the server
+    (`plan_cache_mode`) would be worse: it plans each check of a foreign key anew, row by row.
     """
-    session.execute(text("SET LOCAL plan_cache_mode TO force_custom_plan"))
+    driver: Any = session.connection().connection.driver_connection
+    threshold, driver.prepare_threshold = driver.prepare_threshold, None
+    try:
+        yield
+    finally:
+        driver.prepare_threshold = threshold
 
 
 def in_transaction() -> bool:

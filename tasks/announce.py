@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 
 from models import database
 from models.rules import ids
-from models.store import outbox
+from models.store import outbox, outbox_rows
+from models.store.outbox_rows import Kind, Telling, Topic
 from tasks import config, metrics
 from tasks.queues import Queue
 from webhooks import events
@@ -74,9 +75,7 @@ def announce_all(
     """
     messages = [_message(announcement, now) for announcement in announcements]
     outbox.add(session, messages, now=now)
-    count(session, Counter(message.type for message in messages))
-    if messages and config.current().kick:
-        database.after_commit(session, "kick sender", kick_sender)
+    told(session, Counter(message.type for message in messages))
     return [ids.event_id(message.id) for message in messages]
 
 
@@ -90,14 +89,27 @@ def announce_to_one(
     """Write an event for one locked endpoint alone; return its id, "evt_…", and its delivery's."""
     message = _message(announcement, now)
     delivery_id = outbox.add_for_one(session, message, endpoint_id=endpoint_id, now=now)
-    count(session, Counter([message.type]))
-    if config.current().kick:
-        database.after_commit(session, "kick sender", kick_sender)
+    told(session, Counter([message.type]))
     return ids.event_id(message.id), delivery_id
 
 
-def count(session: database.Session, written: Counter[str]) -> None:
-    """Count events by topic once they are committed."""
+def in_rows(event: type[events.Event], *, at_most: int, now: dt.datetime) -> Telling:
+    """Have a statement of the store tell of its rows by itself, and set ids aside for so many.
+
+    Whoever runs it says with `told` what it came to.
+    """
+    columns = tuple((name, Kind[kind]) for name, kind in events.kinds(event).items())
+    return Telling(
+        topic=Topic(type=event.topic, schema_version=event.schema_version, columns=columns),
+        first=_next_id(now, room=(at_most + 1) << outbox_rows.STEP_BITS),
+        seed=secrets.randbits(ids.RANDOM_BITS),
+    )
+
+
+def told(session: database.Session, written: Counter[str]) -> None:
+    """Count events by topic once they are committed, and ring the sender."""
+    if not written.total():
+        return
 
     def add() -> None:
         for topic, number in written.items():
@@ -107,6 +119,8 @@ def count(session: database.Session, written: Counter[str]) -> None:
 
     # Its id: a transaction may write several times.
     database.after_commit(session, f"count events {id(written)}", add)
+    if config.current().kick:
+        database.after_commit(session, "kick sender", kick_sender)
 
 
 def kick_sender() -> None:
@@ -123,10 +137,11 @@ def kick_sender() -> None:
         log.warning("sender.kick_failed", reason=type(error).__name__)
 
 
-def _next_id(now: dt.datetime) -> UUID:
+def _next_id(now: dt.datetime, *, room: int = 0) -> UUID:
     """Return an id that sorts behind those this process drew for the same instant before.
 
-    What one transaction says has one instant, and is to be heard in the order it was said.
+    What one transaction says has one instant, and is to be heard in the order it was said. As many
+    ids as `room` says are the caller's, from the returned one on.
     """
     global _last_id  # noqa: PLW0603 (one order a process)
     with _last_id_lock:
@@ -134,7 +149,7 @@ def _next_id(now: dt.datetime) -> UUID:
             bits = _last_id[1] + 1 + secrets.randbits(LARGEST_STEP_BITS)
         else:
             bits = secrets.randbits(ids.RANDOM_BITS - 1)  # the other half is room to count up
-        _last_id = (now, bits)
+        _last_id = (now, bits + room)
     return ids.uuid7(now, bits)
 
 

@@ -1,6 +1,8 @@
 """What keeps prepaid credit in order: what is over is written off, and the books are audited."""
 
+import datetime as dt
 import time
+from collections import Counter
 from typing import TypedDict
 
 from celery import current_app
@@ -8,13 +10,14 @@ from celery import current_app
 from models import database
 from models.store import credit_audit, credit_claim, credit_expiry, reservation_expiry
 from tasks import config, contract, credit_findings, credit_news, fields
-from tasks.announce import Announcement, announce_all
+from tasks.announce import announce_all, in_rows, told
 from tasks.credit_findings import FindingAnswer
 from tasks.queues import Queue
 from webhooks import events
 
-EXPIRY_CHUNK = 2_000
-"""Batches that one transaction of the expiry sweep writes off at most."""
+EXPIRY_CHUNK = 1_000
+"""Balances that one transaction of the expiry sweep locks at most: with a batch it comes by, it
+takes others of the same balance along."""
 
 HOLDS_CHUNK = 500
 """Holds that one transaction gives back at most."""
@@ -62,10 +65,14 @@ def expire_batches(*, as_of: fields.Instant = contract.NOW) -> Sweep:
     while behind is not None and time.monotonic() < deadline:
         with database.transaction() as session:
             chunk = credit_expiry.expire_chunk(
-                session, behind=behind, at_most=EXPIRY_CHUNK, now=as_of
+                session,
+                behind=behind,
+                at_most=EXPIRY_CHUNK,
+                tellings=_what_expiry_tells(EXPIRY_CHUNK, as_of),
+                now=as_of,
             )
-            announce_all(session, _what_expiry_tells(chunk), now=as_of)
-        expired += len(chunk.expired)
+            told(session, Counter(chunk.told))
+        expired += chunk.expired
         passed_over += chunk.passed_over
         behind = chunk.behind
     return {"expired": expired, "passed_over": passed_over, "finished": behind is None}
@@ -136,31 +143,10 @@ def audit(*, after: tuple[str, str] = ("", ""), as_of: fields.Instant = contract
     }
 
 
-def _what_expiry_tells(chunk: credit_expiry.Chunk) -> list[Announcement]:
-    ended = [
-        Announcement(
-            events.CreditsExpired(
-                tenant_id=batch.tenant_id,
-                product_key=batch.product_key,
-                batch_id=batch.batch_id,
-                amount=batch.amount,
-                balance=batch.balance,
-                expires_at=batch.expires_at,
-            ),
-            batch.tenant_id,
-            batch.version,
-        )
-        for batch in chunk.expired
-        if batch.amount
-    ]
-    deactivated = [
-        Announcement(
-            events.ProductDeactivated(
-                tenant_id=gone.tenant_id, product_key=gone.product_key, reason="expired"
-            ),
-            gone.tenant_id,
-            gone.version,
-        )
-        for gone in chunk.depleted
-    ]
-    return ended + deactivated
+def _what_expiry_tells(at_most: int, now: dt.datetime) -> credit_expiry.Tellings:
+    """In the order in which they are to be heard."""
+    most = credit_expiry.most_told(at_most)
+    return credit_expiry.Tellings(
+        expired=in_rows(events.CreditsExpired, at_most=most, now=now),
+        depleted=in_rows(events.ProductDeactivated, at_most=most, now=now),
+    )

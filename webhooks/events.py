@@ -5,7 +5,7 @@ A topic's fields are only ever added to; anything else is a new `schema_version`
 
 import datetime as dt
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_origin
 from uuid import UUID
 
 import orjson
@@ -687,6 +687,33 @@ class Body(BaseModel):
 
     content: bytes
     truncated: bool
+
+
+def kinds(event: type[Event]) -> dict[str, str]:
+    """Return how each field of an event is written, in the order they are sent.
+
+    One of "text", "quantity", "instant", "identifier".
+
+    Raises:
+        TypeError: a field is of another kind, or may be absent.
+    """
+    return {name: _kind(name, field.annotation) for name, field in event.model_fields.items()}
+
+
+def _kind(name: str, annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "text"
+    if annotation not in _KINDS:
+        raise TypeError(f"field {name!r} is {annotation}, which is not written from a row yet")
+    return _KINDS[annotation]
+
+
+_KINDS: dict[Any, str] = {
+    str: "text",
+    Decimal: "quantity",
+    dt.datetime: "instant",
+    UUID: "identifier",
+}
 
 
 def serialise(

@@ -9,8 +9,6 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models import database
-
 
 class Due(StrEnum):
     """What has an end, by its table."""
@@ -47,13 +45,12 @@ def claim(session: Session, due: Due, *, behind: Place, at_most: int, now: dt.da
     """Lock the accounts of the next that are over at `now`, the longest over first.
 
     What is to be done with them belongs in a later statement: it sees what was committed before the
-    locks were had. The transaction's statements are planned for the chunk they are given.
+    locks were had. Both are to be planned for the chunk they are given (`database.planned_anew`).
 
     Args:
         behind: where the chunk before ended, or BEGINNING.
         at_most: rows to look at, and so the most accounts that are locked.
     """
-    database.plan_anew(session)
     # Balances first, as everybody; one that is in use is passed over, so this walk waits for
     # nobody and can not be part of a deadlock.
     rows = session.execute(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models import database
 from models.rules.states import ReservationState
 from models.store import credit_account, credit_claim, credit_funds, reservation_end
 from models.store.credit_claim import Place
@@ -33,13 +34,15 @@ def expire_chunk(session: Session, *, behind: Place, at_most: int, now: dt.datet
         behind: where the chunk before ended, or BEGINNING.
         at_most: holds to look at, and so the most accounts that are locked.
     """
-    claimed = credit_claim.claim(
-        session, credit_claim.Due.holds, behind=behind, at_most=at_most, now=now
-    )
     ended: list[Ended] = []
-    if claimed.ids:
-        ended = reservation_end.end(session, claimed.ids, state=ReservationState.expired, now=now)
-        _settle_debts(session, ended, now)
+    with database.planned_anew(session):
+        claimed = credit_claim.claim(
+            session, credit_claim.Due.holds, behind=behind, at_most=at_most, now=now
+        )
+        if claimed.ids:
+            state = ReservationState.expired
+            ended = reservation_end.end(session, claimed.ids, state=state, now=now)
+            _settle_debts(session, ended, now)
     return Chunk(ended, claimed.passed_over, claimed.behind)
 
 

@@ -1,10 +1,19 @@
 """Expiry: nothing is spent too late, what is left goes once, and everybody is told once."""
 
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from models import database
+from models.rules import ids
+from tasks.announce import announce
+from tasks.credit_upkeep import expire_batches
 from tests.integration import wallet
+from webhooks import events
 
 
 @pytest.fixture(autouse=True)
@@ -178,10 +187,87 @@ def test_a_long_sweep_is_planned_for_each_of_its_chunks(
     database.configure(database.Options(url=database_url, pool_size=1))
     monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_CHUNK", 1)
     for number in range(18):
-        wallet.grant(1, f"g{number}", expires_at=1)
+        wallet.grant(1, f"g{number}", tenant_id=f"t{number}", expires_at=1)
 
     assert wallet.sweep(2)["expired"] == 18
 
-    plans = "SELECT sum(custom_plans) >= 12, sum(generic_plans) FROM pg_prepared_statements"
-    closing = f"{plans} WHERE statement LIKE '%SET remaining_amount = batch.held_amount%'"
-    assert wallet.rows(database.engine(), closing) == [(True, 0)]
+    prepared = "SELECT count(*) FILTER (WHERE statement LIKE '%INSERT INTO credit_batches%')"
+    closing = "count(*) FILTER (WHERE statement LIKE '%SET remaining_amount = batch.held_amount%')"
+    both = f"{prepared}, {closing} FROM pg_prepared_statements"
+    assert wallet.rows(database.engine(), both) == [(1, 0)]
+
+
+def test_others_of_a_balance_go_with_the_one_that_the_walk_came_by(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.credit_upkeep.EXPIRY_CHUNK", 1)
+    monkeypatch.setattr("models.store.credit_expiry.MOST_BESIDE", 3)
+    for n in range(9):
+        wallet.grant(1, f"g{n}", expires_at=1 + n / 100)
+    wallet.grant(1, "later", expires_at=8)
+    wallet.grant(1, "spent last", expires_at=1.001, priority=5)
+
+    assert wallet.sweep(5) == {"expired": 10, "passed_over": 0, "finished": True}
+
+    # Three, then the one that is spent last with three beside it, then three.
+    writes = "SELECT count(DISTINCT xmin::text) FROM ledger_entries WHERE action = 'expire'"
+    assert wallet.rows(db, writes) == [(3,)]
+    assert wallet.balance(5)["balance"] == "1"
+    wallet.assert_sound()
+
+
+def test_what_the_database_tells_of_is_byte_for_byte_what_python_would(db: Engine) -> None:
+    tenants = ["acme", 'say "hi"\\', "Ünïcode · 料金 · 🎟", "/<script>&amp;"]
+    amounts = ["10", "0.5", "100", "0.000000000001", "123456789012345678.123456789"]
+    for number, tenant_id in enumerate(tenants):
+        for nth, amount in enumerate(amounts):
+            key = f"{number}-{nth}"
+            ends = 1 + (nth - 2) / 86_400 / 1000
+            wallet.grant(amount, key, tenant_id=tenant_id, day=nth / 100, expires_at=ends)
+    wallet.hold("0.25", tenant_id="acme", day=0.5, days=7)  # of the oldest, which is larger
+    at = wallet.at(5.000001)
+
+    expire_batches(as_of=at)
+
+    found = told_at(db, at)
+    assert len(found) == len(tenants) * (len(amounts) + 1)
+    for row in found:
+        # The model takes no field that it does not know, and the published schema is made of it.
+        event = events.CATALOGUE[row.type].model_validate(orjson.loads(row.body)["data"])
+        written = events.serialise(
+            event,
+            message_id=ids.event_id(row.id),
+            tenant_id=row.tenant_id,
+            sequence=row.sequence,
+            timestamp=at,
+        )
+        assert (row.body, row.truncated) == (written.content, written.truncated)
+        assert row.schema_version == event.schema_version
+
+
+def test_what_a_sweep_tells_is_heard_in_order_and_before_what_is_said_later(db: Engine) -> None:
+    for number in range(40):
+        wallet.grant(number + 1, f"g{number}", tenant_id=f"t{number % 3}", expires_at=1)
+    now = wallet.at(2)
+    with database.transaction() as session:
+        event = events.ProductDeactivated(tenant_id="t0", product_key="CALLS", reason="expired")
+        before = announce(session, event, tenant_id="t0", sequence=0, now=now)
+
+    expire_batches(as_of=now)
+
+    with database.transaction() as session:
+        after = announce(session, event, tenant_id="t0", sequence=99, now=now)
+    told = told_at(db, now)
+    assert (ids.event_id(told[0].id), ids.event_id(told[-1].id)) == (before, after)
+    expired, depleted = told[1:41], told[41:-1]
+    assert {row.type for row in expired} == {"billing.credits_expired"}
+    places = [(row.tenant_id, row.sequence) for row in expired]
+    assert places == sorted(places)
+    assert [row.tenant_id for row in depleted] == ["t0", "t1", "t2"]
+
+
+def told_at(db: Engine, now: dt.datetime) -> Sequence[Row[Any]]:
+    """The events of one instant, in the order in which they are heard."""
+    told = text("SELECT * FROM outbox_messages WHERE created_at = :now ORDER BY id")
+    with db.connect() as connection:
+        return connection.execute(told, {"now": now}).all()
