@@ -1,6 +1,6 @@
-"""Published cases of what is carried from one period into the next, through plans and renewals.
+"""Published cases of credit that comes again, and of what is carried into the next period.
 
-The other models of the file are run elsewhere.
+Both are a plan's doing here. The other rows of the file are run elsewhere.
 """
 
 import json
@@ -19,9 +19,19 @@ from tests.integration.plan_credits import give, join, plan, renew
 FILE = Path(__file__).parents[1] / "vectors" / "credits.json"
 
 
+RECURRING = "V194"
+"""Its model is that of grants which come once."""
+
+RUN = [
+    row
+    for row in json.loads(FILE.read_text(encoding="utf-8"))
+    if row["model"] in {"reset_with_rollover", "rollover"} or row["id"] == RECURRING
+]
+
+
 def rows(model: str) -> Any:
     """The rows of one model; there must be some."""
-    found = [row for row in json.loads(FILE.read_text(encoding="utf-8")) if row["model"] == model]
+    found = [row for row in RUN if row["model"] == model]
     assert found, model
     return pytest.mark.parametrize("row", found, ids=[row["id"] for row in found])
 
@@ -74,3 +84,21 @@ def test_a_published_rollover_is_spent_before_the_period_s_own_credit(
     assert left["plan"] == Decimal(row["expected"]["main"])
     (shown,) = get_wallet(tenant_id="acme", as_of=instant("2026-04-10"))["products"]
     assert Decimal(shown["available"]) == Decimal(row["expected_amount"])
+
+
+@rows("credit_burn_down")
+def test_a_published_grant_that_comes_again_each_day_begins_anew(
+    db: Engine, row: dict[str, Any]
+) -> None:
+    (grant,) = row["params"]["grants"]
+    assert grant["recurrence"] == "daily"
+    wallet.product()
+    plan(give(grant["amount"]), interval="day")
+    join("2026-03-01T00:00")
+    spend(Decimal(100), "2026-03-01T12:00")
+    renew("2026-03-02")
+
+    spend(Decimal(20), "2026-03-02T12:00")
+
+    (shown,) = get_wallet(tenant_id="acme", as_of=instant("2026-03-02T12:00"))["products"]
+    assert shown["available"] == row["expected_amount"] == row["expected"]["balances"]["g1"]
