@@ -62,14 +62,16 @@ def test_products_are_made_changed_listed_and_shown(catalogue: Command) -> None:
 
     assert changed.out == "changed product COINS\n"
     assert rows(catalogue("product", "list").out) == [
-        ["ACCESS", "access", "period", "", "yes"],
-        ["CALLS", "API_calls", "quantity", "", "yes"],
-        ["COINS", "coins", "quantity", "yes", "no"],
+        ["ACCESS", "access", "period", "", "fifo", "yes"],
+        ["CALLS", "API_calls", "quantity", "", "fifo", "yes"],
+        ["COINS", "coins", "quantity", "yes", "fifo", "no"],
     ]
+    catalogue("product", "set", "coins", "--burn-policy", "soonest_expiry_first")
+    coins = json.loads(catalogue("product", "show", "coins").out)
+    assert (coins["burn_policy"], coins["active"]) == ("soonest_expiry_first", False)
     assert [one["product_key"] for one in parsed(catalogue, "product", "list", "--currency")] == [
         "COINS"
     ]
-    assert json.loads(catalogue("product", "show", "coins").out)["active"] is False
 
 
 def test_offers_are_made_changed_listed_and_shown(catalogue: Command) -> None:

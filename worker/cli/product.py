@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 
 from models.catalog import ProductType
+from models.rules.burndown import Policy
 from models.store.product import UnknownProduct
 from tasks.catalog import get_product, list_products, set_product
 from worker.cli import catalog_table, printing
@@ -20,6 +21,15 @@ IsCurrency = Annotated[
     bool | None,
     typer.Option(
         "--currency/--no-currency", help="Offers can be priced in it.", show_default=False
+    ),
+]
+
+BurnPolicy = Annotated[
+    Policy | None,
+    typer.Option(
+        "--burn-policy",
+        help="Which credit of equal priority is spent first: the oldest, or what ends first.",
+        show_default=False,
     ),
 ]
 
@@ -39,13 +49,14 @@ def print_list(
     if as_json:
         printing.print_json(found["products"])
         return
-    table = Table("product", "name", "type", "currency", "active")
+    table = Table("product", "name", "type", "currency", "burns", "active")
     for one in found["products"]:
         table.add_row(
             one["product_key"],
             one["name"],
             one["type"],
             "yes" if one["is_currency"] else "",
+            one["burn_policy"],
             "yes" if one["active"] else "no",
         )
     printing.print_table(table, found["products"], found["next_cursor"], "products")
@@ -65,6 +76,7 @@ def set_(
     name: Annotated[str | None, typer.Option(help="What people read.")] = None,
     type_: Type = None,
     is_currency: IsCurrency = None,
+    burn_policy: BurnPolicy = None,
     active: Active = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,6 +88,7 @@ def set_(
         name=name or known.get("name") or key,
         type=type_ or known.get("type") or ProductType.quantity,
         is_currency=is_currency,
+        burn_policy=burn_policy,
         active=active,
     )
     if as_json:
