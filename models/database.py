@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
-from models import discretion
+from models import discretion, liveness
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -251,7 +251,6 @@ def _connect(options: Options) -> Engine:
         driver_url(options.url),
         pool_size=options.pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
@@ -261,6 +260,7 @@ def _connect(options: Options) -> Engine:
         },
     )
     discretion.keep(made)
+    liveness.watch(made)
     return made
 
 

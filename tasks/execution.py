@@ -13,7 +13,7 @@ from celery.exceptions import Reject
 
 from models import database
 from models.rules.refusal import Refusal
-from models.store import inbox
+from models.store import inbox, outbox
 from tasks import credit_errors, whose
 from tasks.spec import NOT_KEPT, REGISTRY, SECRET_FIELDS, Spec
 
@@ -214,6 +214,7 @@ def _run_once(
     )
     answer = inbox.find_answer(session, call, now=arguments.get("as_of") or now())
     if answer is None:
+        outbox.gather(session)
         answer = pydantic_core.to_jsonable_python(spec.body(session, **arguments))
         inbox.keep_answer(session, call, answer)
     return answer

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models import hot
 from models.catalog import ProductType
 from models.rules.burndown import Batch, Policy
 from models.store import alias
@@ -67,7 +68,8 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
 
     Of a tenant that became part of another one it is the other's: a merge leaves no balance behind.
     """
-    rows = session.execute(
+    rows = hot.execute(
+        session,
         _LOCK,
         {
             "tenant_id": tenant_id,
@@ -75,7 +77,7 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
             "now": now,
             "at_most": FIRST_LOOK,
         },
-    ).all()
+    )
     if rows:
         return _account(tenant_id, product_key, rows)
     owner = alias.follow(session, tenant_id, hold=False)
@@ -126,22 +128,24 @@ def has_others(
     return found
 
 
-def _account(tenant_id: str, product_key: str, rows: Sequence[Row[Any]]) -> Account:
-    row = rows[0]
+def _account(tenant_id: str, product_key: str, rows: Sequence[tuple[Any, ...]]) -> Account:
+    type_, policy, balance, held, debt, version, depleted_at, has_overdue, version_read = rows[0][
+        :_BATCH
+    ]
     # The batches were read before the lock was had: they are of now only if nothing changed since.
-    first = [Batch(*found[_BATCH:]) for found in rows if found.id is not None]
+    first = [Batch(*found[_BATCH:]) for found in rows if found[_BATCH] is not None]
     return Account(
         tenant_id=tenant_id,
         product_key=product_key,
-        type=ProductType(row.type),
-        policy=Policy(row.burn_policy),
-        balance=row.balance,
-        held=row.held,
-        debt=row.debt,
-        version=row.version,
-        depleted_at=row.depleted_at,
-        has_overdue=row.has_overdue,
-        first=first if row.version == row.version_read else None,
+        type=ProductType(type_),
+        policy=Policy(policy),
+        balance=balance,
+        held=held,
+        debt=debt,
+        version=version,
+        depleted_at=depleted_at,
+        has_overdue=has_overdue,
+        first=first if version == version_read else None,
     )
 
 
@@ -186,7 +190,7 @@ _FIRST = " UNION ALL ".join(
     for policy, order in _ORDERS.items()
 )
 
-_LOCK = text(f"""
+_LOCK = hot.statement(f"""
 SELECT product.type, product.burn_policy, balance.balance, balance.held, balance.debt,
        balance.version, balance.depleted_at, read.has_overdue, read.version AS version_read, batch.*
 FROM credit_balances AS balance

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy import text as sql
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session
 
+from models import hot
 from models.inbox import RejectedMessage
 from models.rules.refusal import Refusal
+from models.store import outbox
 
 DEEPEST = 300
 """Levels of nesting that are kept. Metadata we accept has at most 254, and Python's JSON reader
@@ -47,10 +48,8 @@ def find_answer(session: Session, call: Call, *, now: dt.datetime) -> dict[str, 
     Raises:
         IdempotencyConflict: the key was used for another request of this operation.
     """
-    claimed = session.execute(
-        CLAIM, {**_key_of(call), "request_hash": call.request_hash, "now": now}
-    ).first()
-    if claimed is not None:
+    given = {**_key_of(call), "request_hash": call.request_hash, "now": now}
+    if hot.execute(session, CLAIM, given):
         return None
     row = session.execute(ANSWER, _key_of(call)).one()
     if row.request_hash != call.request_hash:
@@ -64,8 +63,16 @@ def find_answer(session: Session, call: Call, *, now: dt.datetime) -> dict[str, 
 
 
 def keep_answer(session: Session, call: Call, answer: dict[str, Any]) -> None:
-    """Store the answer beside the key that `find_answer` claimed in this transaction."""
-    session.execute(KEEP, {**_key_of(call), "answer": answer})
+    """Store the answer beside the key that `find_answer` claimed in this transaction.
+
+    With it go the messages that were gathered for the outbox: one statement fewer for each command.
+    """
+    messages = outbox.taken(session)
+    given = {**_key_of(call), "answer": json.dumps(answer)}
+    if messages is None:
+        hot.execute(session, KEEP, given)
+    else:
+        hot.execute(session, KEEP_AND_TELL, {**given, "messages": messages})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +190,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return [_plain(item, depth + 1) for item in value]
 
 
-# Written out: every command with a key runs the first and the last of these, and by way of the ORM
-# they took as long as all that most commands do.
-CLAIM = sql("""
+# Every command with a key runs the first and the last of these.
+CLAIM = hot.statement("""
     INSERT INTO idempotency_keys (tenant_id, operation, key, request_hash, created_at)
     VALUES (:tenant_id, :operation, :key, :request_hash, :now)
     ON CONFLICT DO NOTHING
@@ -197,7 +203,11 @@ ANSWER = sql("""
     WHERE tenant_id = :tenant_id AND operation = :operation AND key = :key
 """)
 
-KEEP = sql("""
-    UPDATE idempotency_keys SET answer = :answer
+_KEEP = """
+    UPDATE idempotency_keys SET answer = CAST(:answer AS jsonb)
     WHERE tenant_id = :tenant_id AND operation = :operation AND key = :key
-""").bindparams(bindparam("answer", type_=JSONB))
+"""
+
+KEEP = hot.statement(_KEEP)
+
+KEEP_AND_TELL = hot.statement(f"WITH {outbox.STORING} {_KEEP}")

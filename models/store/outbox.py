@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -27,19 +28,26 @@ def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> N
     """Store messages and queue them for fan-out, all in the caller's transaction."""
     if not messages:
         return
-    rows = [
-        {
-            "id": message.id,
-            "type": message.type,
-            "tenant_id": message.tenant_id,
-            "schema_version": message.schema_version,
-            "sequence": message.sequence,
-            "body": message.body.decode(),
-            "truncated": message.truncated,
-        }
-        for message in messages
-    ]
-    session.execute(_ADD, {"messages": orjson.dumps(rows).decode(), "now": now})
+    rows = [_row(message, now) for message in messages]
+    if _GATHERED in session.info:
+        # A new list: a savepoint that is undone goes back to the one there was.
+        session.info[_GATHERED] = [*session.info[_GATHERED], *rows]
+    else:
+        session.execute(_ADD, {"messages": orjson.dumps(rows).decode()})
+
+
+def gather(session: Session) -> None:
+    """Let the messages of this transaction wait from now on for who has a statement to store them.
+
+    That one calls `taken`, and puts STORING into it.
+    """
+    session.info.setdefault(_GATHERED, [])
+
+
+def taken(session: Session) -> str | None:
+    """Return what has been gathered, as STORING wants it, and gather no more; None if nothing."""
+    rows = session.info.pop(_GATHERED, None)
+    return orjson.dumps(rows).decode() if rows else None
 
 
 def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: dt.datetime) -> int:
@@ -64,22 +72,43 @@ def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: d
     return delivery_id
 
 
+def _row(message: Message, now: dt.datetime) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "type": message.type,
+        "tenant_id": message.tenant_id,
+        "schema_version": message.schema_version,
+        "sequence": message.sequence,
+        "body": message.body.decode(),
+        "truncated": message.truncated,
+        "created_at": now,
+    }
+
+
+_GATHERED = "outbox_messages"
+
+_QUEUING = "INSERT INTO outbox_pending (message_id) SELECT id FROM message"
+
 # One statement and one round trip for both tables, for one message as for thousands. One JSON text,
 # since the driver takes several times longer to write arrays; a body in it is text that stays as it
 # is, byte for byte.
-_ADD = text("""
-WITH message AS (
-    INSERT INTO outbox_messages
-        (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
-    SELECT id, type, tenant_id, schema_version, sequence, convert_to(body, 'UTF8'), truncated,
-           CAST(:now AS timestamptz)
-    FROM json_to_recordset(CAST(:messages AS json))
-        AS given(id uuid, type text, tenant_id text, schema_version smallint, sequence bigint,
-                 body text, truncated boolean)
-    RETURNING id
-)
-INSERT INTO outbox_pending (message_id) SELECT id FROM message
-""")
+_MESSAGE = """
+    message AS (
+        INSERT INTO outbox_messages
+            (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
+        SELECT id, type, tenant_id, schema_version, sequence, convert_to(body, 'UTF8'), truncated,
+               created_at
+        FROM json_to_recordset(CAST(:messages AS json))
+            AS given(id uuid, type text, tenant_id text, schema_version smallint, sequence bigint,
+                     body text, truncated boolean, created_at timestamptz)
+        RETURNING id
+    )
+"""
+
+_ADD = text(f"WITH {_MESSAGE} {_QUEUING}")
+
+STORING = f"{_MESSAGE}, pending AS ({_QUEUING})"
+"""Common table expressions that store `:messages`, as `taken` returns them, and queue them."""
 
 # Due by the database's clock at the latest, as in a fan-out.
 _ADD_FOR_ONE = text("""
