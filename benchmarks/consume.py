@@ -1,6 +1,8 @@
 """Credit spent unit by unit: by one hot tenant and by a thousand, in process and through Celery."""
 
+import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count as numbers
 from typing import Any
 
@@ -8,16 +10,19 @@ from benchmarks import rounds, servers
 from benchmarks.report import Measure
 from benchmarks.rounds import Way
 from benchmarks.servers import Stage
+from models import database
 from models.catalog import ProductType
 from tasks.catalog import set_product
 from tasks.credits import consume_quota
 from tasks.queues import Queue
+from worker import settings
 
 JOB = "consume"
 
 CALLS = 1_000
-MESSAGES = 2_000
+MESSAGES = 500
 TENANTS = 1_000
+CROWD = 64
 
 PROCESSES = 2
 
@@ -25,6 +30,8 @@ AIM = 0.50
 """Of the calls in process, beside the same rows written without a question."""
 
 SAME_ROWS = "bare lock, update, insert of the same rows"
+AT_ONCE = f"{CROWD} threads at once, one hot tenant"
+ONE_BY_ONE = "the same calls, one after the other"
 BALANCE_ONLY = "bare lock, update, insert: balance and ledger alone"
 
 PREPARE = (
@@ -42,6 +49,8 @@ PREPARE = (
     """,
     "VACUUM ANALYZE credit_batches, credit_balances, tenants",
 )
+
+HOT_BALANCE = "SELECT balance FROM credit_balances WHERE tenant_id = 'tenant-0'"
 
 LOCK = "SELECT balance FROM credit_balances WHERE tenant_id = %(tenant)s FOR UPDATE"
 
@@ -93,10 +102,42 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     calls, messages = rounds.scaled(CALLS, scale), rounds.scaled(MESSAGES, scale)
     with stage.worker(Queue.billing, concurrency=PROCESSES):
         _send_and_wait(stage, [_arguments(f"warm {key}", 0) for key in range(PROCESSES * 10)])
-        return [
+        measures = [
             *_spending(stage, "one hot tenant", calls, messages, 1),
             *_spending(stage, f"{TENANTS:,} tenants", calls, messages, tenants),
         ]
+    return [*measures, _crowd(stage, max(calls, CROWD))]
+
+
+class Inexact(AssertionError):
+    """A balance is not what was granted less what was spent."""
+
+
+def _crowd(stage: Stage, calls: int) -> Measure:
+    """Let many spend of one tenant at the same time, each on a connection of its own."""
+    numbered = numbers()
+
+    def call(_: int) -> None:
+        consume_quota(**_arguments(f"crowd {next(numbered)}", 0))
+
+    def spend_at_once() -> float:
+        before = stage.value(HOT_BALANCE)
+        with ThreadPoolExecutor(CROWD) as crowd:
+            reached = rounds.rate(calls, lambda: list(crowd.map(call, range(calls))))
+        if before - stage.value(HOT_BALANCE) != calls:
+            raise Inexact(f"{calls} units were spent of {before}")
+        return reached
+
+    def alone() -> float:
+        return rounds.rate(calls, lambda: list(map(call, range(calls))))
+
+    options = settings.load().database_options()
+    database.configure(dataclasses.replace(options, pool_size=CROWD))
+    try:
+        rates = rounds.play("calls/s", {AT_ONCE: spend_at_once, ONE_BY_ONE: alone})
+    finally:
+        database.configure(options)
+    return rates.beside(AT_ONCE, ONE_BY_ONE, job=JOB)
 
 
 def _spending(stage: Stage, whose: str, calls: int, messages: int, tenants: int) -> list[Measure]:

@@ -90,6 +90,18 @@ class Stage:
         return self.connection.execute(statement.encode()).fetchall()
 
     @contextlib.contextmanager
+    def role(self, role: str) -> Iterator[None]:
+        """Run the block's statements as "origin", under all constraints, or as "replica".
+
+        A replica checks no foreign keys and runs no triggers, as the connection does elsewhere.
+        """
+        self.execute(f"SET session_replication_role = {role}")
+        try:
+            yield
+        finally:
+            self.execute("SET session_replication_role = replica")
+
+    @contextlib.contextmanager
     def beat(self) -> Iterator[None]:
         """Run beat."""
         invocation = programs.beat()
