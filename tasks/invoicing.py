@@ -8,7 +8,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from models import database
@@ -259,7 +259,7 @@ def _due_periods(one: Subscription, timezone: str, now: dt.datetime) -> list[Day
         return []
     zone = period.zone(timezone)
     periods = islice(billing.unbilled(one, zone), MOST_PERIODS)
-    return [days for days in periods if billing.midnight(days.after, zone) <= now]
+    return list(takewhile(lambda days: billing.midnight(days.after, zone) <= now, periods))
 
 
 def _advance(one: Subscription, periods: Sequence[Days], timezone: str) -> subscription.Advance:

@@ -708,7 +708,7 @@ def serialise(
         "tenant_id": tenant_id,
         "schema_version": event.schema_version,
         "sequence": sequence,
-        "data": event.model_dump(mode="json"),
+        "data": orjson.Fragment(event.model_dump_json()),
     }
     content = orjson.dumps(envelope)
     if len(content) <= LARGEST_BODY:

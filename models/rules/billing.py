@@ -234,17 +234,18 @@ def charges(
         charge
         for subscription in subscriptions
         if subscription.is_billed_for(days, zone)
+        for charged in (subscription.charged_days(zone).overlap(days),)
         for version in versions.get((subscription.plan_key, subscription.currency), ())
-        if (charge := _charge(subscription, version, days, zone)) is not None
+        if (charge := _charge(subscription, version, charged, days, zone)) is not None
     ]
     return sorted(found, key=_order)
 
 
 def _charge(
-    subscription: Subscription, version: PriceVersion, days: Days, zone: ZoneInfo
+    subscription: Subscription, version: PriceVersion, charged: Days, days: Days, zone: ZoneInfo
 ) -> Charge | None:
-    in_force = days_between(version.effective_at, version.ended_at, zone)
-    shared = subscription.charged_days(zone).overlap(in_force).overlap(days)
+    """A version over those of the `charged` days of a period on which it is in force."""
+    shared = charged.overlap(days_between(version.effective_at, version.ended_at, zone))
     if version.kind == SETUP:
         shared = _first_day(subscription, zone).overlap(shared)
     if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):

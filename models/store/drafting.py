@@ -22,7 +22,7 @@ from models.rules import billing, ids
 from models.rules.period import Period
 from models.rules.states import InvoiceState
 from models.rules.waterfall import Bill
-from models.store import bill, invoice
+from models.store import bill, invoice, line_rows
 from models.store.invoice import Header
 from models.tenant import Tenant
 
@@ -75,7 +75,7 @@ def get_all(session: Session, headers: Sequence[Header]) -> list[Drafted]:
 
 
 def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> None:
-    """Store new drafts with their lines, all in two statements."""
+    """Store new drafts with their lines, in a few statements whatever their number."""
     if not drafts:
         return
     rows = [
@@ -180,55 +180,14 @@ FIGURE_TYPES = (
 
 
 def _add_lines(session: Session, drafts: Sequence[Drafted]) -> None:
-    rows = [
-        {
-            **_line_row(one.header, place + 1, line),
-            "discounts_minor": [part.lines_minor[place] for part in one.bill.discounts],
-            "taxes_minor": [part.lines_minor[place] for part in one.bill.taxes],
-        }
-        for one in drafts
-        for place, line in enumerate(one.lines)
-    ]
-    session.execute(
-        sql("""
-            INSERT INTO invoice_lines (invoice_id, position, kind, subscription_id, price_id,
-                                       metric, description, quantity, unit_amount, currency,
-                                       amount_minor, period_start, period_end, details,
-                                       adjusts_invoice_id, discounts_minor, taxes_minor)
-            SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
-                invoice_id uuid, position integer, kind text, subscription_id uuid, price_id uuid,
-                metric text, description text, quantity numeric, unit_amount numeric,
-                currency text, amount_minor bigint, period_start timestamptz,
-                period_end timestamptz, details jsonb, adjusts_invoice_id uuid,
-                discounts_minor bigint[], taxes_minor bigint[])
-        """),
-        {"rows": _json(rows)},
+    line_rows.add(
+        session, [(one.header.id, one.header.currency, one.lines, one.bill) for one in drafts]
     )
     bill.write(
         session,
         {one.header.id: one.bill for one in drafts},
         {one.header.id: one.header.currency for one in drafts},
     )
-
-
-def _line_row(header: Header, position: int, line: billing.Line) -> dict[str, Any]:
-    return {
-        "invoice_id": header.id,
-        "position": position,
-        "kind": line.kind,
-        "subscription_id": line.subscription_id,
-        "price_id": line.price_id,
-        "metric": line.metric,
-        "description": line.description,
-        "quantity": line.quantity,
-        "unit_amount": line.unit_amount,
-        "currency": header.currency,
-        "amount_minor": line.amount_minor,
-        "period_start": line.period.start,
-        "period_end": line.period.end,
-        "details": line.details,
-        "adjusts_invoice_id": line.adjusts,
-    }
 
 
 def _json(rows: Sequence[dict[str, Any]]) -> str:

@@ -4,11 +4,13 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, and_, func, select
+import orjson
+from sqlalchemy import Row, Select, Text, and_, cast, func, select
 from sqlalchemy.orm import Session
 
 from models.invoice import Invoice, InvoiceKind, InvoiceLine
@@ -167,7 +169,8 @@ LINE_COLUMNS = (
     InvoiceLine.amount_minor,
     InvoiceLine.period_start,
     InvoiceLine.period_end,
-    InvoiceLine.details,
+    # As text, for a reader of JSON that is quicker than the driver's.
+    cast(InvoiceLine.details, Text).label("details"),
     InvoiceLine.adjusts_invoice_id,
 )
 """What `read_line` reads."""
@@ -180,7 +183,7 @@ def read(row: Row[Any]) -> Header:
         tenant_id=row.tenant_id,
         currency=row.currency,
         timezone=row.timezone,
-        period=Period(row.period_start, row.period_end),
+        period=_period(row.period_start, row.period_end),
         state=InvoiceState(row.state),
         total_minor=row.total_minor,
         version=row.version,
@@ -198,7 +201,13 @@ def read(row: Row[Any]) -> Header:
     )
 
 
-def read_line(row: Row[Any]) -> billing.Line:
+# A chunk has thousands of lines over the same few periods.
+@lru_cache(maxsize=8192)
+def _period(start: dt.datetime, end: dt.datetime) -> Period:
+    return Period(start, end)
+
+
+def read_line(row: Row[*tuple[Any, ...]]) -> billing.Line:
     """Return the line in a row of `LINE_COLUMNS`."""
     return billing.Line(
         kind=row.kind,
@@ -209,7 +218,7 @@ def read_line(row: Row[Any]) -> billing.Line:
         quantity=row.quantity,
         unit_amount=row.unit_amount,
         amount_minor=row.amount_minor,
-        period=Period(row.period_start, row.period_end),
-        details=row.details,
+        period=_period(row.period_start, row.period_end),
+        details=orjson.loads(row.details),
         adjusts=row.adjusts_invoice_id,
     )
