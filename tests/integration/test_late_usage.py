@@ -299,6 +299,34 @@ def test_a_credit_of_late_usage_has_the_discounts_and_taxes_of_its_line(db: Engi
     assert_reconciled()
 
 
+def test_late_usage_that_a_later_invoice_billed_is_credited_to_that_invoice(db: Engine) -> None:
+    make_plan(usage_price("calls", "2"))
+    subscribe("acme", "2026-01-01")
+    used("2026-01-10", "1")
+    close("2026-02-05")
+    key = used("2026-01-11", "4")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-03-01"))
+    close("2026-03-05")
+    closing = used("2026-01-12", "8")
+    close("2026-03-06")
+    close("2026-03-10")
+    for event in (key, closing):
+        void_usage(tenant_id="acme", metric="calls", idempotency_key=event, reason="a test")
+
+    close("2026-03-11")
+    close("2026-03-12")
+
+    notes = """
+        SELECT invoices.number, credit_notes.total_minor FROM credit_notes
+        JOIN invoices ON invoices.id = invoice_id ORDER BY credit_notes.sequence
+    """
+    assert query(notes) == [("INV-000001", 200), ("INV-000003", 1600), ("INV-000002", 600)]
+    used("2026-01-31", "3")
+    close("2026-03-20")
+    assert lines(invoices()[3]) == [("adjustment", "2026-01-01", 600)]
+    assert_reconciled()
+
+
 @pytest.mark.usefixtures("left")
 def test_what_a_note_took_back_already_is_not_taken_back_again() -> None:
     (january,) = invoices()
