@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -144,7 +144,7 @@ def claim_drafts(
 
     Drafts of the tenants to be excluded are left. What others hold is skipped, so that this neither
     waits nor deadlocks. A tenant is held by one worker at a time, so that the numbers of its
-    invoices follow its periods.
+    invoices follow its periods; for that, a draft is left too if an older one of its tenant is.
     """
     statement = invoice.SELECT.join(Tenant, Tenant.tenant_id == Invoice.tenant_id).where(
         Invoice.state == InvoiceState.draft,
@@ -158,7 +158,32 @@ def claim_drafts(
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    return [invoice.read(row) for row in rows]
+    claimed = [invoice.read(row) for row in rows]
+    waiting = _older(session, claimed)
+    return [
+        header
+        for header in claimed
+        if header.period.end <= waiting.get(header.tenant_id, header.period.end)
+    ]
+
+
+def _older(session: Session, claimed: Sequence[Header]) -> dict[str, dt.datetime]:
+    """When the oldest other draft of each of the tenants ends.
+
+    It was skipped if its tenant came free only after that; its number comes first all the same.
+    """
+    if not claimed:
+        return {}
+    rows = session.execute(
+        select(Invoice.tenant_id, func.min(Invoice.period_end).label("period_end"))
+        .where(
+            Invoice.tenant_id == func.any(sorted({header.tenant_id for header in claimed})),
+            Invoice.state == InvoiceState.draft,
+            Invoice.id != func.all([header.id for header in claimed]),
+        )
+        .group_by(Invoice.tenant_id)
+    )
+    return {row.tenant_id: row.period_end for row in rows}
 
 
 def _figures(of: Bill) -> dict[str, Any]:
