@@ -20,6 +20,7 @@ from models.store import (
     drafting,
     finalizing,
     invoice,
+    invoice_sync,
     issuer,
     late_usage,
     meter,
@@ -32,7 +33,7 @@ from models.store import (
 from models.store.breakdown import Want
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import adjusting, aggregation, prepaid, reckoning
+from tasks import adjusting, aggregation, config, prepaid, reckoning
 from tasks.announce import announce_all
 from tasks.invoice_events import announcement
 from webhooks import events
@@ -246,6 +247,9 @@ def finalize(
     numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
     final = [replace(one, header=header) for header, one in zip(numbered, drafts, strict=True)]
     announce_all(session, [announcement(events.InvoiceFinalized, one) for one in final], now=now)
+    provider = config.current().provider
+    if provider is not None:
+        invoice_sync.begin(session, numbered, provider=provider.name, now=now)
     late_usage.forget(session, adjusting.done(known, headers, took))
     closed = settlement.close_settled(session, numbered, now=now)
     final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]

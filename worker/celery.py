@@ -66,6 +66,7 @@ TASK_MODULES = (
     "tasks.reservations",
     "tasks.stream",
     "tasks.subscriptions",
+    "tasks.syncs",
     "tasks.taxes",
     "tasks.tenants",
     "tasks.upkeep",

@@ -28,7 +28,9 @@ from models.rules.refusal import Refusal
 from models.store import relay
 from tasks import config, contract, parking
 from tests.conftest import EMPTY_TABLES
+from tests.integration.provider_world import use_provider
 from tests.receiver import Receiver, receiver
+from tests.stripe_server import Stripe, stripe
 from worker import app
 
 AT_ONCE = 8
@@ -47,9 +49,17 @@ MADE_UP = re.compile(
 """Ids with a random part, or that a database counts."""
 
 CLOCK = frozenset(
-    {"created_at", "updated_at", "due_at", "attempted_at", "completed_at", "latency_ms"}
+    {
+        "created_at",
+        "updated_at",
+        "due_at",
+        "begun_at",
+        "attempted_at",
+        "completed_at",
+        "latency_ms",
+    }
 )
-"""When a row was written and a delivery sent, and how long it took, by the real clock."""
+"""When a row was written and something sent, and how long it took, by the real clock."""
 
 NUMBERED = frozenset({"id", "delivery_id", "archive_id"})
 """Ids that a database counts; an attempt that was undone leaves a gap."""
@@ -69,6 +79,7 @@ class World:
     """What the tasks work on, and the ids that only it knows."""
 
     peer: Receiver
+    provider: Stripe
     broker_url: str
     folder: Path
     ids: dict[str, str] = field(default_factory=dict)
@@ -241,6 +252,11 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.list_offers": lambda _: {},
     "billing.list_products": lambda _: {},
     "billing.list_parked": lambda _: {},
+    "billing.list_syncs": lambda _: {},
+    "billing.get_sync": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.retry_sync": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.set_provider_customer": lambda _: {"tenant_id": "acme", "remote_id": "cus_1"},
+    "billing.sync_invoices": lambda _: {},
     "billing.list_subscriptions": lambda _: {"tenant_id": "acme"},
     "billing.list_plans": lambda _: {},
     "billing.retry_parked": lambda _: {"tenant_id": "acme"},
@@ -412,6 +428,8 @@ CHANGES_NOTHING = frozenset(
         "billing.get_invoice",
         "billing.get_notices",
         "billing.get_reservation",
+        "billing.get_sync",
+        "billing.list_syncs",
         "billing.get_plan",
         "billing.list_endpoints",
         "billing.list_entitlements",
@@ -455,9 +473,9 @@ QUOTAS = frozenset(
 
 @pytest.fixture
 def world(broker_url: str, tmp_path: Path) -> Iterator[World]:
-    """The far end of the webhooks, a Redis on which nothing waits, and an empty folder."""
-    with receiver() as peer:
-        yield World(peer, broker_url, tmp_path)
+    """The far end of the webhooks, a provider, a Redis on which nothing waits, an empty folder."""
+    with receiver() as peer, stripe() as provider:
+        yield World(peer, provider, broker_url, tmp_path)
     with contextlib.closing(Redis.from_url(broker_url)) as client:
         client.delete(STREAM)
 
@@ -716,6 +734,12 @@ def _finalize_an_invoice(world: World) -> None:
     world.do("finalize_invoice", invoice_id=world.ids["invoice"], as_of=CLOSED)
 
 
+def _have_a_provider(world: World) -> None:
+    use_provider(world.provider)
+    world.provider.account.begin_anew()
+    _finalize_an_invoice(world)
+
+
 def _take_an_invoice_back(world: World) -> None:
     _finalize_an_invoice(world)
     arguments = ARGUMENTS["billing.create_credit_note"](world)
@@ -758,6 +782,11 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.bill_late_usage": _leave_and_use_late,
     "billing.retry_parked": _park,
     "billing.reactivate_subscription": _cancel,
+    "billing.get_sync": _have_a_provider,
+    "billing.list_syncs": _have_a_provider,
+    "billing.retry_sync": _have_a_provider,
+    "billing.set_provider_customer": _have_a_provider,
+    "billing.sync_invoices": _have_a_provider,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,
