@@ -18,6 +18,8 @@ class Subscription(Base):
     `billed_until` is the first local day after the periods that were invoiced, and
     `next_invoice_at` the end of the first period without an invoice: when it has passed, one is
     due. It is when to look: if the tenant's zone has changed, the billing run corrects it.
+    `fees_due_at` is when to look what is to be charged ahead, or given back of what was, from the
+    local day `fees_from` on; `next_invoice_at` is no later. Empty: not before the period ends.
     Until `trial_ends_at` nothing is charged for. `follows_id` is the subscription that it replaced
     when the tenant changed its plan; unless that was charged for, `owes_setup` goes over to it.
     """
@@ -27,6 +29,8 @@ class Subscription(Base):
         CheckConstraint("quantity > 0", name="quantity"),
         CheckConstraint("effective_at < ended_at", name="effective"),
         CheckConstraint("effective_at < trial_ends_at", name="trial_ends_at"),
+        CheckConstraint("(fees_due_at IS NULL) = (fees_from IS NULL)", name="fees_due_at"),
+        CheckConstraint("next_invoice_at <= fees_due_at", name="next_invoice_at"),
         # A tenant is on one plan once at any instant.
         ExcludeConstraint(
             ("tenant_id", "="),
@@ -61,6 +65,8 @@ class Subscription(Base):
     anchored_on: Mapped[dt.date]
     billed_until: Mapped[dt.date | None]
     next_invoice_at: Mapped[dt.datetime | None]
+    fees_due_at: Mapped[dt.datetime | None]
+    fees_from: Mapped[dt.date | None]
     trial_ends_at: Mapped[dt.datetime | None]
     follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("subscriptions.id"))
     owes_setup: Mapped[bool] = mapped_column(server_default=text("true"))

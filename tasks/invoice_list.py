@@ -185,16 +185,19 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
         invoicing.Target(tenant_id, currency, timezone, days) for currency, days in sorted(running)
     ]
     invoicing.roll_up(session, targets, now=now)
+    fees = invoicing.price_ahead(session, [invoicing.taker(one) for one in targets], held)
     drawn = [
         drafting.draft(
             tenant_id=tenant_id,
             currency=target.currency,
             timezone=timezone,
             covers=target.period,
-            lines=lines,
+            lines=[*lines, *ahead],
             now=now,
         )
-        for target, lines in zip(targets, invoicing.price(session, targets, held), strict=True)
+        for target, lines, ahead in zip(
+            targets, invoicing.price(session, targets, held), fees, strict=True
+        )
     ]
     return reckoning.reckon(session, drawn)
 

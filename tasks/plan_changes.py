@@ -1,7 +1,6 @@
 """Changes of what a tenant is subscribed to: another plan, cancelled, and resumed."""
 
 import datetime as dt
-from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar, TypedDict
 from uuid import UUID
@@ -121,8 +120,7 @@ def change_subscription(
         now=as_of,
     )
     wanted = billing.replacement(found, fresh, at, zone)
-    wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
-    subscriptions.begin(session, wanted, details={}, now=as_of)
+    wanted = subscriptions.begin(session, wanted, details={}, zone=zone, now=as_of)
     _announce(session, found, wanted, now=as_of)
     return {"replaced": subscriptions.answer(ended), "subscription": subscriptions.answer(wanted)}
 

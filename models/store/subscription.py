@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import orjson
 from sqlalchemy import Row, Select, func, select, update
@@ -178,6 +179,8 @@ def add(
             anchored_on=wanted.cycle.anchored_on,
             billed_until=wanted.billed_until,
             next_invoice_at=wanted.next_invoice_at,
+            fees_due_at=wanted.fees_due_at,
+            fees_from=wanted.fees_from,
             auto_renew=wanted.auto_renew,
             trial_ends_at=wanted.trial_ends_at,
             follows_id=wanted.follows,
@@ -190,31 +193,23 @@ def add(
     session.flush()
 
 
-def end(
-    session: Session,
-    subscription_id: UUID,
-    *,
-    ended_at: dt.datetime | None,
-    next_invoice_at: dt.datetime | None,
-    now: dt.datetime,
-) -> int:
-    """Set the end of a subscription and when its next invoice is due; return its new version.
-
-    Args:
-        ended_at: None for an open one.
-    """
+def change(session: Session, changed: billing.Subscription, *, now: dt.datetime) -> int:
+    """Store when a subscription ends and when its next invoice is due; return its new version."""
     version: int = session.execute(
         sql("""
             UPDATE subscriptions
             SET ended_at = :ended_at, next_invoice_at = :next_invoice_at,
+                fees_due_at = :fees_due_at, fees_from = :fees_from,
                 version = version + 1, updated_at = :now
             WHERE id = :id
             RETURNING version
         """),
         {
-            "id": subscription_id,
-            "ended_at": ended_at,
-            "next_invoice_at": next_invoice_at,
+            "id": changed.id,
+            "ended_at": changed.ended_at,
+            "next_invoice_at": changed.next_invoice_at,
+            "fees_due_at": changed.fees_due_at,
+            "fees_from": changed.fees_from,
             "now": now,
         },
     ).scalar_one()
@@ -250,6 +245,19 @@ class Advance:
     subscription_id: UUID
     billed_until: dt.date | None
     next_invoice_at: dt.datetime | None
+    fees_due_at: dt.datetime | None
+    fees_from: dt.date | None
+
+
+def moved(one: billing.Subscription, zone: ZoneInfo) -> Advance:
+    """Return how far a subscription was billed, with when its next invoice is due from then on."""
+    return Advance(
+        subscription_id=one.id,
+        billed_until=one.billed_until,
+        next_invoice_at=billing.due_at(one, zone),
+        fees_due_at=one.fees_due_at,
+        fees_from=one.fees_from,
+    )
 
 
 def advance(session: Session, advances: Sequence[Advance]) -> None:
@@ -259,9 +267,11 @@ def advance(session: Session, advances: Sequence[Advance]) -> None:
     session.execute(
         sql("""
             UPDATE subscriptions
-            SET billed_until = moved.billed_until, next_invoice_at = moved.next_invoice_at
+            SET billed_until = moved.billed_until, next_invoice_at = moved.next_invoice_at,
+                fees_due_at = moved.fees_due_at, fees_from = moved.fees_from
             FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS moved(
-                subscription_id uuid, billed_until date, next_invoice_at timestamptz)
+                subscription_id uuid, billed_until date, next_invoice_at timestamptz,
+                fees_due_at timestamptz, fees_from date)
             WHERE subscriptions.id = moved.subscription_id
         """),
         {"rows": orjson.dumps(advances).decode()},
@@ -312,6 +322,8 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.anchored_on,
     Subscription.billed_until,
     Subscription.next_invoice_at,
+    Subscription.fees_due_at,
+    Subscription.fees_from,
     Subscription.auto_renew,
     Subscription.trial_ends_at,
     Subscription.follows_id,
@@ -337,4 +349,6 @@ def _read(row: Row[Any]) -> billing.Subscription:
         trial_ends_at=row.trial_ends_at,
         follows=row.follows_id,
         owes_setup=row.owes_setup,
+        fees_due_at=row.fees_due_at,
+        fees_from=row.fees_from,
     )

@@ -40,7 +40,6 @@ CATEGORIES = frozenset(
 )
 
 AVERAGES = "no meter weighs a level by how long it lasted"
-IN_ADVANCE = "no fee is charged in advance"
 OF_CREDIT = "not rating: run by the tests of credit"
 
 UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
@@ -60,21 +59,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     ),
     ("proration", "proration_day_count_conventions"): "months of 30 days are not on offer",
     ("proration", "partial_plus_full_month"): "one invoice over two periods",
-    (
-        "proration",
-        "proration_change_qty_and_price",
-    ): "price and seats change together",
-    **{
-        ("proration", model): IN_ADVANCE
-        for model in (
-            "in_advance_then_terminated",
-            "interval_change_month_to_year",
-            "interval_change_upgrade",
-            "interval_change_year_to_month",
-            "plan_change_after_item_adjustment",
-            "plan_change_in_advance",
-        )
-    },
 }
 
 CLAIMED: set[tuple[str, str]] = set()

@@ -1,0 +1,45 @@
+"""Fees charged ahead: when to look, what was charged, invoices between the ends of periods.
+
+Revision ID: 0015
+Revises: 0014
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column(
+        "subscriptions", sa.Column("fees_due_at", sa.DateTime(timezone=True), nullable=True)
+    )
+    op.add_column("subscriptions", sa.Column("fees_from", sa.Date(), nullable=True))
+    for name, table, condition in CHECKS:
+        op.drop_constraint(op.f(name), table, type_="check", if_exists=True)
+        op.create_check_constraint(op.f(name), table, condition)
+    op.create_index(
+        "ix_invoice_lines_ahead",
+        "invoice_lines",
+        ["subscription_id", "period_end"],
+        postgresql_where=sa.text("details ? 'ahead_from'"),
+    )
+
+
+CHECKS = (
+    (
+        "ck_subscriptions_fees_due_at",
+        "subscriptions",
+        "(fees_due_at IS NULL) = (fees_from IS NULL)",
+    ),
+    ("ck_subscriptions_next_invoice_at", "subscriptions", "next_invoice_at <= fees_due_at"),
+    ("ck_invoices_kind", "invoices", "kind IN ('subscription', 'closing', 'advance')"),
+    (
+        "ck_prices_fee_in_advance",
+        "prices",
+        "timing = 'arrears' OR kind IN ('fixed', 'setup')",
+    ),
+)
