@@ -76,3 +76,18 @@ class Subscription(Base):
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class SubscriptionQuantity(Base):
+    """How many seats a subscription has from `effective_at` on, until the next row of it.
+
+    The subscription itself says how many it began with. Rows that are to come may be taken back.
+    """
+
+    __tablename__ = "subscription_quantities"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity"),)
+
+    subscription_id: Mapped[UUID] = mapped_column(ForeignKey("subscriptions.id"), primary_key=True)
+    effective_at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    quantity: Mapped[Decimal]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

@@ -137,20 +137,20 @@ def look(
     for one in subscriptions:
         zone = period.zone(timezones[one.tenant_id])
         today = until[one.id]
-        again: list[date] = []
-        owed = list(known.owed(one, versions, first_days[one.id], today, zone))
-        for each in owed:
+        waits = False
+        for each in known.owed(one, versions, first_days[one.id], today, zone):
             day = each.days.first
-            if day > today:
-                again.append(day)
-            elif _asks(ahead.to_charge(each, known.charged)) and (_owner(one), day) not in there:
+            asks = day <= today and _asks(ahead.to_charge(each, known.charged))
+            if asks and (_owner(one), day) not in there:
                 found = _free_day(session, one, day, today, zone)
                 if found is None:
-                    again.append(today + ONE_DAY)
+                    waits = True
                 else:
                     looked.needed.add((_owner(one), found))
-        again += _unused(looked, one, owed, known, today)
-        looked.subscriptions[one.id] = _look_again(one, again, zone)
+        looked.unused += _unused(
+            one, versions, known, since=first_days[one.id], day=today, zone=zone
+        )
+        looked.subscriptions[one.id] = _look_again(one, today, zone, waits=waits)
     return looked
 
 
@@ -267,22 +267,22 @@ _UTC: Final = ZoneInfo("UTC")
 
 
 def _unused(
-    looked: Looked, one: Subscription, owed: Sequence[Owed], known: _Known, today: date
-) -> list[date]:
-    """Note what was charged and is not owed any more; return the days on which more will be."""
-    wanted = {each.stretch: each for each in owed}
-    again = []
+    one: Subscription,
+    versions: Versions,
+    known: _Known,
+    *,
+    since: date,
+    day: date,
+    zone: ZoneInfo,
+) -> Iterator[tuple[Charged, int]]:
+    """What was charged and, by what there is on a day, is not owed: what is to come may change."""
+    now = ahead.known_on(one, day, zone)
+    owed = {
+        each.stretch: each.line.amount_minor for each in known.owed(now, versions, since, day, zone)
+    }
     for stretch, charged in known.charged.items():
-        if stretch.subscription_id != one.id:
-            continue
-        there = wanted.get(stretch)
-        over = charged - (0 if there is None else there.line.amount_minor)
-        ends_on = ahead.ends_on(stretch, there)
-        if over > 0 and ends_on > today:
-            again.append(ends_on)
-        elif over > 0:
-            looked.unused += _parts(known.lines, stretch, over)
-    return again
+        if stretch.subscription_id == one.id and charged > owed.get(stretch, 0):
+            yield from _parts(known.lines, stretch, charged - owed.get(stretch, 0))
 
 
 def _parts(found: Sequence[Charged], stretch: Stretch, over: int) -> Iterator[tuple[Charged, int]]:
@@ -315,10 +315,17 @@ def _free_day(
     return None
 
 
-def _look_again(one: Subscription, days: Sequence[date], zone: ZoneInfo) -> Subscription:
-    if not days:
+def _look_again(one: Subscription, day: date, zone: ZoneInfo, *, waits: bool) -> Subscription:
+    """The subscription with when to look at it next: when something is to come, or tomorrow if it
+    waits for an invoice."""
+    following = ahead.to_come(one, day, zone)
+    if waits:
+        following.append(day + ONE_DAY)
+    if not following:
         return replace(one, fees_due_at=None, fees_from=None)
-    return replace(one, fees_due_at=billing.midnight(min(days), zone))
+    first = min(following)
+    since = one.fees_from if waits else first
+    return replace(one, fees_due_at=billing.midnight(first, zone), fees_from=since)
 
 
 def _asks(line: Line | None) -> bool:

@@ -49,14 +49,23 @@ class NoSubscriptionNamed(Refusal):
     code: ClassVar[str] = "subscription.not_named"
 
 
+class SeatsAnswer(TypedDict):
+    """How many seats there are from an instant on."""
+
+    effective_at: dt.datetime
+    quantity: str
+
+
 class SubscriptionAnswer(TypedDict):
-    """A subscription. `next_invoice_at` is null when it has ended and is billed."""
+    """A subscription. `quantity` is its seats at the instant of the answer, `seats` all there were
+    and will be, oldest first. `next_invoice_at` is null when it has ended and is billed."""
 
     subscription_id: UUID
     tenant_id: str
     plan_key: str
     currency: str
     quantity: str
+    seats: list[SeatsAnswer]
     effective_at: dt.datetime
     ended_at: dt.datetime | None
     next_invoice_at: dt.datetime | None
@@ -118,7 +127,7 @@ def set_subscription(
     if trial_days is not None:
         wanted = replace(wanted, trial_ends_at=_trial_end(start, trial_days, period.zone(timezone)))
     zone = period.zone(timezone)
-    return answer(begin(session, wanted, details=metadata or {}, zone=zone, now=as_of))
+    return answer(begin(session, wanted, details=metadata or {}, zone=zone, now=as_of), as_of)
 
 
 def begin(
@@ -194,8 +203,8 @@ def end_subscription(
     # Read again under the lock.
     found = subscription.get(session, found.id)
     if found.ended_at == end:
-        return answer(found)
-    return answer(finish(session, found, end, period.zone(timezone), now=as_of))
+        return answer(found, as_of)
+    return answer(finish(session, found, end, period.zone(timezone), now=as_of), as_of)
 
 
 def finish(
@@ -312,7 +321,8 @@ def announce_set(
         tenant_id=one.tenant_id,
         subscription_id=one.id,
         plan_key=one.plan_key,
-        quantity=one.quantity,
+        quantity=one.seats[-1].quantity if one.seats else one.quantity,
+        quantity_from=one.seats[-1].effective_at if one.seats else one.effective_at,
         effective_at=one.effective_at,
         ended_at=one.ended_at,
         trial_ends_at=one.trial_ends_at,
@@ -320,13 +330,17 @@ def announce_set(
     announce(session, event, tenant_id=one.tenant_id, sequence=version, now=now)
 
 
-def answer(one: Subscription) -> SubscriptionAnswer:
+def answer(one: Subscription, now: dt.datetime) -> SubscriptionAnswer:
     return {
         "subscription_id": one.id,
         "tenant_id": one.tenant_id,
         "plan_key": one.plan_key,
         "currency": one.currency,
-        "quantity": plain(one.quantity),
+        "quantity": plain(one.quantity_at(now)),
+        "seats": [
+            {"effective_at": seats.effective_at, "quantity": plain(seats.quantity)}
+            for seats in (billing.Seats(one.effective_at, one.quantity), *one.seats)
+        ],
         "effective_at": one.effective_at,
         "ended_at": one.ended_at,
         "next_invoice_at": one.next_invoice_at,

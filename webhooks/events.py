@@ -377,7 +377,10 @@ class SubscriptionCreditsAllocated(Event):
 
 
 class SubscriptionSet(Event):
-    """A tenant was put on a plan, or the terms of it were changed."""
+    """A tenant was put on a plan, or the terms of it were changed.
+
+    `quantity` are the seats it will have, from `quantity_from` on.
+    """
 
     topic = "billing.subscription_set"
 
@@ -388,6 +391,7 @@ class SubscriptionSet(Event):
     effective_at: Instant
     ended_at: Instant | None
     trial_ends_at: Instant | None = None
+    quantity_from: Instant | None = None
 
 
 class SubscriptionUpgraded(Event):

@@ -68,6 +68,7 @@ _VALUES: Final[dict[str, Any]] = {
     "plan_key": "pro",
     "product_key": "TOKENS",
     "quantity": 1,
+    "quantity_from": "2026-03-01T00:00:00Z",
     "reduced_minor": 12900,
     "rejected_message_id": 42,
     "repaid": "0",

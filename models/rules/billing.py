@@ -97,9 +97,19 @@ def _billing_period(
     return days_between(found.start, found.end, zone)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Seats:
+    """How many seats a subscription has from an instant on; the local day of it counts."""
+
+    effective_at: datetime
+    quantity: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """A tenant on a plan, as billing sees it.
+
+    `quantity` is the seats it began with, `seats` what they were changed to since, oldest first.
 
     `billed_until` is the first local day that no invoice was made for, None before the first one.
     It is a day and not an instant so that a tenant who moves to another zone goes on from the same
@@ -126,6 +136,25 @@ class Subscription:
     owes_setup: bool = True
     fees_due_at: datetime | None = None
     fees_from: date | None = None
+    seats: tuple[Seats, ...] = ()
+
+    def quantity_at(self, at: datetime) -> Decimal:
+        """How many seats it has at an instant."""
+        begun = [one.quantity for one in self.seats if one.effective_at <= at]
+        return begun[-1] if begun else self.quantity
+
+    def runs(self, days: Days, zone: ZoneInfo) -> list[tuple[Days, "Subscription"]]:
+        """Runs of days with as many seats, and the subscription as it is on them."""
+        firsts = {days.first: replace(self, seats=())}
+        for one in self.seats:
+            first = max(_local_day(one.effective_at, zone), days.first)
+            if first < days.after:
+                firsts[first] = replace(self, quantity=one.quantity, seats=())
+        following = [*list(firsts)[1:], days.after]
+        return [
+            (Days(first, after), one)
+            for (first, one), after in zip(firsts.items(), following, strict=True)
+        ]
 
     def days(self, zone: ZoneInfo) -> Days:
         """The local days it is in force on."""
@@ -253,7 +282,19 @@ def charges(
         )
         if (charge := charge_for(subscription, version, in_force, days, zone)) is not None
     ]
-    return sorted(found, key=_order)
+    return sorted((one for charge in found for one in _by_seats(charge)), key=_order)
+
+
+def _by_seats(charge: Charge) -> Iterator[Charge]:
+    """A fee for the days that the seats stayed the same; anything else does not depend on them."""
+    if charge.version.kind != FIXED or not charge.subscription.seats:
+        yield charge
+        return
+    for days, subscription in charge.subscription.runs(charge.days, charge.zone):
+        if midnight(days.first, charge.zone) < midnight(days.after, charge.zone):
+            yield replace(
+                charge, subscription=subscription, days=days, period=days.period(charge.zone)
+            )
 
 
 def charged_ahead(

@@ -14,15 +14,16 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import orjson
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, Text, cast, delete, func, insert, select, update
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from models.catalog import Plan
 from models.rules import billing, ids
 from models.rules.period import Anchor, Interval
 from models.rules.refusal import Refusal
-from models.subscription import Subscription
+from models.subscription import Subscription, SubscriptionQuantity
 from models.tenant import Tenant
 
 
@@ -216,6 +217,32 @@ def change(session: Session, changed: billing.Subscription, *, now: dt.datetime)
     return version
 
 
+def set_seats(
+    session: Session, subscription_id: UUID, wanted: billing.Seats, *, now: dt.datetime
+) -> None:
+    """Store how many seats a subscription has from an instant on, in the place of what was to
+    change from then on. The tenant is locked."""
+    drop_seats(session, subscription_id, since=wanted.effective_at)
+    session.execute(
+        insert(SubscriptionQuantity).values(
+            subscription_id=subscription_id,
+            effective_at=wanted.effective_at,
+            quantity=wanted.quantity,
+            created_at=now,
+        )
+    )
+
+
+def drop_seats(session: Session, subscription_id: UUID, *, since: dt.datetime) -> None:
+    """Forget the seats that a subscription was to have from an instant on. The tenant is locked."""
+    session.execute(
+        delete(SubscriptionQuantity).where(
+            SubscriptionQuantity.subscription_id == subscription_id,
+            SubscriptionQuantity.effective_at >= since,
+        )
+    )
+
+
 def next_version(session: Session, subscription_id: UUID) -> int:
     """Count one more event of a subscription, and return its number. The tenant is locked."""
     version: int = session.execute(
@@ -330,6 +357,20 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.owes_setup,
     Plan.interval,
     Plan.anchor,
+    # Of nearly all there are none: a step down the primary key.
+    select(
+        func.jsonb_agg(
+            aggregate_order_by(
+                func.jsonb_build_array(
+                    SubscriptionQuantity.effective_at, cast(SubscriptionQuantity.quantity, Text)
+                ),
+                SubscriptionQuantity.effective_at,
+            )
+        )
+    )
+    .where(SubscriptionQuantity.subscription_id == Subscription.id)
+    .scalar_subquery()
+    .label("seats"),
 ).join(Plan, Plan.plan_key == Subscription.plan_key)
 
 
@@ -351,4 +392,8 @@ def _read(row: Row[Any]) -> billing.Subscription:
         owes_setup=row.owes_setup,
         fees_due_at=row.fees_due_at,
         fees_from=row.fees_from,
+        seats=tuple(
+            billing.Seats(dt.datetime.fromisoformat(at).astimezone(dt.UTC), Decimal(quantity))
+            for at, quantity in row.seats or ()
+        ),
     )

@@ -18,6 +18,7 @@ from tasks.plan_changes import (
     When,
     cancel_subscription,
     change_subscription,
+    get_subscription,
     list_subscriptions,
     reactivate_subscription,
 )
@@ -51,6 +52,26 @@ def print_list(
 
 
 @app.command()
+def show(
+    named: Named,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_of: AsOf = None,
+) -> None:
+    """Show a subscription, with the seats it had and will have."""
+    with _prepared():
+        found = get_subscription(subscription_id=named, **_at(as_of))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        return
+    _print([found])
+    seats = Table("seats", "from")
+    for one in found["seats"]:
+        seats.add_row(one["quantity"], _instant(one["effective_at"]))
+    Console(markup=False, highlight=False).print(seats)
+
+
+@app.command()
 def change(
     named: Named,
     *,
@@ -70,7 +91,8 @@ def change(
             **{name: value for name, value in wanted.items() if value is not None},
             **_at(as_of),
         )
-    _print([answer["replaced"], answer["subscription"]])
+    changed = [answer["replaced"], answer["subscription"]]
+    _print([one for one in changed if one is not None])
 
 
 @app.command()

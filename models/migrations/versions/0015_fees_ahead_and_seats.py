@@ -1,4 +1,4 @@
-"""Fees charged ahead: when to look, what was charged, invoices between the ends of periods.
+"""Fees charged ahead, with invoices between the ends of periods; seats that change in place.
 
 Revision ID: 0015
 Revises: 0014
@@ -21,6 +21,27 @@ def upgrade() -> None:
     for name, table, condition in CHECKS:
         op.drop_constraint(op.f(name), table, type_="check", if_exists=True)
         op.create_check_constraint(op.f(name), table, condition)
+    op.create_table(
+        "subscription_quantities",
+        sa.Column("subscription_id", sa.Uuid(), nullable=False),
+        sa.Column("effective_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("quantity", sa.Numeric(), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint("quantity > 0", name=op.f("ck_subscription_quantities_quantity")),
+        sa.ForeignKeyConstraint(
+            ["subscription_id"],
+            ["subscriptions.id"],
+            name=op.f("fk_subscription_quantities_subscription_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "subscription_id", "effective_at", name=op.f("pk_subscription_quantities")
+        ),
+    )
     op.create_index(
         "ix_invoice_lines_ahead",
         "invoice_lines",
