@@ -15,6 +15,8 @@ from models.base import Base, metadata_column
 class Subscription(Base):
     """A tenant on a plan from `effective_at` until `ended_at` (half-open; empty is open-ended).
 
+    One that was called off before it began ends as it begins: it is in force at no instant.
+
     `billed_until` is the first local day after the periods that were invoiced, and
     `next_invoice_at` the end of the first period without an invoice: when it has passed, one is
     due. It is when to look: if the tenant's zone has changed, the billing run corrects it.
@@ -27,7 +29,7 @@ class Subscription(Base):
     __tablename__ = "subscriptions"
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity"),
-        CheckConstraint("effective_at < ended_at", name="effective"),
+        CheckConstraint("effective_at <= ended_at", name="effective"),
         CheckConstraint("effective_at < trial_ends_at", name="trial_ends_at"),
         CheckConstraint("(fees_due_at IS NULL) = (fees_from IS NULL)", name="fees_due_at"),
         CheckConstraint("next_invoice_at <= fees_due_at", name="next_invoice_at"),

@@ -11,7 +11,7 @@ from models.rules import billing, period
 from models.rules.billing import Subscription
 from models.rules.refusal import Refusal
 from models.store import plan, subscription
-from tasks import contract, fields, seats, subscriptions
+from tasks import called_off, contract, fields, seats, subscriptions
 from tasks.announce import announce
 from tasks.queues import Queue
 from tasks.subscriptions import SubscriptionAnswer
@@ -29,12 +29,6 @@ class SubscriptionOver(Refusal):
     """A subscription has ended before the change would take effect."""
 
     code: ClassVar[str] = "subscription.over"
-
-
-class SubscriptionReplaced(Refusal):
-    """Another subscription takes this one's place."""
-
-    code: ClassVar[str] = "subscription.replaced"
 
 
 class NothingToChange(Refusal):
@@ -112,9 +106,9 @@ def change_subscription(
     one: each is charged for its days, the other's are not charged twice, and no setup fee is
     charged again. Usage is counted by the plan of its day. Periods go on as they were if both plans
     have the same interval and anchor; otherwise those of the new one begin on that day. A trial
-    goes on. Seats that were to come later are forgotten. Twice is harmless: the same key gets the
-    first answer. If it dies half way nothing has changed. Emits billing.subscription_set for each,
-    and billing.subscription_upgraded for another plan.
+    goes on. Another plan, or other seats, that were to come are forgotten. Twice is harmless: the
+    same key gets the first answer. If it dies half way nothing has changed. Emits
+    billing.subscription_set for each, and billing.subscription_upgraded for another plan.
 
     Refused with code `subscription.unknown`, `subscription.over`, `subscription.replaced`,
     `subscription.nothing_to_change`, `plan.unknown`, `subscription.no_price_in_currency`,
@@ -130,6 +124,8 @@ def change_subscription(
     """
     found, zone = _held(session, subscription_id)
     at = _instant(found, when, zone, as_of)
+    if plan_key is not None and plan_key != found.plan_key:
+        found = called_off.follower(session, found, zone, now=as_of)
     if found.ended_at is not None and found.ended_at <= at:
         raise _over(found, at)
     if plan_key is None or plan_key == found.plan_key:
@@ -158,6 +154,33 @@ def change_subscription(
         "replaced": subscriptions.answer(ended, as_of),
         "subscription": subscriptions.answer(wanted, as_of),
     }
+
+
+@contract.command("billing.undo_change", queue=Queue.billing)
+def undo_change(
+    session: database.Session,
+    *,
+    subscription_id: UUID,
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """Take back what a subscription is to be changed to: another plan, or other seats.
+
+    Runs when a producer or an operator sends it. The subscription goes on as if nothing had been
+    said; the one that was to take its place never begins, and credit it was given ahead is taken
+    back. What has come already stays, and so does an end (billing.reactivate_subscription). Twice
+    is harmless: nothing is to come any more. If it dies half way nothing has changed. Emits
+    billing.subscription_set for each.
+
+    Refused with code `subscription.unknown`, `subscription.replaced` or `subscription.overlaps`.
+
+    Args:
+        subscription_id: the one that was to be changed.
+    """
+    found, zone = _held(session, subscription_id)
+    found = called_off.follower(session, found, zone, now=as_of)
+    if found.seats and found.seats[-1].effective_at > as_of:
+        found = seats.take_back(session, found, zone, now=as_of)
+    return subscriptions.answer(found, as_of)
 
 
 @contract.command("billing.cancel_subscription", queue=Queue.billing)
@@ -239,9 +262,10 @@ def _instant(found: Subscription, when: When, zone: ZoneInfo, now: dt.datetime) 
 def _check_not_replaced(session: database.Session, found: Subscription) -> None:
     follower = subscription.find_follower(session, found.id)
     if follower is not None:
-        raise SubscriptionReplaced(
+        raise subscriptions.SubscriptionReplaced(
             f"subscription {found.id} is replaced by {follower.id} from "
-            f"{follower.effective_at.isoformat()}; change that one",
+            f"{follower.effective_at.isoformat()}; change that one, or take the change back with "
+            "billing.undo_change while it is to come",
             field="subscription_id",
         )
 

@@ -43,6 +43,12 @@ class PeriodFinalized(Refusal):
     code: ClassVar[str] = "subscription.period_finalized"
 
 
+class SubscriptionReplaced(Refusal):
+    """Another subscription takes this one's place."""
+
+    code: ClassVar[str] = "subscription.replaced"
+
+
 class NoSubscriptionNamed(Refusal):
     """Which subscription to end was not said."""
 

@@ -217,6 +217,22 @@ def change(session: Session, changed: billing.Subscription, *, now: dt.datetime)
     return version
 
 
+def call_off(session: Session, subscription_id: UUID, *, now: dt.datetime) -> int:
+    """Let a subscription that has not begun be in force at no instant, in nobody's place; return
+    its new version. The tenant is locked."""
+    version: int = session.execute(
+        sql("""
+            UPDATE subscriptions
+            SET ended_at = effective_at, follows_id = NULL, next_invoice_at = NULL,
+                fees_due_at = NULL, fees_from = NULL, version = version + 1, updated_at = :now
+            WHERE id = :id
+            RETURNING version
+        """),
+        {"id": subscription_id, "now": now},
+    ).scalar_one()
+    return version
+
+
 def set_seats(
     session: Session, subscription_id: UUID, wanted: billing.Seats, *, now: dt.datetime
 ) -> None:

@@ -188,6 +188,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "more seats",
     },
     "billing.reactivate_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
+    "billing.undo_change": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
@@ -708,6 +709,11 @@ def _cancel(world: World) -> None:
     world.do("end_subscription", **ended, as_of=OPENED)
 
 
+def _plan_more_seats(world: World) -> None:
+    more = {"subscription_id": world.ids["subscription"], "quantity": "7", "when": "period_end"}
+    world.do("change_subscription", **more, idempotency_key="seats to come", as_of=LATER)
+
+
 def _park(_: World) -> None:
     fault = ValueError("a test")
     parking.park("acme", Stage.invoicing, fault, now=dt.datetime.fromisoformat(LATER))
@@ -760,6 +766,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.bill_late_usage": _leave_and_use_late,
     "billing.retry_parked": _park,
     "billing.reactivate_subscription": _cancel,
+    "billing.undo_change": _plan_more_seats,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,

@@ -21,6 +21,7 @@ from tasks.plan_changes import (
     get_subscription,
     list_subscriptions,
     reactivate_subscription,
+    undo_change,
 )
 from tasks.subscriptions import SubscriptionAnswer
 from worker import boot
@@ -116,6 +117,14 @@ def resume(named: Named, *, as_of: AsOf = None) -> None:
     """Take back the end of a subscription that has not ended yet."""
     with _prepared():
         answer = reactivate_subscription(subscription_id=named, **_at(as_of))
+    _print([answer])
+
+
+@app.command()
+def undo(named: Named, *, as_of: AsOf = None) -> None:
+    """Take back a change of plan or seats that has not come yet."""
+    with _prepared():
+        answer = undo_change(subscription_id=named, **_at(as_of))
     _print([answer])
 
 

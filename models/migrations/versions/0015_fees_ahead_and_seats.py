@@ -51,6 +51,7 @@ def upgrade() -> None:
 
 
 CHECKS = (
+    ("ck_subscriptions_effective", "subscriptions", "effective_at <= ended_at"),
     (
         "ck_subscriptions_fees_due_at",
         "subscriptions",
