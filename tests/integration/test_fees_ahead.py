@@ -1,6 +1,8 @@
 """Fees charged ahead: each period's when it begins, once, and what is not used is given back."""
 
 import datetime as dt
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -370,3 +372,39 @@ def test_a_draft_whose_fee_is_not_owed_any_more_loses_it(acme: Any) -> None:
     )
     finalize_invoices(as_of=instant("2026-02-10"))
     assert query("SELECT count(*) FROM invoice_lines") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("interval", "anchor", "amounts"),
+    [
+        ("day", "calendar", [100] * 60),
+        ("week", "anniversary", [700] * 9),
+        ("quarter", "calendar", [6067, 9100]),
+        ("year", "calendar", [33500]),
+    ],
+)
+def test_any_interval_is_charged_ahead(
+    db: Engine, interval: str, anchor: str, amounts: list[int]
+) -> None:
+    price = {"day": "1", "week": "7", "quarter": "91", "year": "365"}[interval]
+    make_plan(ahead(price), interval=interval, anchor=anchor)
+    subscribe("acme", "2026-01-31", timezone="Pacific/Kiritimati")
+    run("2026-03-31T20:00:00")
+    assert [amount for *_, amount in fees()][:2] == amounts[:2]
+    assert len(fees()) >= len(amounts)
+
+
+def test_eight_runs_at_once_charge_and_give_back_once(acme: Any) -> None:
+    change(acme, "2026-01-11", plan_key="max")
+    gate = threading.Barrier(8)
+
+    def wait_and_run() -> None:
+        gate.wait()
+        run("2026-01-11T00:10:00")
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(wait_and_run) for _ in range(8)]:
+            future.result()
+
+    assert fees() == [("2026-01-01", "2026-02-01", 3100), ("2026-01-11", "2026-02-01", 21000)]
+    assert notes() == [(2100, 2100, 0, 0)]
