@@ -44,9 +44,6 @@ PER_ENDPOINT = 5
 PER_HOST = 20
 """The same of all endpoints that share a host: a thousand on one dead host cost twenty slots."""
 
-REFILL = 16
-"""Free places in the window from which it is worth claiming more."""
-
 FAN_OUT = 500
 """Messages taken off the outbox in one transaction."""
 
@@ -121,7 +118,9 @@ class Run:
 
     def _turn(self) -> bool:
         """Do one round and tell whether there may be more to do."""
-        self._judge(self._window.collect(patience=0 if self._is_in_a_hurry else PATIENCE))
+        # What is due can wait for a moment while the slots have enough to do.
+        hurries = self._is_in_a_hurry and self._window.wants_more
+        self._judge(self._window.collect(patience=0 if hurries else PATIENCE))
         if self._is_over():
             self._window.stop_waiting()
             persist(self._write_back)
@@ -202,7 +201,7 @@ class Run:
         return relayed
 
     def _write_back_and_claim(self) -> claim.Claim:
-        may_claim = self._window.room >= REFILL and readiness.may_send()
+        may_claim = self._window.wants_more and readiness.may_send()
         nothing = claim.Claim([], Run._cursor, has_seen_all=True, clock=None)
         before = _now()
         with database.transaction() as session:
