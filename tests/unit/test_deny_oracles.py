@@ -186,9 +186,9 @@ def spellings(text: str) -> Iterator[str]:
     """What some program or other takes for the IPv4 address."""
     a, b, c, d = (int(part) for part in text.split("."))
     number = int(IPv4Address(text))
-    for quad in itertools.product((str, hex, oct8, wide_hex, padded), repeat=2):
-        yield ".".join(form(part) for form, part in zip(quad * 2, (a, b, c, d), strict=True))
-    for form in (str, hex, oct8, wide_hex, upper_hex):
+    for odd, even in itertools.product(FORMS, repeat=2):
+        yield f"{odd(a)}.{even(b)}.{odd(c)}.{even(d)}"
+    for form in FORMS:
         yield form(number)
         yield f"{form(a)}.{form(number & 0xFFFFFF)}"
         yield f"{form(a)}.{form(b)}.{form(number & 0xFFFF)}"
@@ -219,6 +219,9 @@ def upper_hex(number: int) -> str:
 
 def padded(number: int) -> str:
     return f"{number:04d}"
+
+
+FORMS: list[Callable[[int], str]] = [str, hex, oct8, wide_hex, upper_hex, padded]
 
 
 def spellings_v6(text: str) -> Iterator[str]:
