@@ -342,3 +342,50 @@ def test_keys_that_expired_long_ago_are_destroyed(db: Engine) -> None:
         at = later(seconds=1)
         assert endpoint_secret.forget_expired(session, expired_by=at) == 1
         assert endpoint_secret.forget_expired(session, expired_by=at + dt.timedelta(days=9)) == 0
+
+
+def test_secrets_that_were_kept_under_other_names_are_taken_away(empty_database: Engine) -> None:
+    from models import migrations  # noqa: PLC0415
+
+    migrations.upgrade(empty_database, "0014")
+    payloads: list[tuple[str, Any]] = [
+        ("billing.create_endpoint", {"url": "https://me:hush@x/", "topics": ["*"]}),
+        ("billing.update_endpoint", {"header": {"X": "hush"}, "url": "https://x/", "clear": None}),
+        ("billing.replay_rejected", {"payload": {"headers": {"X": "hush"}}, "actor": "me"}),
+        ("billing.create_endpoint", {"url": "hush\u0000"}),
+        ("billing.create_endpoint", ["no object", "hush"]),
+        ("billing.record_usage", {"payload": "kept", "url": "a@b"}),
+    ]
+    with empty_database.begin() as connection:
+        for number, (task, payload) in enumerate(payloads):
+            connection.execute(
+                text(
+                    "INSERT INTO rejected_messages (task, payload, payload_hash, code, errors, "
+                    "received_at, last_seen_at) VALUES (:task, :payload, :hash, 'c', :errors, "
+                    "now(), now())"
+                ),
+                {
+                    "task": task,
+                    "payload": json.dumps(payload),
+                    "hash": bytes([number]),
+                    "errors": json.dumps([{"field": "f", "reason": "r", "value": "hush"}]),
+                },
+            )
+
+    migrations.upgrade(empty_database)
+
+    with empty_database.connect() as connection:
+        rows = connection.execute(
+            text("SELECT payload, errors FROM rejected_messages ORDER BY id")
+        ).all()
+    assert "hush" not in json.dumps([[row.payload, row.errors] for row in rows[:5]])
+    withheld = "(not kept: it may be a secret)"
+    assert [row.payload for row in rows] == [
+        {"url": withheld, "topics": ["*"]},
+        {"header": withheld, "url": "https://x/", "clear": None},
+        {"payload": withheld, "actor": "me"},
+        {"payload": withheld},
+        {"payload": withheld},
+        {"payload": "kept", "url": "a@b"},
+    ]
+    assert rows[5].errors[0]["value"] == "hush"
