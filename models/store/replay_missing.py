@@ -73,26 +73,30 @@ _LACKING = """
         SELECT m.id, m.type, m.tenant_id, m.created_at FROM outbox_messages m
         WHERE m.id >= :message AND m.id >= :first AND m.id < :end
         ORDER BY m.id LIMIT :looked_at
+    ), asking AS MATERIALIZED (
+        SELECT e.id, e.tenant_id, e.topics, e.ordered FROM endpoints e
+        WHERE e.state = 'enabled' AND {scope}
+    ), asked AS (
+        SELECT m.*, e.id AS endpoint_id, e.topics, e.ordered
+        FROM looked m JOIN asking e ON e.tenant_id = m.tenant_id
+        WHERE m.type <> ALL(:operator_topics)
+        UNION ALL
+        SELECT m.*, e.id, e.topics, e.ordered
+        FROM looked m JOIN asking e ON e.tenant_id IS NULL
     ), lacking AS MATERIALIZED (
-        SELECT m.id AS message_id, e.id AS endpoint_id, m.created_at, e.ordered
-        FROM looked m CROSS JOIN LATERAL (
-            SELECT id, state, topics, ordered FROM endpoints
-            WHERE tenant_id = m.tenant_id AND m.type <> ALL(:operator_topics)
-              AND {owner} AND {endpoint}
-            UNION ALL
-            SELECT id, state, topics, ordered FROM endpoints
-            WHERE tenant_id IS NULL AND {operators} AND {endpoint}) AS e
+        SELECT m.id AS message_id, m.endpoint_id, m.created_at, m.ordered
+        FROM asked m
         WHERE m.created_at >= :since AND m.created_at < :until
-          AND e.state = 'enabled' AND {type} AND m.type <> ALL(:private_topics)
-          AND (m.id, e.id) > (CAST(:message AS uuid), CAST(:after AS uuid))
+          AND {type} AND m.type <> ALL(:private_topics)
+          AND (m.id, m.endpoint_id) > (CAST(:message AS uuid), CAST(:after AS uuid))
           AND EXISTS (
-            SELECT FROM unnest(e.topics) AS topic
+            SELECT FROM unnest(m.topics) AS topic
             WHERE topic IN ('*', m.type)
                OR (right(topic, 2) = '.*' AND starts_with(m.type, left(topic, -1))))
           AND NOT EXISTS (
-            SELECT FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = e.id)
+            SELECT FROM deliveries d WHERE d.message_id = m.id AND d.endpoint_id = m.endpoint_id)
           AND NOT EXISTS (SELECT FROM outbox_pending p WHERE p.message_id = m.id)
-        ORDER BY m.id, e.id LIMIT :most
+        ORDER BY m.id, m.endpoint_id LIMIT :most
     )
 """
 
@@ -156,10 +160,12 @@ def make(session: Session, wanted: Wanted, *, after: Place, most: int, now: dt.d
 
 def _statement(wanted: Wanted, end: str) -> Any:
     """Write down what is asked for and nothing else: each part by its own index."""
+    conditions = {
+        "e.tenant_id = :tenant": wanted.tenant_id,
+        "e.id = :endpoint": wanted.endpoint_id,
+    }
     beginning = _LACKING.format(
-        owner="true" if wanted.tenant_id is None else "tenant_id = :tenant",
-        operators="true" if wanted.tenant_id is None else "false",
-        endpoint="true" if wanted.endpoint_id is None else "id = :endpoint",
+        scope=" AND ".join(one for one, value in conditions.items() if value) or "true",
         type="true" if wanted.type is None else "m.type = :type",
     )
     return text(beginning + end)
