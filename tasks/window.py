@@ -104,6 +104,7 @@ class Window:
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="webhook")
         self._ended: queue.SimpleQueue[Finished] = queue.SimpleQueue()
         self._taken = _ByOwner()
+        self._since: dict[int, tuple[UUID, float]] = {}
         self._ended_at: deque[float] = deque(maxlen=MOST_AHEAD)
         # Shared with the threads: who waits for a slot, by owner, and who has one.
         self._lock = threading.Lock()
@@ -142,6 +143,11 @@ class Window:
         """Whether there is so much room that it is worth a claim."""
         return self.room >= self.size // REFILL
 
+    def endpoints_since(self, longest: float) -> set[UUID]:
+        """Return the endpoints that have had a delivery under way for longer than so many s."""
+        before = time.monotonic() - longest
+        return {endpoint_id for endpoint_id, since in self._since.values() if since < before}
+
     def submit(self, claimed: Claimed, secrets: Sequence[str]) -> None:
         """Begin an attempt as soon as its owner has a slot free.
 
@@ -151,6 +157,7 @@ class Window:
         _refuse_inside_transaction()
         start_by = time.monotonic() + self._longest_wait
         self._taken.add(claimed.owner)
+        self._since[claimed.delivery_id] = claimed.endpoint_id, time.monotonic()
         with self._lock:
             waiting = self._waiting.setdefault(claimed.owner, deque())
             waiting.append(_Waiting(claimed, secrets, start_by))
@@ -176,6 +183,7 @@ class Window:
             linger = LONGEST_LINGER if self._is_stocked else LINGER
             until = first_at + min(patience, linger)
             self._taken.remove(one.claimed.owner)
+            self._since.pop(one.claimed.delivery_id, None)
             finished.append(one)
         return finished
 
