@@ -39,8 +39,15 @@ class InvalidMessage(Refusal):
 
     code = "message.invalid"
 
-    def __init__(self, message: str, *, errors: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        field: str | None = None,
+        *,
+        errors: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message, code, field)
         self.errors = errors or []
 
 

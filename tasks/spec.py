@@ -47,9 +47,9 @@ class Spec:
 READS = ("get_", "list_", "find_", "check_", "preview_", "render_", "quote")
 """How the names of tasks begin that change nothing."""
 
-SECRET_FIELDS = frozenset({"headers", "secret", "secrets", "private_key"})
-"""Names under which a message or an answer may hold a secret: never shown in Flower or a log, and
-not kept in a message that was refused."""
+SECRET_FIELDS = frozenset({"headers", "identities", "secret", "secrets", "private_key"})
+"""Names under which a message or an answer may hold a secret, or whose account somebody has: never
+shown in Flower or a log, and not kept in a message that was refused."""
 
 NOT_KEPT = "(not kept: it may be a secret)"
 """What a refused message has in such a place."""

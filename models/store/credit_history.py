@@ -179,3 +179,10 @@ def get_batch(session: Session, tenant_id: str, batch_id: UUID) -> CreditBatch:
             field="batch_id",
         )
     return batch
+
+
+def batches_of(session: Session, batch_ids: Sequence[UUID]) -> list[CreditBatch]:
+    """Return batches that there are, in the order of their ids as given."""
+    rows = session.scalars(select(CreditBatch).where(CreditBatch.id.in_(batch_ids)))
+    found = {batch.id: batch for batch in rows}
+    return [found[batch_id] for batch_id in batch_ids]

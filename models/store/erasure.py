@@ -39,14 +39,6 @@ class NotSettled(Refusal):
 
     code: ClassVar[str] = "tenant.not_settled"
 
-    def __init__(self, tenant_id: str, open_: Sequence[str]) -> None:
-        super().__init__(
-            f"tenant {tenant_id!r} is not settled: {'; '.join(open_)}; settle that first, or erase "
-            "with force, which keeps what is owed",
-            field="tenant_id",
-        )
-        self.open = tuple(open_)
-
 
 def lock(session: Session, tenant_ids: Sequence[str]) -> None:
     """Lock the tenants for billing, in order."""
@@ -121,6 +113,9 @@ _UNSETTLED = text("""
     FROM subscriptions WHERE tenant_id = ANY(CAST(:tenant_ids AS text[]))
       AND (next_invoice_at IS NOT NULL OR ended_at IS NULL OR ended_at > :now)
     UNION ALL
+    SELECT 'order ' || id::text || ' waits for its payment'
+    FROM orders WHERE tenant_id = ANY(CAST(:tenant_ids AS text[])) AND state = 'pending'
+    UNION ALL
     SELECT product_key || CASE WHEN debt > 0 THEN ' is owed' ELSE ' has credit left' END
     FROM credit_balances
     WHERE tenant_id = ANY(CAST(:tenant_ids AS text[])) AND (debt > 0 OR balance > 0 OR held > 0)
@@ -149,6 +144,15 @@ _ERASE = {
     "reservations": """
         UPDATE reservations SET metadata = '{}', reason = NULL, release_reason = NULL
         WHERE MINE AND (metadata <> '{}' OR reason IS NOT NULL OR release_reason IS NOT NULL)
+    """,
+    "orders": "UPDATE orders SET metadata = '{}' WHERE MINE AND metadata <> '{}'",
+    # That an identity had its trial stays known: as a digest that says nothing.
+    "trials": "UPDATE trials SET metadata = '{}' WHERE MINE AND metadata <> '{}'",
+    "referrals": """
+        UPDATE referrals SET metadata = '{}'
+        WHERE metadata <> '{}'
+          AND (referee_tenant_id = ANY(CAST(:tenant_ids AS text[]))
+               OR referrer_tenant_id = ANY(CAST(:tenant_ids AS text[])))
     """,
     "endpoints": """
         UPDATE endpoints

@@ -75,6 +75,17 @@ Entry = Repoint | Stays | Special
 LIVE: Final = "mine.next_invoice_at IS NOT NULL OR mine.ended_at IS NULL OR mine.ended_at > :now"
 """Subscriptions that run, are to begin, or are still to be invoiced."""
 
+LOOPLESS: Final = """NOT EXISTS (
+    WITH RECURSIVE above (tenant_id) AS (
+        SELECT {first}
+        UNION
+        SELECT referral.referrer_tenant_id
+        FROM referrals AS referral JOIN above ON referral.referee_tenant_id = above.tenant_id
+    )
+    SELECT FROM above WHERE tenant_id = {last}
+)"""
+"""Referrals that would not make a tenant have brought itself, by way of others perhaps."""
+
 REGISTRY: Final[tuple[Entry, ...]] = (
     Repoint("coupon_redemptions", clash="theirs.coupon_key = mine.coupon_key"),
     Repoint("coupons"),
@@ -102,11 +113,23 @@ REGISTRY: Final[tuple[Entry, ...]] = (
     Stays("late_usage", "of the source's own invoices"),
     Special("ledger_entries", "merge_credit"),
     Repoint("legacy_rows"),
+    Repoint("orders"),
     Stays("outbox_messages", "immutable; fan-out follows the alias"),
     Stays("parked_tenants", "nothing of the source is left to be billed, or its own invoices"),
     Stays("payments", "append-only, of the source's own invoices"),
     Special("quota_arrivals", "merge_usage"),
     Special("quota_counters", "merge_usage"),
+    Repoint(
+        "referrals",
+        "referee_tenant_id",
+        clash="true",
+        only=LOOPLESS.format(first="mine.referrer_tenant_id", last=":target"),
+    ),
+    Repoint(
+        "referrals",
+        "referrer_tenant_id",
+        only=LOOPLESS.format(first="CAST(:target AS text)", last="mine.referee_tenant_id"),
+    ),
     Repoint("rejected_messages"),
     Repoint("reservations"),
     # The same plan at one time is refused before.
@@ -117,6 +140,7 @@ REGISTRY: Final[tuple[Entry, ...]] = (
     Stays("tenant_merges", "of whom it became part then", "target_id"),
     Special("tenants", "merging", "tenant_id"),
     Special("tenants", "merging", "merged_into"),
+    Repoint("trials"),
     Special("usage_aggregates", "merge_usage"),
     Stays("usage_archives", "its files hold the source's closed usage"),
     Special("usage_events", "merge_usage"),
@@ -131,10 +155,10 @@ def repoint(session: Session, given: Mapping[str, object]) -> dict[str, int]:
     Args:
         given: `source`, `target` and `now`.
     """
-    moved = {}
+    moved = dict[str, int]()
     for entry in REGISTRY:
         if isinstance(entry, Repoint):
             bound = {name: value for name, value in given.items() if f":{name}" in entry.statement}
             done = cast("CursorResult[Any]", session.execute(text(entry.statement), bound))
-            moved[entry.table] = done.rowcount
+            moved[entry.table] = moved.get(entry.table, 0) + done.rowcount
     return {table: count for table, count in moved.items() if count}

@@ -15,7 +15,6 @@ from models import database
 from models.rules.refusal import Refusal
 from models.store import relay
 from models.store.merge_conflict import MergeConflict
-from models.store.merge_registry import Repoint
 from tasks.aggregation import aggregate_usage
 from tasks.coupons import redeem_coupon, set_coupon
 from tasks.endpoints import create_endpoint
@@ -397,33 +396,6 @@ def test_rights_coupons_and_endpoints_move_and_the_targets_own_win(db: Engine) -
         ("BYE",),
     ]
     assert query("SELECT tenant_id FROM endpoints") == [("acme",)]
-
-
-def test_two_who_referred_the_same_customer_can_become_one(session: database.Session) -> None:
-    """As tables to come will say it in one line."""
-    rule = Repoint(
-        "referrals",
-        "referrer_id",
-        clash="theirs.referee_id = mine.referee_id",
-        only="mine.referee_id <> :target",
-    )
-    session.execute(
-        text(
-            "CREATE TEMP TABLE referrals (referrer_id text, referee_id text, "
-            "UNIQUE (referrer_id, referee_id))"
-        )
-    )
-    made = "('acme', 'bob'), ('anon', 'bob'), ('anon', 'eve'), ('anon', 'acme')"
-    session.execute(text(f"INSERT INTO referrals VALUES {made}"))  # noqa: S608 (of this test)
-
-    session.execute(text(rule.statement), {"source": "anon", "target": "acme"})
-
-    assert {tuple(row) for row in session.execute(text("TABLE referrals"))} == {
-        ("acme", "bob"),
-        ("anon", "bob"),
-        ("acme", "eve"),
-        ("anon", "acme"),
-    }
 
 
 def test_usage_changes_hands_by_a_merge_alone(db: Engine) -> None:
