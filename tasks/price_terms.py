@@ -171,16 +171,16 @@ def _price(one: PriceTerms, path: str) -> pricing.Price:
     model = one.model or (Model.per_unit if one.kind is PriceKind.usage else Model.fixed)
     if "unit_price" in one.params:
         must = "must be left out; give unit_amount beside the params"
-        raise InvalidPrice(f"{path}.params.unit_price", one.params["unit_price"], must)
+        raise InvalidPrice.of(f"{path}.params.unit_price", one.params["unit_price"], must)
     single = {} if one.unit_amount is None else {"unit_price": one.unit_amount}
     if single and model not in {Model.fixed, Model.per_unit}:
         must = f"must be left out: a {model.value} price has its amounts in params"
-        raise InvalidPrice(f"{path}.unit_amount", one.unit_amount, must)
+        raise InvalidPrice.of(f"{path}.unit_amount", one.unit_amount, must)
     try:
         return pricing.read(model, {**one.params, **single})
     except InvalidPrice as refusal:
         if refusal.field == "unit_price":
-            raise InvalidPrice(f"{path}.unit_amount", refusal.value, refusal.must) from None
+            raise InvalidPrice.of(f"{path}.unit_amount", refusal.value, refusal.must) from None
         raise refusal.under(f"{path}.params") from None
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
+from models.rules.trial import InvalidPeppers, Peppers
 from tasks.config import Config, Retention, WebhookRetention
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
@@ -36,6 +37,7 @@ OFF = "off"
 """Says that a part is not wanted."""
 
 MASTER_KEYS_FILE = "master_keys"
+TRIAL_PEPPERS_FILE = "trial_peppers"
 """In the folder of the embedded servers: development keys, made once, readable by us alone."""
 
 
@@ -69,6 +71,11 @@ class Settings(BaseSettings):
 
     master_keys: SecretStr | None = Field(None, validation_alias="BILLING_MASTER_KEYS")
     """`key_id:base64` of 32 bytes, several separated by commas; the first seals, all open."""
+
+    trial_peppers: SecretStr | None = Field(None, validation_alias="BILLING_TRIAL_PEPPERS")
+    """`pepper_id:base64` of 32 bytes, several separated by commas: what identities that had a trial
+    are hashed with. The first is used, all are known: one that is left out is forgotten, and with
+    it who had a trial. A new one goes behind first, and to the front when all processes have it."""
 
     allow_http: bool = Field(False, validation_alias="BILLING_WEBHOOK_ALLOW_HTTP")
     private_hosts: Annotated[frozenset[str], NoDecode] = Field(
@@ -212,8 +219,8 @@ class Settings(BaseSettings):
         """Return what the tasks obey.
 
         Raises:
-            InvalidSettings: the master keys, the private hosts, the stream or the folder for
-                archives can not be used.
+            InvalidSettings: the master keys, the peppers, the private hosts, the stream or the
+                folder for archives can not be used.
         """
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
@@ -224,6 +231,7 @@ class Settings(BaseSettings):
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),
             stream_url=self.stream(),
             paper_font=self.paper_font,
+            trial_peppers=self.peppers(),
             retention=self.retention(),
             webhook_retention=WebhookRetention(
                 attempts=dt.timedelta(days=self.attempts_days),
@@ -259,13 +267,27 @@ class Settings(BaseSettings):
         Raises:
             InvalidSettings: they can not be read.
         """
-        text = self._master_keys()
+        text = self._given_or_kept(self.master_keys, MASTER_KEYS_FILE)
         if text is None:
             return None
         try:
             return Keyring.parse(text)
         except InvalidMasterKeys as error:
             raise InvalidSettings(f"BILLING_MASTER_KEYS: {error}") from None
+
+    def peppers(self) -> Peppers | None:
+        """Return what identities that had a trial are hashed with; None when there is nothing.
+
+        Raises:
+            InvalidSettings: it can not be read.
+        """
+        text = self._given_or_kept(self.trial_peppers, TRIAL_PEPPERS_FILE)
+        if text is None:
+            return None
+        try:
+            return Peppers.parse(text)
+        except InvalidPeppers as error:
+            raise InvalidSettings(f"BILLING_TRIAL_PEPPERS: {error}") from None
 
     def _address_policy(self) -> Policy:
         try:
@@ -293,13 +315,13 @@ class Settings(BaseSettings):
                 continue  # who needs that one says so
         return frozenset(address for address in found if address is not None)
 
-    def _master_keys(self) -> str | None:
-        if self.master_keys is not None:
-            return self.master_keys.get_secret_value()
+    def _given_or_kept(self, given: SecretStr | None, file: str) -> str | None:
+        if given is not None:
+            return given.get_secret_value()
         if self.database_url is not None:
             return None  # development keys never seal what is kept in a database of one's own
         try:
-            return (self.local_folder / MASTER_KEYS_FILE).read_text().strip()
+            return (self.local_folder / file).read_text().strip()
         except FileNotFoundError:
             return None
 
