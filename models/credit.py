@@ -43,6 +43,8 @@ class Action(StrEnum):
     revoke = "revoke"
     expire = "expire"
     transfer = "transfer"
+    merge_out = "merge_out"
+    merge_in = "merge_in"
 
 
 class CreditBalance(Base):

@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.rules.trial import Peppers
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring
 
@@ -77,6 +78,8 @@ class Config:
         paper_font: a TrueType font with letters that those of PDFs lack; None for none.
         webhook_retention: how long events, deliveries and attempts are kept.
         provider: who is told of numbered invoices; None for nobody.
+        trial_peppers: what identities that had a trial are hashed with; without them there are no
+            trials.
         kick: whether a commit that wrote events rings the sender at once, or leaves it to beat.
     """
 
@@ -93,6 +96,7 @@ class Config:
     kick: bool = True
     paper_font: Path | None = None
     provider: Provider | None = None
+    trial_peppers: Peppers | None = None
 
 
 _current = Config()

@@ -61,7 +61,12 @@ class Task(Protocol, Generic[P, R_co]):
 
 @overload
 def command(
-    name: str, *, queue: Queue, once: Literal["call", "item"] = "call", scope: str | None = None
+    name: str,
+    *,
+    queue: Queue,
+    once: Literal["call", "item"] = "call",
+    scope: str | None = None,
+    follows_alias: bool = True,
 ) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]: ...
 
 
@@ -72,6 +77,7 @@ def command(
     queue: Queue,
     reveal: Callable[[database.Session, Any], R_co],
     scope: str | None = None,
+    follows_alias: bool = True,
 ) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, R_co]]: ...
 
 
@@ -82,6 +88,7 @@ def command(
     once: Literal["call", "item"] = "call",
     reveal: Reveal | None = None,
     scope: str | None = None,
+    follows_alias: bool = True,
 ) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, Any]]:
     """Declare a task that is one transaction. The body gets the open session first.
 
@@ -94,11 +101,21 @@ def command(
             as a secret: it gets the open session and the answer as stored, each time it is given.
         scope: the argument, such as the id of what is changed, within which an `idempotency_key`
             is unique: for commands that name no tenant, whose keys would else be everybody's.
+        follows_alias: whether the body is given, as `tenant_id`, the tenant that the one which was
+            sent became part of. No only for a body that follows it by itself.
     """
 
     def declare(body: Callable[Concatenate[database.Session, P], Any]) -> Task[P, Any]:
         task = _declare(
-            name, body, queue=queue, kind="command", once=once, reveal=reveal, scope=scope
+            name,
+            body,
+            queue=queue,
+            kind="command",
+            once=once,
+            reveal=reveal,
+            scope=scope,
+            # A body that sorts out items needs to know under which id each was sent.
+            follows_alias=follows_alias and once == "call",
         )
         return cast("Task[P, Any]", task)
 
@@ -123,6 +140,7 @@ def _declare(
     once: Literal["call", "item"] = "call",
     reveal: Reveal | None = None,
     scope: str | None = None,
+    follows_alias: bool = True,
 ) -> Any:
     spec = Spec(
         name=name,
@@ -135,6 +153,7 @@ def _declare(
         doc=inspect.getdoc(body) or "",
         reveal=reveal,
         scope=scope,
+        follows_alias=follows_alias,
     )
     if name in REGISTRY:
         raise ValueError(f"two tasks are named {name!r}")

@@ -14,8 +14,8 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox
-from tasks import credit_errors
-from tasks.spec import NOT_KEPT, REGISTRY, SECRET_FIELDS, Spec
+from tasks import credit_errors, whose, withholding
+from tasks.spec import REGISTRY, Spec
 
 T = TypeVar("T")
 
@@ -39,8 +39,15 @@ class InvalidMessage(Refusal):
 
     code = "message.invalid"
 
-    def __init__(self, message: str, *, errors: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        field: str | None = None,
+        *,
+        errors: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message, code, field)
         self.errors = errors or []
 
 
@@ -120,32 +127,36 @@ def keep_unreadable(name: str, kwargs: dict[str, Any], message_id: str, *, reaso
     _store(name, kwargs, message_id, code="message.unreadable", errors=[fault])
 
 
-def describe(error: pydantic.ValidationError) -> list[dict[str, Any]]:
+def describe(error: pydantic.ValidationError, spec: Spec | None = None) -> list[dict[str, Any]]:
     """Return one mapping for each fault: `field`, `reason`, and `value` where it is short.
 
-    Of what may be a secret there is no value.
+    Args:
+        spec: the task whose arguments these are, if they are. Of what may be a secret there is no
+            value.
     """
     return [
         {
             "field": ".".join(str(part) for part in fault["loc"]) or None,
             "reason": fault["msg"],
-            **_quoted(fault),
+            **_quoted(fault, spec),
         }
         for fault in error.errors(include_url=False, include_context=False)
     ]
 
 
-def _quoted(fault: Mapping[str, Any]) -> dict[str, str]:
+def _quoted(fault: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
+    if fault["type"] == "missing":
+        return {}  # its value would be all that was given
     value = repr(fault["input"])
-    is_secret = not SECRET_FIELDS.isdisjoint(fault["loc"])
-    return {} if is_secret or len(value) > LONGEST_VALUE else {"value": value}
+    is_shown = withholding.is_quotable(spec, fault["loc"], fault["input"])
+    return {"value": value} if is_shown and len(value) <= LONGEST_VALUE else {}
 
 
 def _validate(spec: Spec, kwargs: dict[str, Any]) -> dict[str, Any]:
     try:
         message = spec.model.model_validate(kwargs)
     except pydantic.ValidationError as error:
-        errors = describe(error)
+        errors = describe(error, spec)
         reasons = "; ".join(f"{fault['field']}: {fault['reason']}" for fault in errors)
         raise InvalidMessage(f"{spec.name}: {reasons}", errors=errors) from None
     return {name: getattr(message, name) for name in type(message).model_fields}
@@ -177,21 +188,28 @@ def _put_back(spec: Spec, error: BaseException) -> NoReturn:
 
 def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
     if spec.kind == "job":
-        return spec.body(**arguments)
+        return spec.body(**whose.alone(arguments))
     with database.transaction() as session:
         answer = _run_in(session, spec, arguments)
         return answer if spec.reveal is None else spec.reveal(session, answer)
 
 
-def _run_in(session: database.Session, spec: Spec, arguments: dict[str, Any]) -> Any:
+def _run_in(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
+    arguments = whose.of_today(session, spec, sent)
     if spec.once == "item" or arguments.get("idempotency_key") is None:
         return spec.body(session, **arguments)
-    return _run_once(spec, session, arguments)
+    return _run_once(spec, session, arguments, sent)
 
 
-def _run_once(spec: Spec, session: database.Session, arguments: dict[str, Any]) -> Any:
-    """Give the stored answer of this idempotency key, or run the body and store its answer."""
-    request = {name: value for name, value in arguments.items() if name != "as_of"}
+def _run_once(
+    spec: Spec, session: database.Session, arguments: dict[str, Any], sent: dict[str, Any]
+) -> Any:
+    """Give the stored answer of this idempotency key, or run the body and store its answer.
+
+    What was sent makes the request, the tenant of today the key: so a caller that sends again what
+    it sent before its tenant was merged gets the answer of then.
+    """
+    request = {name: value for name, value in sent.items() if name != "as_of"}
     call = inbox.Call(
         tenant_id=str(arguments.get("tenant_id") or ""),
         operation=spec.name if spec.scope is None else f"{spec.name} {arguments[spec.scope]}",
@@ -228,10 +246,7 @@ def _store(
     rejection = inbox.Rejection(
         task=name,
         tenant_id=tenant_id if isinstance(tenant_id, str) else None,
-        payload={
-            key: NOT_KEPT if key in SECRET_FIELDS and value else value
-            for key, value in kwargs.items()
-        },
+        payload=withholding.kept(name, kwargs),
         code=code,
         errors=errors,
         message_id=message_id,

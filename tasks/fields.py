@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from models.rules import money, period
+from models.rules import identity, money, period
 from models.rules.coupon import Scope
 from webhooks import headers, topics
 
@@ -83,6 +83,20 @@ def _currency(value: str) -> str:
     return value
 
 
+def _provider(value: str) -> str:
+    try:
+        return identity.provider(value)
+    except identity.InvalidIdentity as error:
+        raise PydanticCustomError("provider", "{reason}", {"reason": str(error)}) from None
+
+
+def _external_id(value: str) -> str:
+    try:
+        return identity.external_id(value)
+    except identity.InvalidIdentity as error:
+        raise PydanticCustomError("external_id", "{reason}", {"reason": str(error)}) from None
+
+
 def _topic(value: str) -> str:
     try:
         topics.check(value)
@@ -115,6 +129,10 @@ ProductKey = Annotated[
 Sku = ProductKey
 PriceCurrency = ProductKey
 """An ISO 4217 code, or the key of a product that is a currency."""
+Provider = Annotated[str, Field(max_length=1_000), AfterValidator(_provider)]
+"""Who knows a tenant by a name, such as "google": stripped and in lower case, as it is stored."""
+ExternalId = Annotated[str, Field(max_length=1_000), AfterValidator(_external_id)]
+"""The name a provider knows a tenant by: stripped; upper and lower case are two names."""
 Timezone = Annotated[str, AfterValidator(_zone)]
 Currency = Annotated[
     str, StringConstraints(strip_whitespace=True, to_upper=True), AfterValidator(_currency)

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from models import database
-from models.credit import Action
+from models.credit import Action, CreditBatch
 from models.rules import decimals, offer, period
 from models.store import credit, credit_locking, tenant
 from tasks.announce import Announcement, announce_all
@@ -26,6 +26,15 @@ class GrantedBatch(TypedDict):
     amount: str
     repaid: str
     balance: str
+    expires_at: dt.datetime | None
+
+
+class BatchGiven(TypedDict):
+    """A batch as it was granted, whatever has become of it."""
+
+    batch_id: UUID
+    product_key: str
+    amount: str
     expires_at: dt.datetime | None
 
 
@@ -127,6 +136,19 @@ def answer(done: Done) -> GrantedBatch:
         "balance": decimals.plain(done.granted.balance),
         "expires_at": done.lot.expires_at,
     }
+
+
+def given(batches: Sequence[CreditBatch]) -> list[BatchGiven]:
+    """Return what to tell of batches that were granted some time ago."""
+    return [
+        {
+            "batch_id": one.id,
+            "product_key": one.product_key,
+            "amount": decimals.plain(one.initial_amount),
+            "expires_at": one.expires_at,
+        }
+        for one in batches
+    ]
 
 
 def _announcement(tenant_id: str, done: Done) -> Announcement:

@@ -22,6 +22,8 @@ class Spec:
         once: what an `idempotency_key` among the arguments stands for: the call, which is then
             carried out once, or one item of what is sent, which the body sorts out itself.
         scope: the argument within whose value an `idempotency_key` is unique, besides tenant_id.
+        follows_alias: whether a `tenant_id` that became part of another tenant is that one to the
+            body.
     """
 
     name: str
@@ -34,11 +36,20 @@ class Spec:
     doc: str = field(repr=False)
     reveal: Reveal | None = None
     scope: str | None = None
+    follows_alias: bool = True
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether it changes nothing, as its name says."""
+        return self.name.removeprefix("billing.").startswith(READS)
 
 
-SECRET_FIELDS = frozenset({"headers", "secret", "secrets", "private_key"})
-"""Names under which a message or an answer may hold a secret: never shown in Flower or a log, and
-not kept in a message that was refused."""
+READS = ("get_", "list_", "find_", "check_", "preview_", "render_", "quote")
+"""How the names of tasks begin that change nothing."""
+
+SECRET_FIELDS = frozenset({"headers", "identities", "secret", "secrets", "private_key"})
+"""Names under which a message or an answer may hold a secret, or whose account somebody has: never
+shown in Flower or a log, and not kept in a message that was refused."""
 
 NOT_KEPT = "(not kept: it may be a secret)"
 """What a refused message has in such a place."""

@@ -4,6 +4,7 @@ from typing import Any, TypedDict
 
 from models import database
 from models.store import tenant
+from models.tenant import Tenant
 from tasks import contract, fields
 from tasks.queues import Queue
 
@@ -20,7 +21,7 @@ class TenantAnswer(TypedDict):
     metadata: dict[str, Any]
 
 
-@contract.command("billing.set_tenant", queue=Queue.billing)
+@contract.command("billing.set_tenant", queue=Queue.billing, follows_alias=False)
 def set_tenant(
     session: database.Session,
     *,
@@ -58,12 +59,17 @@ def set_tenant(
         tax_number=tax_number,
         details=metadata,
     )
+    return answer(changed)
+
+
+def answer(known: Tenant) -> TenantAnswer:
+    """Return what to tell the caller of a tenant."""
     return {
-        "tenant_id": changed.tenant_id,
-        "name": changed.name,
-        "timezone": changed.timezone,
-        "currency": changed.currency,
-        "address": changed.address,
-        "tax_number": changed.tax_number,
-        "metadata": changed.details,
+        "tenant_id": known.tenant_id,
+        "name": known.name,
+        "timezone": known.timezone,
+        "currency": known.currency,
+        "address": known.address,
+        "tax_number": known.tax_number,
+        "metadata": known.details,
     }

@@ -10,6 +10,7 @@ from hypothesis import settings
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from models import database, migrations
+from models.rules.trial import Peppers
 from models.store import credit_ledger
 from tasks import config, providers, window
 from tests.unit.rules import vectors
@@ -163,9 +164,10 @@ def logging_as_in_a_worker() -> None:
 
 @pytest.fixture(autouse=True)
 def task_config() -> Iterator[config.Config]:
-    """What tasks obey in tests: a keyring, loopback endpoints allowed, nobody to ring."""
+    """What tasks obey in tests: keys, loopback endpoints allowed, nobody to ring."""
     chosen = config.Config(
         keyring=Keyring.parse(new_master_key("test")),
+        trial_peppers=Peppers.parse(new_master_key("test")),
         address_policy=Policy(
             allow_http=True, allowed_private_hosts=frozenset({"127.0.0.0/8", "localhost"})
         ),

@@ -377,7 +377,10 @@ class SubscriptionCreditsAllocated(Event):
 
 
 class SubscriptionSet(Event):
-    """A tenant was put on a plan, or the terms of it were changed."""
+    """A tenant was put on a plan, or the terms of it were changed.
+
+    `quantity` are the seats it will have, from `quantity_from` on.
+    """
 
     topic = "billing.subscription_set"
 
@@ -388,6 +391,7 @@ class SubscriptionSet(Event):
     effective_at: Instant
     ended_at: Instant | None
     trial_ends_at: Instant | None = None
+    quantity_from: Instant | None = None
 
 
 class SubscriptionUpgraded(Event):
@@ -404,6 +408,85 @@ class SubscriptionUpgraded(Event):
     plan_key: str
     replaced_plan_key: str
     effective_at: Instant
+
+
+class OrderConfirmed(Event):
+    """An order was paid, or costs nothing; each batch it grants is told as well.
+
+    `total_minor` is in minor units. There is no payment of a free order.
+    """
+
+    topic = "billing.order_confirmed"
+
+    tenant_id: str
+    order_id: UUID
+    currency: str
+    total_minor: int
+    skus: list[str]
+    payment_method: str | None
+    payment_id: str | None
+
+
+class OrderCancelled(Event):
+    """An order was given up before it was paid. `total_minor` is in minor units."""
+
+    topic = "billing.order_cancelled"
+
+    tenant_id: str
+    order_id: UUID
+    currency: str
+    total_minor: int
+
+
+class OrderRefunded(Event):
+    """What remained of a paid order's credit was taken back; each batch is told as well.
+
+    Of the total, `refundable_minor` is the price of what nobody had; both are minor units.
+    """
+
+    topic = "billing.order_refunded"
+
+    tenant_id: str
+    order_id: UUID
+    currency: str
+    total_minor: int
+    refundable_minor: int
+
+
+class TrialActivated(Event):
+    """A tenant was granted an offer to try; each batch is told as well."""
+
+    topic = "billing.trial_activated"
+
+    tenant_id: str
+    trial_id: UUID
+    sku: str
+
+
+class ReferralAttached(Event):
+    """One tenant was brought by another, whose event this is."""
+
+    topic = "billing.referral_attached"
+
+    referral_id: UUID
+    referrer_tenant_id: str
+    referee_tenant_id: str
+    program_key: str
+
+
+class ReferralBonusGranted(Event):
+    """Both sides of a referral got their bonus, for the referee's first paid order.
+
+    External ids are the tenants' ids. The event is the referrer's.
+    """
+
+    topic = "billing.referral_bonus_granted"
+
+    event: Literal["referral_bonus_granted"] = "referral_bonus_granted"
+    referrer_external_id: str
+    referee_external_id: str
+    order_id: UUID
+    idempotency_key: str
 
 
 class InvoiceEvent(Event):
@@ -598,6 +681,33 @@ class BillingResumed(Event):
 
     tenant_id: str
     stage: str
+
+
+class CustomersMerged(Event):
+    """A tenant became part of another one: `source` stands for `target` from now on.
+
+    What moved is counted; usage that is not billed yet follows.
+    """
+
+    topic = "billing.customers_merged"
+
+    tenant_id: str
+    target: str
+    source: str
+    merge_id: UUID
+    identities: int
+    batches: int
+    subscriptions: int
+    endpoints: int
+
+
+class TenantErased(Event):
+    """What is known of a tenant as a person was erased; the books were kept."""
+
+    topic = "billing.tenant_erased"
+
+    tenant_id: str
+    identities: int
 
 
 class Ping(Event):

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from models import database, migrations
-from models.store import health
+from models.store import health, trial
 from tasks import clock, config, stream
 from tasks.queues import Queue
 from worker import boot, settings
@@ -58,6 +58,7 @@ def examine(app: Celery, *, now: Callable[[], dt.datetime]) -> Iterator[Finding]
         yield Finding("settings", Verdict.fail, str(error), "correct the environment")
         return
     yield _master_keys(chosen)
+    yield _trial_peppers(chosen)
     yield from _database(chosen, now)
     yield from _broker(chosen, app, now)
 
@@ -101,6 +102,29 @@ def _master_keys(chosen: settings.Settings) -> Finding:
     return Finding("master keys", Verdict.ok, detail)
 
 
+def _trial_peppers(chosen: settings.Settings) -> Finding:
+    remedy = "set BILLING_TRIAL_PEPPERS to what `billing keys new` prints, and keep it"
+    try:
+        found = chosen.peppers()
+    except settings.InvalidSettings as error:
+        return Finding("trial peppers", Verdict.fail, str(error), remedy)
+    if found is None:
+        return Finding("trial peppers", Verdict.warn, "none: no trials can be granted", remedy)
+    detail = f"{len(found.secrets)}, the current one is {found.current!r}"
+    return Finding("trial peppers", Verdict.ok, detail)
+
+
+def _forgotten_peppers(chosen: settings.Settings, used: set[str]) -> Iterator[Finding]:
+    try:
+        found = chosen.peppers()
+    except settings.InvalidSettings:
+        return  # said above
+    if gone := sorted(used - (found.secrets.keys() if found else set())):
+        detail = f"trials were claimed under {', '.join(gone)}, which is not among those given"
+        remedy = "put it behind the others in BILLING_TRIAL_PEPPERS, or who had one can have more"
+        yield Finding("trial peppers used", Verdict.warn, detail, remedy)
+
+
 def _database(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iterator[Finding]:
     try:
         database.configure(chosen.database_options())
@@ -124,6 +148,7 @@ def _database(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iter
     if schema.verdict is Verdict.ok:
         with database.transaction() as session:
             yield from of_backlog(health.backlog(session, now=now()), now())
+            yield from _forgotten_peppers(chosen, trial.pepper_ids(session))
 
 
 def _version(server: health.Server) -> Finding:

@@ -7,13 +7,13 @@ from pathlib import Path
 from models.rules import states
 from tasks import contract, metrics
 from webhooks import events
-from worker import schemas, standing
+from worker import errors, schemas, standing
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
 
 
 def write(folder: Path = ROOT) -> None:
-    """Bring README.md, docs/states.md and schemas/ under `folder` up to date with the code."""
+    """Bring the generated documents and schemas/ under `folder` up to date with the code."""
     for path, text in pages(folder).items():
         path.write_text(text, encoding="utf-8")
     schemas.write(folder)
@@ -27,7 +27,11 @@ def pages(folder: Path) -> dict[Path, str]:
     text = _between(text, "topics", topics_table())
     text = _between(text, "metrics", metrics_table())
     text = _example(text, folder, "examples/produce.py")
-    return {readme: text, folder / "docs" / "states.md": states.to_markdown()}
+    return {
+        readme: text,
+        folder / "docs" / "states.md": states.to_markdown(),
+        folder / "docs" / "errors.md": errors.to_markdown(folder),
+    }
 
 
 def tasks_table() -> str:

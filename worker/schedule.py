@@ -26,6 +26,7 @@ TIMETABLE: dict[str, dict[str, Any]] = {
         "billing.recount_quotas", crontab(hour="3", minute="50"), expires=3000
     ),
     "drain the usage stream": _entry("billing.drain_usage_stream", 1.0, expires=5),
+    "move merged tenants' usage": _entry("billing.move_merged_usage", 5.0, expires=30),
     "deliver what is due": _entry("billing.deliver_webhooks", 1.0, expires=10),
     "expire credit batches": _entry("billing.expire_batches", 60.0, expires=300),
     "expire holds": _entry("billing.expire_reservations", 15.0, expires=60),

@@ -10,6 +10,7 @@ from pydantic import Field, FilePath, SecretStr, ValidationError, field_validato
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
+from models.rules.trial import InvalidPeppers, Peppers
 from tasks.config import Config, Provider, Retention, WebhookRetention
 from webhooks import guard, stripe_invoices
 from webhooks.guard import Policy
@@ -44,6 +45,7 @@ PUBLISHABLE_KEY = "pk_"
 """How Stripe's keys begin that open nothing."""
 
 MASTER_KEYS_FILE = "master_keys"
+TRIAL_PEPPERS_FILE = "trial_peppers"
 """In the folder of the embedded servers: development keys, made once, readable by us alone."""
 
 
@@ -77,6 +79,11 @@ class Settings(BaseSettings):
 
     master_keys: SecretStr | None = Field(None, validation_alias="BILLING_MASTER_KEYS")
     """`key_id:base64` of 32 bytes, several separated by commas; the first seals, all open."""
+
+    trial_peppers: SecretStr | None = Field(None, validation_alias="BILLING_TRIAL_PEPPERS")
+    """`pepper_id:base64` of 32 bytes, several separated by commas: what identities that had a trial
+    are hashed with. The first is used, all are known: one that is left out is forgotten, and with
+    it who had a trial. A new one goes behind first, and to the front when all processes have it."""
 
     allow_http: bool = Field(False, validation_alias="BILLING_WEBHOOK_ALLOW_HTTP")
     private_hosts: Annotated[frozenset[str], NoDecode] = Field(
@@ -236,8 +243,8 @@ class Settings(BaseSettings):
         """Return what the tasks obey.
 
         Raises:
-            InvalidSettings: the master keys, the private hosts, the stream, the provider or the
-                folder for archives can not be used.
+            InvalidSettings: the master keys, the peppers, the private hosts, the stream, the
+                provider or the folder for archives can not be used.
         """
         policy = self._address_policy()
         return Config(
@@ -250,6 +257,7 @@ class Settings(BaseSettings):
             stream_url=self.stream(),
             paper_font=self.paper_font,
             provider=self._provider(policy),
+            trial_peppers=self.peppers(),
             retention=self.retention(),
             webhook_retention=WebhookRetention(
                 attempts=dt.timedelta(days=self.attempts_days),
@@ -285,7 +293,7 @@ class Settings(BaseSettings):
         Raises:
             InvalidSettings: they can not be read.
         """
-        text = self._master_keys()
+        text = self._given_or_kept(self.master_keys, MASTER_KEYS_FILE)
         if text is None:
             return None
         try:
@@ -322,6 +330,20 @@ class Settings(BaseSettings):
             )
         return key
 
+    def peppers(self) -> Peppers | None:
+        """Return what identities that had a trial are hashed with; None when there is nothing.
+
+        Raises:
+            InvalidSettings: it can not be read.
+        """
+        text = self._given_or_kept(self.trial_peppers, TRIAL_PEPPERS_FILE)
+        if text is None:
+            return None
+        try:
+            return Peppers.parse(text)
+        except InvalidPeppers as error:
+            raise InvalidSettings(f"BILLING_TRIAL_PEPPERS: {error}") from None
+
     def _address_policy(self) -> Policy:
         try:
             return Policy(
@@ -348,13 +370,13 @@ class Settings(BaseSettings):
                 continue  # who needs that one says so
         return frozenset(address for address in found if address is not None)
 
-    def _master_keys(self) -> str | None:
-        if self.master_keys is not None:
-            return self.master_keys.get_secret_value()
+    def _given_or_kept(self, given: SecretStr | None, file: str) -> str | None:
+        if given is not None:
+            return given.get_secret_value()
         if self.database_url is not None:
             return None  # development keys never seal what is kept in a database of one's own
         try:
-            return (self.local_folder / MASTER_KEYS_FILE).read_text().strip()
+            return (self.local_folder / file).read_text().strip()
         except FileNotFoundError:
             return None
 

@@ -57,8 +57,8 @@ def servers(chosen: settings.Settings) -> Iterator[dict[str, str]]:
 def development(chosen: settings.Settings) -> dict[str, str]:
     """Return what a developer's system needs and the environment has not set, as variables.
 
-    Loopback endpoints over plain http are allowed, a short soft shutdown, and master keys, which
-    are made once and kept in the data folder.
+    Loopback endpoints over plain http are allowed, a short soft shutdown, and master keys and
+    peppers, which are made once and kept in the data folder.
     """
     unset = {
         "BILLING_WEBHOOK_ALLOW_HTTP": ("allow_http", "true"),
@@ -71,7 +71,9 @@ def development(chosen: settings.Settings) -> dict[str, str]:
         if field not in chosen.model_fields_set
     }
     if chosen.master_keys is None:
-        extra["BILLING_MASTER_KEYS"] = _kept_master_keys(chosen.local_folder)
+        extra["BILLING_MASTER_KEYS"] = _kept(chosen.local_folder / settings.MASTER_KEYS_FILE)
+    if chosen.trial_peppers is None:
+        extra["BILLING_TRIAL_PEPPERS"] = _kept(chosen.local_folder / settings.TRIAL_PEPPERS_FILE)
     return extra
 
 
@@ -150,9 +152,8 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def _kept_master_keys(folder: Path) -> str:
-    file = folder / settings.MASTER_KEYS_FILE
-    folder.mkdir(parents=True, exist_ok=True)
+def _kept(file: Path) -> str:
+    file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         # Private from its first moment, and never written over: it opens what is in the database.
         file.touch(mode=0o600, exist_ok=False)

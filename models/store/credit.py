@@ -162,7 +162,7 @@ def grant(
     session.execute(
         insert(CreditBatch).values(
             id=batch_id,
-            tenant_id=tenant_id,
+            tenant_id=account.tenant_id,
             product_key=product_key,
             initial_amount=amount,
             remaining_amount=amount,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.catalog import ProductType
 from models.rules.burndown import Batch, Policy
+from models.store import alias
 
 FIRST_LOOK = 32
 """Batches read before all of an account's: spending seldom needs more than the first few."""
@@ -62,7 +63,10 @@ class Account:
 
 
 def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime) -> Account | None:
-    """Lock an account until the transaction ends; None if it never had a balance."""
+    """Lock an account until the transaction ends; None if it never had a balance.
+
+    Of a tenant that became part of another one it is the other's: a merge leaves no balance behind.
+    """
     rows = session.execute(
         _LOCK,
         {
@@ -72,7 +76,12 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
             "at_most": FIRST_LOOK,
         },
     ).all()
-    return _account(tenant_id, product_key, rows) if rows else None
+    if rows:
+        return _account(tenant_id, product_key, rows)
+    owner = alias.follow(session, tenant_id, hold=False)
+    if owner == tenant_id:
+        return None
+    return lock(session, tenant_id=owner, product_key=product_key, now=now)
 
 
 def lock_or_make(
@@ -81,9 +90,12 @@ def lock_or_make(
     """Lock an account, made if need be. Tenant and product must exist."""
     session.execute(_MAKE, {"tenant_id": tenant_id, "product_key": product_key, "now": now})
     account = lock(session, tenant_id=tenant_id, product_key=product_key, now=now)
-    if account is None:
+    if account is not None:
+        return account
+    owner = alias.follow(session, tenant_id, hold=True)
+    if owner == tenant_id:
         raise LookupError(f"the balance of {tenant_id!r} was made and is gone")
-    return account
+    return lock_or_make(session, tenant_id=owner, product_key=product_key, now=now)
 
 
 def usable_batches(session: Session, account: Account, *, now: dt.datetime) -> list[Batch]:
@@ -150,7 +162,10 @@ def _batches(
 
 _MAKE = text("""
 INSERT INTO credit_balances (tenant_id, product_key, updated_at)
-VALUES (:tenant_id, :product_key, :now)
+SELECT tenant_id, :product_key, :now FROM tenants
+-- Nobody who became part of another tenant gets a balance again; a merge under way is waited for.
+WHERE tenant_id = :tenant_id AND merged_into IS NULL
+FOR KEY SHARE
 ON CONFLICT DO NOTHING
 """)
 

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, literal, or_, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
+from models.catalog import Product
 from models.credit import Action, CreditBalance, CreditBatch, Direction, LedgerEntry
 from models.rules.refusal import Refusal
 from models.rules.states import CreditBatchState
 from models.store.credit import usable_at
+from models.tenant import Tenant
 
 LAST = 2**63 - 1
 """Behind every entry."""
@@ -46,7 +48,8 @@ def ledger_page(
     # As a range of the index on (tenant, product, id), not as equalities: these would let the
     # newest entries of all tenants be walked through instead, to the last if this one sleeps.
     place = tuple_(LedgerEntry.tenant_id, LedgerEntry.product_key, LedgerEntry.id)
-    of_product = (CreditBalance.tenant_id, CreditBalance.product_key)
+    account = _accounts(wanted.tenant_id)
+    of_product = (account.c.tenant_id, account.c.product_key)
     # The newest of each product by the index there is, then the newest of these: one index of the
     # tenant's entries more would cost every write.
     newest = (
@@ -56,7 +59,7 @@ def ledger_page(
             place < tuple_(*of_product, literal(LAST if before is None else before)),
             *_conditions(wanted),
         )
-        .correlate(CreditBalance)
+        .correlate(account)
         .order_by(
             LedgerEntry.tenant_id.desc(), LedgerEntry.product_key.desc(), LedgerEntry.id.desc()
         )
@@ -65,16 +68,25 @@ def ledger_page(
     )
     entry = aliased(LedgerEntry, newest)
     statement = (
-        select(entry)
-        .select_from(CreditBalance)
-        .join(newest, true())
-        .where(CreditBalance.tenant_id == wanted.tenant_id)
-        .order_by(entry.id.desc())
-        .limit(most)
-    )
+        select(entry).select_from(account).join(newest, true()).order_by(entry.id.desc())
+    ).limit(most)
     if wanted.product_key is not None:
-        statement = statement.where(CreditBalance.product_key == wanted.product_key)
+        statement = statement.where(account.c.product_key == wanted.product_key)
     return session.scalars(statement).all()
+
+
+def _accounts(tenant_id: str) -> Subquery:
+    """Those with a balance; and of tenants that became part of this one, who have none any more,
+    one for each product."""
+    own = select(CreditBalance.tenant_id, CreditBalance.product_key).where(
+        CreditBalance.tenant_id == tenant_id
+    )
+    merged = (
+        select(Tenant.tenant_id, Product.product_key)
+        .join(Product, true())
+        .where(Tenant.merged_into == tenant_id)
+    )
+    return own.union_all(merged).subquery("account")
 
 
 def _of_batch(wanted: LedgerFilter, before: int | None, most: int) -> Select[LedgerEntry]:
@@ -87,7 +99,11 @@ def _of_batch(wanted: LedgerFilter, before: int | None, most: int) -> Select[Led
     )
     entry = aliased(LedgerEntry, found)
     statement = select(entry).where(
-        entry.tenant_id == wanted.tenant_id,
+        entry.tenant_id.in_(
+            select(Tenant.tenant_id).where(
+                or_(Tenant.tenant_id == wanted.tenant_id, Tenant.merged_into == wanted.tenant_id)
+            )
+        ),
         entry.id < (LAST if before is None else before),
         *_conditions(wanted, entry),
     )
@@ -163,3 +179,10 @@ def get_batch(session: Session, tenant_id: str, batch_id: UUID) -> CreditBatch:
             field="batch_id",
         )
     return batch
+
+
+def batches_of(session: Session, batch_ids: Sequence[UUID]) -> list[CreditBatch]:
+    """Return batches that there are, in the order of their ids as given."""
+    rows = session.scalars(select(CreditBatch).where(CreditBatch.id.in_(batch_ids)))
+    found = {batch.id: batch for batch in rows}
+    return [found[batch_id] for batch_id in batch_ids]

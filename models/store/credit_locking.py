@@ -44,11 +44,13 @@ def lock_all(session: Session, *, tenant_id: str) -> list[str]:
 
 _MAKE = text("""
     INSERT INTO credit_balances (tenant_id, product_key, updated_at)
-    SELECT :tenant_id, product_key, :now
+    SELECT tenant.tenant_id, product_key, :now
     FROM unnest(CAST(:keys AS text[])) AS given(product_key)
+    JOIN tenants AS tenant ON tenant.tenant_id = :tenant_id AND tenant.merged_into IS NULL
     WHERE NOT EXISTS (SELECT FROM credit_balances AS known
                       WHERE known.tenant_id = :tenant_id
                         AND known.product_key = given.product_key)
     ORDER BY product_key
+    FOR KEY SHARE OF tenant
     ON CONFLICT (tenant_id, product_key) DO NOTHING
 """)

@@ -80,6 +80,8 @@ def give_back(
         ExceedsUse: it is more than is left of the use, or nothing is left of it.
     """
     account = _lock(session, tenant_id, use, now)
+    # Of a tenant that became part of another: what goes back is entered there, and found there.
+    tenant_id = account.tenant_id
     taken, given_back = _read(session, tenant_id, use)
     rest = refund.refundable(taken, given_back)
     wanted = rest if amount is None else amount
@@ -168,7 +170,14 @@ def _read(session: Session, tenant_id: str, use: Cause) -> tuple[list[Part], Dec
 
 
 def _entries(session: Session, tenant_id: str, use: Cause) -> Sequence[Row[Any]]:
-    return session.execute(_ENTRIES, {"tenant_id": tenant_id, "type": use.type, "id": use.id}).all()
+    """The tenant's own; if it took nothing, those of one that became part of it, and what went back
+    since."""
+    rows = session.execute(_ENTRIES, {"tenant_id": tenant_id, "type": use.type, "id": use.id}).all()
+    if all(row.tenant_id == tenant_id for row in rows):
+        return rows
+    takers = {row.tenant_id for row in rows if row.direction == Direction.DEBIT}
+    taker = tenant_id if tenant_id in takers else min(takers)
+    return [row for row in rows if row.tenant_id in {taker, tenant_id}]
 
 
 def _ended(session: Session, taken: Sequence[Part], now: dt.datetime) -> dict[UUID, Loss]:
@@ -207,9 +216,11 @@ def _make_batch(session: Session, account: Account, amount: Decimal, now: dt.dat
 
 
 _ENTRIES = text("""
-SELECT product_key, direction, amount, batch_id
+SELECT tenant_id, product_key, direction, amount, batch_id
 FROM ledger_entries
-WHERE cause_id = :id AND tenant_id = :tenant_id AND cause_type = :type
+WHERE cause_id = :id AND cause_type = :type AND tenant_id IN (
+    SELECT :tenant_id UNION ALL SELECT tenant_id FROM tenants WHERE merged_into = :tenant_id
+)
   AND action IN ('consume', 'commit', 'overdraft', 'refund')
 ORDER BY id
 """)

@@ -1,14 +1,15 @@
 """Up to when tenants' usage is closed: what was used before is final, and may have left.
 
 Whoever records or voids usage holds the horizons, from the statement that reads them until it has
-committed; whoever moves one waits for all of these (`move`), and those who come meanwhile wait for
-that short transaction. So nothing is recorded behind a horizon, and what was is seen by whoever
-closes. Only tenants that were ever closed have a row: to the others all of this costs nothing.
+committed; whoever moves one, or merges a tenant into another, waits for all of these, and those who
+come meanwhile wait for that short transaction. So nothing is recorded behind a horizon, and what
+was is seen by whoever closes. Only tenants that were ever closed have a row: to the others all of
+this costs nothing.
 """
 
 import datetime as dt
 from collections.abc import Collection, Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -32,14 +33,20 @@ def late(at: dt.datetime, closed_until: dt.datetime) -> UsageArchived:
     )
 
 
-def enter(session: Session, tenant_ids: Collection[str], *, now: dt.datetime) -> bool:
+class Entered(NamedTuple):
+    """Whether some usage of any of the tenants is closed, and those that are aliases, of whom."""
+
+    is_closed: bool
+    aliases: Mapping[str, str] | None
+
+
+def enter(session: Session, tenant_ids: Collection[str], *, now: dt.datetime) -> Entered:
     """Create the tenants that do not exist, with defaults, and hold the horizons.
 
-    Returns:
-        Whether any of the tenants has one.
+    Nobody becomes an alias of somebody else until the transaction ends.
     """
     given = {"tenant_ids": sorted(tenant_ids), "now": now}
-    return bool(session.execute(ENTER, given).scalar_one())
+    return Entered(*session.execute(ENTER, given).one())
 
 
 def hold(session: Session, tenant_id: str) -> dt.datetime | None:
@@ -86,7 +93,10 @@ ENTER = text("""
         SELECT tenant_id FROM usage_horizons WHERE tenant_id = ANY(CAST(:tenant_ids AS text[]))
         LIMIT 1 FOR KEY SHARE
     )
-    SELECT EXISTS (SELECT FROM held)
+    SELECT EXISTS (SELECT FROM held), (
+        SELECT jsonb_object_agg(tenant_id, merged_into) FROM tenants
+        WHERE tenant_id = ANY(CAST(:tenant_ids AS text[])) AND merged_into IS NOT NULL
+    )
 """)
 
 HOLD = text("""

@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from models.invoice import Invoice
@@ -12,6 +12,7 @@ from models.rules.states import InvoiceState
 from models.settlement import CreditNote
 from models.store import invoice
 from models.store.invoice import Header, UnknownInvoice
+from models.tenant import Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def notes_issued(
     """Return a page of credit notes by series and number; they have no state."""
     statement = select(CreditNote).order_by(CreditNote.series, CreditNote.sequence)
     if wanted.tenant_id is not None:
-        statement = statement.where(CreditNote.tenant_id == wanted.tenant_id)
+        statement = statement.where(CreditNote.tenant_id.in_(_family(wanted.tenant_id)))
     if wanted.issued_from is not None:
         statement = statement.where(CreditNote.created_at >= wanted.issued_from)
     if wanted.issued_until is not None:
@@ -96,7 +97,7 @@ def find(session: Session, named: str) -> Header | CreditNote:
 def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.tenant_id is not None:
-        conditions.append(Invoice.tenant_id == wanted.tenant_id)
+        conditions.append(Invoice.tenant_id.in_(_family(wanted.tenant_id)))
     if wanted.state is not None:
         conditions.append(Invoice.state == wanted.state.value)
     if wanted.issued_from is not None:
@@ -104,6 +105,12 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     if wanted.issued_until is not None:
         conditions.append(Invoice.finalized_at < wanted.issued_until)
     return conditions
+
+
+def _family(tenant_id: str) -> Select[str]:
+    """A tenant, and those that became part of it: invoices keep the name they were made in."""
+    is_one = or_(Tenant.tenant_id == tenant_id, Tenant.merged_into == tenant_id)
+    return select(Tenant.tenant_id).where(is_one)
 
 
 def _uuid(text: str) -> UUID | None:

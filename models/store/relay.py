@@ -1,7 +1,8 @@
 """From the outbox to the deliveries: which endpoints hear of a message."""
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -32,7 +33,9 @@ _FAN_OUT = text("""
         JOIN outbox_messages m ON m.id = taken.message_id
         CROSS JOIN LATERAL (
             SELECT id, state, topics, ordered FROM endpoints
-            WHERE tenant_id = m.tenant_id AND m.type <> ALL(:operator_topics)
+            WHERE tenant_id = coalesce((
+                SELECT merged_into FROM tenants WHERE tenants.tenant_id = m.tenant_id
+            ), m.tenant_id) AND m.type <> ALL(:operator_topics)
             UNION ALL
             SELECT id, state, topics, ordered FROM endpoints WHERE tenant_id IS NULL) AS e
         WHERE e.state <> 'deleted' AND EXISTS (
@@ -65,8 +68,9 @@ def fan_out(
 ) -> int:
     """Give waiting messages to every endpoint that subscribed to them; return how many messages.
 
-    A tenant's endpoint hears of its tenant, an operator's of all and alone of `operator_topics`. A
-    disabled endpoint's deliveries are held. An endpoint hears what is relayed from its creation on.
+    A tenant's endpoint hears of its tenant and of those that became part of it, an operator's of
+    all and alone of `operator_topics`. A disabled endpoint's deliveries are held. An endpoint hears
+    what is relayed from its creation on.
 
     Args:
         most: messages at once.
@@ -75,5 +79,13 @@ def fan_out(
     given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
     taken = session.scalars(_FAN_OUT, given).all()
     if taken:
-        session.execute(_SETTLE, {"messages": taken, "now": now})
+        settle(session, taken, now=now)
     return len(taken)
+
+
+def settle(session: Session, message_ids: Sequence[UUID], *, now: dt.datetime) -> None:
+    """Let deliveries that this transaction has made obey what became of their endpoints meanwhile.
+
+    In a statement after the one that made them.
+    """
+    session.execute(_SETTLE, {"messages": list(message_ids), "now": now})

@@ -1,6 +1,7 @@
 """Tenants: who is billed, and in which zone and currency."""
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from sqlalchemy import select
@@ -8,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
-from models.store import aggregate, allocation
+from models.store import aggregate, alias, allocation
 from models.tenant import Tenant
 
 
@@ -16,6 +17,12 @@ class UnknownTenant(Refusal):
     """Nobody by this tenant id has been introduced, and nothing of theirs was recorded."""
 
     code: ClassVar[str] = "tenant.unknown"
+
+
+class MergedMeanwhile(Refusal):
+    """The tenant became part of another one while the command was carried out."""
+
+    code: ClassVar[str] = "tenant.merged_meanwhile"
 
 
 def get(session: Session, tenant_id: str) -> Tenant:
@@ -54,17 +61,28 @@ def change(
     address: str | None = None,
     tax_number: str | None = None,
     details: dict[str, Any] | None = None,
+    removed: Collection[str] = (),
 ) -> Tenant:
     """Set what is given, keep what is not, merge `details` over those stored; return the tenant.
 
     The tenant is created if need be. Its row is locked until the transaction ends. With another
     time zone its usage is counted anew, by the days of that zone, and its plans' credit is due by
     them.
+
+    Args:
+        removed: what is not known of it any more: name, address, tax_number, metadata.KEY.
     """
+    tenant_id = alias.follow(session, tenant_id, hold=False)
     ensure(session, tenant_id, now=now)
     # Not a full FOR UPDATE: that would stop whoever inserts a row that names the tenant.
     mine = select(Tenant).where(Tenant.tenant_id == tenant_id)
     tenant = session.scalars(mine.with_for_update(key_share=True)).one()
+    if tenant.merged_into is not None:
+        # In this very moment: what is known now is known of the tenant it became part of.
+        raise MergedMeanwhile(
+            f"tenant {tenant_id!r} was merged into {tenant.merged_into!r}; send it again",
+            field="tenant_id",
+        )
     tenant.name = tenant.name if name is None else name
     if timezone is not None and timezone != tenant.timezone:
         # Before the full lock: who gives a subscription credit holds its row and then needs ours.
@@ -78,8 +96,17 @@ def change(
     tenant.address = tenant.address if address is None else address
     tenant.tax_number = tenant.tax_number if tax_number is None else tax_number
     tenant.details = {**tenant.details, **(details or {})}
+    _remove(tenant, removed)
     if session.is_modified(tenant):
         tenant.version += 1
         tenant.updated_at = now
         session.flush()
     return tenant
+
+
+def _remove(tenant: Tenant, removed: Collection[str]) -> None:
+    for field in {"name", "address", "tax_number"} & set(removed):
+        setattr(tenant, field, None)
+    kept = {key: value for key, value in tenant.details.items() if f"metadata.{key}" not in removed}
+    if kept != tenant.details:
+        tenant.details = kept

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.store import horizon, recorded, usage_closed
+from models.store import alias, horizon, recorded, usage_alias, usage_closed
 from models.store.recorded import Conflict, Recorded
 
 
@@ -15,8 +15,9 @@ def record(session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.dat
     """Store the events that are not stored yet and log the days they touched.
 
     Of two events with one key in `events` the first is stored; the other is compared with it.
-    Tenants nobody has introduced are created with defaults. What lies behind a tenant's horizon is
-    not stored, unless it is a duplicate.
+    Tenants nobody has introduced are created with defaults; usage of one that became part of
+    another is that one's, unless it was recorded before and stayed behind. What lies behind a
+    tenant's horizon is not stored, unless it is a duplicate.
 
     Args:
         events: valid ones, each with `tenant_id`, `metric`, `idempotency_key`, `amount` (an int, or
@@ -27,7 +28,11 @@ def record(session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.dat
     if not events:
         return Recorded(0, (), ())
     # First of all the tenants, in order: every transaction takes its locks tenants, events.
-    if horizon.enter(session, {event["tenant_id"] for event in events}, now=now):
+    entered = horizon.enter(session, {event["tenant_id"] for event in events}, now=now)
+    if entered.aliases:
+        before = usage_alias.look_back(session, events, entered.aliases, now=now)
+        return before.joined(record(session, before.rest, now=now))
+    if entered.is_closed:
         return usage_closed.record(session, events, now=now)
     sent = recorded.encoded(events)
     stored = session.execute(INSERT, {"events": sent, "now": now}).scalar_one()
@@ -42,7 +47,11 @@ def expect(session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.dat
     """Tell what `record` would find of events that have distinct keys, and store nothing."""
     if not events:
         return Recorded(0, (), ())
-    if horizon.of_tenants(session, {event["tenant_id"] for event in events}):
+    tenant_ids = {event["tenant_id"] for event in events}
+    if aliases := alias.of_tenants(session, tenant_ids):
+        before = usage_alias.look_back(session, events, aliases, now=now)
+        return before.joined(expect(session, before.rest, now=now))
+    if horizon.of_tenants(session, tenant_ids):
         return usage_closed.expect(session, events, now=now)
     found = session.execute(EXPECT, {"events": recorded.encoded(events)}).all()
     known = [(index, row.differing) for index, row in enumerate(found) if row.is_known]

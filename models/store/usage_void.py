@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.rules.refusal import Refusal
-from models.store import horizon, touched
+from models.store import alias, horizon, touched
 
 
 class UnknownUsage(Refusal):
@@ -45,8 +45,9 @@ def void(
         UnknownUsage: nothing was recorded under that key.
         UsageArchived: the event is of a time that is closed.
     """
-    key = {"tenant_id": tenant_id, "metric": metric, "idempotency_key": idempotency_key}
-    closed_until = horizon.hold(session, tenant_id)
+    owner = _owner(session, tenant_id, metric, idempotency_key)
+    key = {"tenant_id": owner, "metric": metric, "idempotency_key": idempotency_key}
+    closed_until = horizon.hold(session, owner)
     said = {"reason": reason, "actor": actor, "now": now}
     while True:
         session.execute(VOID, {**key, **said, "closed_until": closed_until})
@@ -68,6 +69,18 @@ def void(
                 field="idempotency_key",
             )
         # It was recorded between the two statements; the first one sees it now.
+
+
+def _owner(session: Session, tenant_id: str, metric: str, idempotency_key: str) -> str:
+    """The tenant, or the one that became part of it under whose id the event was billed."""
+    family = alias.family(session, tenant_id)
+    if len(family) == 1:
+        return tenant_id
+    key = {"metric": metric, "idempotency_key": idempotency_key}
+    for one in family:
+        if session.execute(READ, {**key, "tenant_id": one}).first() is not None:
+            return one
+    return tenant_id
 
 
 VOID = text(f"""

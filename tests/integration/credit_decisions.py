@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from models.rules.burndown import Policy
 from models.rules.refusal import Refusal
 from tasks.adjustments import adjust_credits
 from tasks.batches import revoke
 from tasks.exchange import exchange
+from tasks.merging import merge_customers
 from tasks.offers import set_offer
+from tasks.tenants import set_tenant
 from tests.integration import naive_credit, wallet
 from tests.integration.credit_machine import (
     ACCOUNTS,
@@ -93,6 +95,22 @@ class Decisions(Credit):
                 return
         assert answer["adjusted"] is True
         assert Decimal(answer["balance"]) == account.balance
+
+    @precondition(lambda self: self.accounts["bob", "CALLS"] is not self.accounts["ada", "CALLS"])
+    @rule(pause=PAUSES)
+    def merge(self, pause: int) -> None:
+        """Bob becomes part of Ada, once; what is done to Bob is done to her from then on."""
+        at = self.step(pause)
+        for place in (("ada", "CALLS"), ("bob", "CALLS")):
+            set_tenant(tenant_id=self.who(place)["tenant_id"])
+        merge_customers(
+            source=self.who(("bob", "CALLS"))["tenant_id"],
+            target=self.who(("ada", "CALLS"))["tenant_id"],
+            idempotency_key=self.key(),
+            as_of=wallet.at(at),
+        )
+        self.accounts["ada", "CALLS"].join(self.accounts["bob", "CALLS"], at)
+        self.accounts["bob", "CALLS"] = self.accounts["ada", "CALLS"]
 
     @rule(place=ACCOUNTS, pause=PAUSES, pick=PICKS)
     def revoke(self, place: Place, pause: int, pick: int) -> None:

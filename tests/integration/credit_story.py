@@ -8,6 +8,9 @@ from models.rules.burndown import Policy
 from tests.integration.credit_decisions import Decisions
 from tests.integration.credit_machine import PLACES, Place, Terms
 
+MERGE = 60
+"""Steps before two accounts become one: until then each has a life of its own."""
+
 
 class Storyteller:
     """Plays the machine, and looks at every step whether all is as the model has it."""
@@ -20,7 +23,9 @@ class Storyteller:
         machine, chance = self._machine, self._chance
         policies = (chance.choice(list(Policy)), chance.choice(list(Policy)))
         machine.begin(policies, [(self.place(), self.amount(15), self.terms()) for _ in range(8)])
-        for _ in range(steps):
+        for step in range(steps):
+            if step == MERGE:
+                machine.merge(0)
             chance.choices(self._verbs(), weights=(3, 4, 4, 5, 3, 4, 2, 2, 1))[0]()
             machine.the_books_are_sound()
             machine.every_account_says_what_the_model_says()

@@ -172,6 +172,13 @@ class Account:
                 self._give_back(hold, "expired")
                 self._settle(day)
 
+    def join(self, other: "Account", day: float) -> None:
+        """Another account becomes part of this one."""
+        self.lots += other.lots
+        self.holds += other.holds
+        self.debt += other.debt
+        self._settle(day)
+
     # How.
 
     def _open(self, *, after: float = -1) -> list[Hold]:

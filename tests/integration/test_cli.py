@@ -337,8 +337,10 @@ def test_development_keys_are_made_once_and_kept_private(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     # Another terminal finds them too; a database of one's own is never sealed with them.
     assert settings.load().keyring() is not None
+    assert settings.load().peppers() is not None
     monkeypatch.setenv("DATABASE_URL", "postgresql://somewhere/else")
     assert settings.load().keyring() is None
+    assert settings.load().peppers() is None
 
 
 def test_what_the_developer_has_set_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from models import database
+from tasks.merging import merge_customers
 from tests.integration import wallet
 
 TABLES = (
@@ -22,9 +23,10 @@ TABLES = (
     "idempotency_keys",
     "outbox_messages",
     "outbox_pending",
+    "tenant_merges",
 )
 
-MOST_STATEMENTS = 40
+MOST_STATEMENTS = 70
 
 pytestmark = pytest.mark.slow
 
@@ -110,6 +112,7 @@ def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
 def held(db: Engine) -> str:
     """Two batches, a use, and a hold that spans both batches."""
     wallet.product()
+    wallet.grant(1, "b1", tenant_id="bob")
     wallet.grant(7, "g1", expires_at=8)
     wallet.grant(7, "g2", day=1, expires_at=8)
     wallet.consume(2, "used", day=1)
@@ -127,6 +130,9 @@ CALLS: dict[str, Callable[[str], Any]] = {
     "refund_use": lambda _: wallet.refund(consume_key="used", day=3),
     "expire_batches": lambda _: wallet.sweep(9),
     "expire_reservations": lambda _: wallet.sweep_holds(9),
+    "merge_customers": lambda _: merge_customers(
+        source="acme", target="bob", idempotency_key="m", as_of=wallet.at(3)
+    ),
     "a use that ends holds": lambda _: wallet.consume(12, "c", day=8, product_key="OTHER"),
 }
 

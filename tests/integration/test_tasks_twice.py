@@ -110,6 +110,8 @@ PRICE = {"price_key": "calls", "kind": "usage", "metric": "calls", "currency": "
 
 MONTH_OF_CALLS = {"product_key": "CALLS", "quantity": "50", "period": "months", "value": 1}
 
+ANN = [{"provider": "email", "external_id": "ann@acme.example"}]
+
 ARGUMENTS: dict[str, Arguments] = {
     "billing.add_credits": lambda _: {**CREDIT, "amount": "7", "idempotency_key": "more"},
     "billing.adjust_credits": lambda _: {
@@ -127,6 +129,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.aggregate_usage": lambda _: {},
     "billing.allocate_subscription_credits": lambda world: {"subscription_id": world.ids["gold"]},
     "billing.archive_usage": lambda _: {},
+    "billing.attach_referral": lambda _: {"tenant_id": "newcomer", "referrer_tenant_id": "acme"},
     "billing.audit": lambda _: {},
     "billing.bill_late_usage": lambda _: {},
     "billing.commit_reserved_credits": lambda world: {
@@ -134,6 +137,17 @@ ARGUMENTS: dict[str, Arguments] = {
         "actual_amount": "3",
         "idempotency_key": "commit",
         "as_of": HELD_UNTIL,
+    },
+    "billing.cancel_order": lambda world: {
+        "order_id": world.ids["order"],
+        "idempotency_key": "no",
+    },
+    "billing.check_trial": lambda _: {"sku": "TASTE", "identities": ANN},
+    "billing.claim_referral_bonus": lambda _: {"tenant_id": "acme"},
+    "billing.create_order": lambda _: {
+        "tenant_id": "newcomer",
+        "items": [{"sku": "STARTER", "quantity": 2}, {"sku": "STARTER"}],
+        "idempotency_key": "order",
     },
     "billing.check_entitlement": lambda _: {**QUOTA, "amount": "5"},
     "billing.consume_entitlement": lambda _: {
@@ -199,6 +213,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "more seats",
     },
     "billing.reactivate_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
+    "billing.undo_change": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
@@ -223,6 +238,12 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.get_endpoint": lambda world: {"endpoint_id": world.ids["endpoint"]},
     "billing.get_invoice": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.get_reservation": lambda world: {"reservation_id": world.ids["hold"]},
+    "billing.get_order": lambda world: {"order_id": world.ids["order"]},
+    "billing.get_referral_stats": lambda _: {"tenant_id": "acme"},
+    "billing.grant_trial": lambda _: {"tenant_id": "acme", "sku": "TASTE", "identities": ANN},
+    "billing.list_orders": lambda _: {},
+    "billing.list_referral_programs": lambda _: {},
+    "billing.list_referrals": lambda _: {},
     "billing.get_plan": lambda _: {"plan_key": "pro"},
     "billing.get_notices": lambda _: {"tenant_id": "acme"},
     "billing.list_endpoints": lambda _: {},
@@ -257,6 +278,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.retry_sync": lambda world: {"invoice_id": world.ids["invoice"]},
     "billing.set_provider_customer": lambda _: {"tenant_id": "acme", "remote_id": "cus_1"},
     "billing.sync_invoices": lambda _: {},
+    "billing.get_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.list_subscriptions": lambda _: {"tenant_id": "acme"},
     "billing.list_plans": lambda _: {},
     "billing.retry_parked": lambda _: {"tenant_id": "acme"},
@@ -268,6 +290,49 @@ ARGUMENTS: dict[str, Arguments] = {
         "date_from": "2026-01-01",
         "date_to": "2026-02-01",
     },
+    "billing.find_tenant": lambda _: {"provider": "google", "external_id": "4711"},
+    "billing.get_tenant": lambda _: {"tenant_id": "acme"},
+    "billing.list_tenants": lambda _: {},
+    "billing.link_identity": lambda _: {
+        "tenant_id": "acme",
+        "provider": "github",
+        "external_id": "Ada",
+    },
+    "billing.unlink_identity": lambda _: {
+        "tenant_id": "acme",
+        "provider": "google",
+        "external_id": "4711",
+    },
+    "billing.identify": lambda _: {
+        "provider": "google",
+        "external_id": "4711",
+        "profile": {"name": "Acme"},
+    },
+    "billing.erase_tenant": lambda _: {
+        "tenant_id": "acme",
+        "reason": "a test",
+        "actor": "somebody",
+        "force": True,
+        "idempotency_key": "erase",
+    },
+    "billing.import_legacy": lambda _: {
+        "kind": "balance",
+        "rows": [
+            {
+                "migration_source_id": "old-1",
+                "tenant_id": "acme",
+                "product_key": "CALLS",
+                "amount": "12",
+            }
+        ],
+    },
+    "billing.merge_customers": lambda _: {
+        "target": "acme",
+        "source": "anon-17",
+        "idempotency_key": "merge",
+    },
+    "billing.move_merged_usage": lambda _: {},
+    "billing.preview_merge": lambda _: {"target": "acme", "source": "anon-17"},
     "billing.notify_expiring_credits": lambda _: {},
     "billing.notify_low_credits": lambda _: {},
     "billing.ping_endpoint": lambda world: {
@@ -276,6 +341,12 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "billing.prepare_partitions": lambda _: {},
     "billing.preview_invoice": lambda _: {"tenant_id": "acme"},
+    "billing.process_payment": lambda world: {
+        "order_id": world.ids["order"],
+        "payment_id": "pay-1",
+        "payment_method": "stripe",
+        "amount": "18",
+    },
     "billing.purge": lambda _: {"as_of": "2027-01-01T00:00:00+00:00"},
     "billing.quote": lambda _: {
         "model": "per_unit",
@@ -291,6 +362,12 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_quotas": lambda _: {},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
+    "billing.refund_order": lambda world: {
+        "order_id": world.ids["order"],
+        "reason": "a test",
+        "idempotency_key": "back",
+    },
+    "billing.set_referral_program": lambda _: {"referrer_sku": "STARTER", "referee_sku": "TREAT"},
     "billing.refund_use": lambda _: {
         "tenant_id": "acme",
         "consume_key": "used",
@@ -418,6 +495,12 @@ CHANGES_NOTHING = frozenset(
         "billing.audit",
         "billing.check_entitlement",
         "billing.export_catalog",
+        "billing.check_trial",
+        "billing.get_order",
+        "billing.get_referral_stats",
+        "billing.list_orders",
+        "billing.list_referral_programs",
+        "billing.list_referrals",
         "billing.get_balance",
         "billing.get_delivery",
         "billing.get_endpoint",
@@ -440,6 +523,7 @@ CHANGES_NOTHING = frozenset(
         "billing.get_batch",
         "billing.get_offer",
         "billing.get_product",
+        "billing.get_subscription",
         "billing.get_wallet",
         "billing.list_batches",
         "billing.list_ledger",
@@ -450,6 +534,10 @@ CHANGES_NOTHING = frozenset(
         "billing.list_plans",
         "billing.list_prices",
         "billing.list_usage",
+        "billing.find_tenant",
+        "billing.preview_merge",
+        "billing.get_tenant",
+        "billing.list_tenants",
         "billing.preview_invoice",
         "billing.quote",
         "billing.render_invoice",
@@ -724,6 +812,11 @@ def _cancel(world: World) -> None:
     world.do("end_subscription", **ended, as_of=OPENED)
 
 
+def _plan_more_seats(world: World) -> None:
+    more = {"subscription_id": world.ids["subscription"], "quantity": "7", "when": "period_end"}
+    world.do("change_subscription", **more, idempotency_key="seats to come", as_of=LATER)
+
+
 def _park(_: World) -> None:
     fault = ValueError("a test")
     parking.park("acme", Stage.invoicing, fault, now=dt.datetime.fromisoformat(LATER))
@@ -763,8 +856,74 @@ def _come_near_a_threshold(world: World) -> None:
     world.do("consume_quota", **CREDIT, amount="15", idempotency_key="use", **at)
 
 
+def _order(world: World) -> None:
+    items = [{"sku": "STARTER", "quantity": 2}]
+    made = world.do(
+        "create_order", tenant_id="acme", items=items, idempotency_key="o", as_of=HELD_UNTIL
+    )
+    world.ids["order"] = made["order_id"]
+
+
+def _buy(world: World) -> None:
+    _order(world)
+    arguments = ARGUMENTS["billing.process_payment"](world)
+    world.do("process_payment", **arguments, as_of=HELD_UNTIL)
+
+
+def _sell_a_trial(world: World) -> None:
+    items = [MONTH_OF_CALLS, {"product_key": "COINS", "quantity": "3"}]
+    trial: dict[str, Any] = {"price": "0", "currency": "USD", "metadata": {"is_trial": True}}
+    world.do("set_offer", sku="TASTE", name="Taste", items=items, **trial, as_of=OPENED)
+
+
+def _start_a_program(world: World) -> None:
+    arguments = ARGUMENTS["billing.set_referral_program"](world)
+    world.do("set_referral_program", **arguments, as_of=OPENED)
+
+
+def _bring_a_buyer(world: World) -> None:
+    _start_a_program(world)
+    world.do("set_tenant", tenant_id="friend", as_of=OPENED)
+    world.do("attach_referral", tenant_id="acme", referrer_tenant_id="friend", as_of=OPENED)
+    _buy(world)
+
+
+def _know_by_name(world: World) -> None:
+    world.do("link_identity", tenant_id="acme", provider="google", external_id="4711")
+
+
+def _meet_a_stranger(world: World) -> None:
+    stranger: dict[str, Any] = {"tenant_id": "anon-17", "product_key": "CALLS"}
+    world.do("add_credits", **stranger, amount="3", idempotency_key="gift", as_of=OPENED)
+    world.do("record_usage", events=[_event(3, tenant_id="anon-17")], as_of=CLOSED)
+
+
+def _merge_a_stranger(world: World) -> None:
+    _meet_a_stranger(world)
+    world.do(
+        "merge_customers", target="acme", source="anon-17", idempotency_key="merge", as_of=CLOSED
+    )
+
+
 FURNISHED: dict[str, Callable[[World], None]] = {
+    "billing.erase_tenant": _know_by_name,
+    "billing.merge_customers": _meet_a_stranger,
+    "billing.preview_merge": _meet_a_stranger,
+    "billing.move_merged_usage": _merge_a_stranger,
+    "billing.find_tenant": _know_by_name,
+    "billing.identify": _know_by_name,
+    "billing.unlink_identity": _know_by_name,
     "billing.archive_usage": _grow_old,
+    "billing.attach_referral": _start_a_program,
+    "billing.cancel_order": _order,
+    "billing.check_trial": _sell_a_trial,
+    "billing.claim_referral_bonus": _bring_a_buyer,
+    "billing.get_order": _order,
+    "billing.grant_trial": _sell_a_trial,
+    "billing.list_orders": _order,
+    "billing.list_referrals": _bring_a_buyer,
+    "billing.process_payment": _order,
+    "billing.refund_order": _buy,
     "billing.discard_rejected": _reject_an_event,
     "billing.replay_rejected": _reject_an_event,
     "billing.drain_usage_stream": _fill_the_stream,
@@ -787,6 +946,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.retry_sync": _have_a_provider,
     "billing.set_provider_customer": _have_a_provider,
     "billing.sync_invoices": _have_a_provider,
+    "billing.undo_change": _plan_more_seats,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,

@@ -27,16 +27,20 @@ from worker.cli import (
     meter,
     metrics,
     offer,
+    order,
     parked,
     plan,
     product,
     quote,
+    referral,
     rejected,
     reservation,
     run,
     schema,
     subscription,
     sync,
+    tenant,
+    trial,
     up,
     usage,
     wallet,
@@ -84,6 +88,9 @@ app.add_typer(catalog.app, name="catalog")
 app.add_typer(product.app, name="product")
 app.add_typer(offer.app, name="offer")
 app.add_typer(batch.app, name="batch")
+app.add_typer(order.app, name="order")
+app.add_typer(trial.app, name="trial")
+app.add_typer(referral.app, name="referral")
 invoice.app.command()(parked.parked)
 invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")
@@ -91,6 +98,7 @@ app.add_typer(sync.app, name="sync")
 app.add_typer(plan.app, name="plan")
 app.add_typer(subscription.app, name="subscription")
 app.add_typer(plan.prices, name="price")
+app.add_typer(tenant.app, name="tenant")
 app.add_typer(reservation.app, name="reservation")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(delivery.app, name="delivery")
@@ -104,9 +112,10 @@ def main() -> None:
     try:
         app()
     except contract.InvalidMessage as invalid:
-        _fail("; ".join(map(_fault, invalid.errors)) or invalid.message, status=1)
+        said = "; ".join(map(_fault, invalid.errors)) or invalid.message
+        _fail(f"{said} [{invalid.code}]", status=1)
     except Refusal as refusal:
-        _fail(refusal.message, status=1)
+        _fail(f"{refusal.message} [{refusal.code}]", status=1)
     except EXPECTED as error:
         _fail(str(error))
     except (OperationalError, RedisError) as error:

@@ -11,6 +11,7 @@ from celery import states
 from celery.exceptions import TimeoutError as NoAnswer
 from kombu.exceptions import OperationalError
 
+from models.rules.refusal import Refusal
 from tasks import contract
 from worker import boot, settings
 from worker.celery import app as celery_app
@@ -57,7 +58,8 @@ def _print_answer(sent: Any, timeout: float) -> None:
         )
         raise typer.Exit(1) from None
     if sent.state != states.SUCCESS:
-        typer.echo(f"{type(answer).__name__}: {answer}", err=True)
+        code = f" [{answer.code}]" if isinstance(answer, Refusal) else ""
+        typer.echo(f"{type(answer).__name__}: {answer}{code}", err=True)
         raise typer.Exit(1)
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 

@@ -1,4 +1,4 @@
-"""Master keys: what seals the secrets of webhook endpoints in the database."""
+"""Master keys, which seal webhook secrets in the database, and peppers of trials."""
 
 import datetime as dt
 from typing import Annotated
@@ -7,12 +7,14 @@ import typer
 
 from webhooks import keyring
 
-app = typer.Typer(help="Master keys, which seal webhook secrets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Master keys, which seal webhook secrets, and peppers of trials.", no_args_is_help=True
+)
 
 
 @app.callback()
 def keys() -> None:
-    """Master keys, which seal webhook secrets."""
+    """Master keys, which seal webhook secrets, and peppers of trials."""
 
 
 @app.command()
@@ -21,7 +23,10 @@ def new(
         str | None, typer.Option("--id", help="Its name. [default: k and today's date]")
     ] = None,
 ) -> None:
-    """Print a new entry for BILLING_MASTER_KEYS. Put it first, keep the older ones behind it."""
+    """Print a new entry for BILLING_MASTER_KEYS: put it first, keep the older ones behind it.
+
+    Another one is for BILLING_TRIAL_PEPPERS: put it last, and first when every process has it.
+    """
     chosen = key_id or f"k{dt.datetime.now(dt.UTC):%Y%m%d}"
     try:
         typer.echo(keyring.new_master_key(chosen))

@@ -40,7 +40,6 @@ CATEGORIES = frozenset(
 )
 
 BY_SECONDS = "a level is weighed by the days it lasted, not by seconds"
-IN_ADVANCE = "no fee is charged in advance"
 OF_CREDIT = "not rating: run by the tests of credit"
 
 UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
@@ -54,17 +53,6 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     "V083": BY_SECONDS,
     ("aggregation", "aggregation:avg"): "not among sum, count, max, unique_count, latest",
     ("aggregation", "aggregation:min"): "not among sum, count, max, unique_count, latest",
-    **{
-        ("proration", model): IN_ADVANCE
-        for model in (
-            "in_advance_then_terminated",
-            "interval_change_month_to_year",
-            "interval_change_upgrade",
-            "interval_change_year_to_month",
-            "plan_change_after_item_adjustment",
-            "plan_change_in_advance",
-        )
-    },
 }
 
 CLAIMED: set[tuple[str, str]] = set()

@@ -1,15 +1,15 @@
 """Invoices at a provider: how far each came, every try, tenants' ids there, its health.
 
-Revision ID: 0016
-Revises: 0014
+Revision ID: 0019
+Revises: 0018
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0016"
-down_revision = "0014"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

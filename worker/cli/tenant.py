@@ -1,0 +1,225 @@
+"""Tenants: who is billed, and by which names others know them."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from tasks.erasure import erase_tenant
+from tasks.identities import find_tenant, identify, link_identity, unlink_identity
+from tasks.merging import merge_customers, move_merged_usage, preview_merge
+from tasks.tenant_list import get_tenant, list_tenants
+from worker.cli import printing, tenant_import
+from worker.cli.printing import Actor, AsJson, Key, Limit, Reason
+
+app = typer.Typer(help="Who is billed, and by which names.", no_args_is_help=True)
+app.command("import")(tenant_import.import_)
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROVIDER:ID", help="A name at a provider, such as google:10769150350006150715."
+    ),
+]
+
+
+@app.command("identify")
+def identify_(
+    named: Named,
+    *,
+    name: Annotated[str | None, typer.Option(help="What to print on an invoice.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA name.")] = None,
+    currency: Annotated[str | None, typer.Option(help="ISO 4217 code.")] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(help="name, address, tax_number or metadata.KEY: not known any more."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print whose a name is; make the tenant if it is nobody's."""
+    printing.prepare()
+    given = {"name": name, "timezone": timezone, "currency": currency, "remove": remove or None}
+    profile: Any = {field: value for field, value in given.items() if value is not None}
+    provider, external_id = _parted(named)
+    answer = identify(provider=provider, external_id=external_id, profile=profile or None)
+    made = "a new tenant" if answer["created"] else "tenant"
+    printing.say(answer, f"{made} {answer['tenant_id']}", as_json=as_json)
+
+
+@app.command()
+def show(tenant: Tenant, *, as_json: AsJson = False) -> None:
+    """Show a tenant, by its id or as PROVIDER:ID; makes nothing."""
+    printing.prepare()
+    found: Any = _named(tenant) or get_tenant(tenant_id=tenant)
+    if as_json:
+        printing.print_json(found)
+        return
+    table = Table(show_header=False, box=None)
+    for label, value in (
+        ("tenant", found["tenant_id"]),
+        ("name", found["name"] or ""),
+        ("timezone", found["timezone"]),
+        ("currency", found["currency"]),
+        ("tax number", found["tax_number"] or ""),
+        ("known as", ", ".join(map(_spelt, found["identities"]))),
+        ("was also", ", ".join(found["aliases"])),
+        ("since", printing.instant(found["created_at"])),
+        ("erased", printing.instant(found["erased_at"], otherwise="no")),
+    ):
+        table.add_row(label, value)
+    printing.console().print(table)
+
+
+@app.command("list")
+def print_list(
+    *,
+    prefix: Annotated[str, typer.Option(help="Of their ids.")] = "",
+    merged: Annotated[
+        bool | None,
+        typer.Option("--merged/--not-merged", help="That became part of others, or did not."),
+    ] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List tenants by id."""
+    printing.prepare()
+    found = list_tenants(prefix=prefix, merged=merged, limit=limit)
+    if as_json:
+        printing.print_json(found["tenants"])
+        return
+    table = Table("tenant", "name", "timezone", "currency", "known as", "merged into")
+    for one in found["tenants"]:
+        names = ", ".join(map(_spelt, one["identities"]))
+        row = (one["tenant_id"], one["name"] or "", one["timezone"], one["currency"], names)
+        table.add_row(*row, one["merged_into"] or "")
+    printing.print_table(table, found["tenants"], found["next_cursor"], "tenants")
+
+
+@app.command()
+def link(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
+    """Let a tenant be known by one more name."""
+    printing.prepare()
+    provider, external_id = _parted(named)
+    answer = link_identity(tenant_id=tenant, provider=provider, external_id=external_id)
+    printing.say(answer, f"{named} is {answer['tenant_id']}", as_json=as_json)
+
+
+@app.command()
+def unlink(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
+    """Let a tenant not be known by a name any more."""
+    printing.prepare()
+    provider, external_id = _parted(named)
+    answer = unlink_identity(tenant_id=tenant, provider=provider, external_id=external_id)
+    said = f"{named} is nobody's any more" if answer["changed"] else f"{named} was nobody's"
+    printing.say(answer, said, as_json=as_json)
+
+
+@app.command()
+def merge(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Who becomes part.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Of whom; it stays.")],
+    *,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
+    actor: Actor = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would move, or what stands in the way.")
+    ] = False,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make one tenant part of another; it can not be undone. Says all that stands in the way."""
+    printing.prepare()
+    if dry_run:
+        _preview(source, target, as_json=as_json)
+        return
+    answer = merge_customers(
+        source=source,
+        target=target,
+        reason=reason,
+        actor=printing.actor_or_user(actor),
+        idempotency_key=printing.key_or_new(key),
+    )
+    usage = move_merged_usage()
+    if as_json:
+        printing.print_json({**answer, "usage": usage})
+        return
+    typer.echo(f"{source} is {target} from now on")
+    for table, count in sorted(answer["moved"].items()):
+        typer.echo(f"  {table}: {count:,}")
+    typer.echo(f"  usage events: {usage['moved']:,}" + ("" if usage["is_done"] else " so far"))
+    if usage["conflicts"]:
+        typer.echo(
+            f"  {usage['conflicts']:,} events have a key that {target} used for another one; "
+            "`billing rejected list` shows them"
+        )
+
+
+@app.command()
+def erase(
+    tenant: Tenant,
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also while something is owed or runs; it goes on.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Forget who a tenant is, for good; ledger, usage and invoices are kept."""
+    printing.prepare()
+    if not yes:
+        typer.confirm(f"Forget for good who {tenant} is?", abort=True, err=True)
+    answer = erase_tenant(
+        tenant_id=tenant,
+        reason=reason,
+        actor=printing.actor_or_user(actor),
+        force=force,
+        idempotency_key=printing.key_or_new(key),
+    )
+    rows = sum(answer["changed"].values())
+    said = f"{answer['tenant_id']} is erased: {rows:,} rows changed, the books are kept"
+    printing.say(answer, said, as_json=as_json)
+
+
+def _preview(source: str, target: str, *, as_json: bool) -> None:
+    found = preview_merge(source=source, target=target)
+    if as_json:
+        printing.print_json(found)
+    elif found["conflicts"]:
+        typer.echo(f"{source} can not be merged into {target}:")
+        for one in found["conflicts"]:
+            typer.echo(f"  {one['kind']}: {one['reason']}")
+    else:
+        typer.echo(f"{source} would be {target}; nothing changed: a dry run")
+        for table, count in sorted(found["moved"].items()):
+            typer.echo(f"  {table}: {count:,}")
+    if found["conflicts"]:
+        raise typer.Exit(1)
+
+
+def _named(text: str) -> dict[str, Any] | None:
+    """What a name of a provider leads to, if it is one: an id may hold a colon too."""
+    provider, parted, external_id = text.partition(":")
+    if not (provider and parted and external_id):
+        return None
+    try:
+        found = find_tenant(provider=provider, external_id=external_id)["tenant"]
+    except ValueError:
+        return None
+    return None if found is None else dict(found)
+
+
+def _parted(named: str) -> tuple[str, str]:
+    provider, parted, external_id = named.partition(":")
+    if not (provider and parted and external_id):
+        raise typer.BadParameter(
+            f"{named!r} must be PROVIDER:ID, such as google:1076915", param_hint="PROVIDER:ID"
+        )
+    return provider, external_id
+
+
+def _spelt(one: Any) -> str:
+    return f"{one['provider']}:{one['external_id']}"
