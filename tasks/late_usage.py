@@ -3,34 +3,23 @@
 import datetime as dt
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from fractions import Fraction
+from collections.abc import Sequence
 from typing import Final, TypedDict
 from uuid import UUID
 
 from models import database
 from models.invoice import InvoiceKind
 from models.parking import Stage
-from models.rules import crediting, late, money, period
+from models.rules import late, period
 from models.rules.billing import Days, Line, Subscription
-from models.store import (
-    bill,
-    credit_note,
-    drafting,
-    invoice,
-    late_credit,
-    late_usage,
-    meter,
-    parked,
-    subscription,
-)
+from models.store import drafting, invoice, late_credit, late_usage, meter, parked, subscription
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.late_usage import Noticed
-from tasks import adjusting, contract, credit_notes, fields, invoicing, parking, reckoning
+from tasks import adjusting, contract, fields, giving_back, invoicing, parking, reckoning
 from tasks.adjusting import Owner
 from tasks.announce import announce_all
+from tasks.giving_back import Less
 from tasks.invoice_events import announcement
 from tasks.queues import Queue
 from webhooks import events
@@ -160,62 +149,22 @@ def _credit(
     if not less:
         return 0
     sources = late_credit.sources(session, header.id)
-    taken: dict[UUID, dict[int, Taken]] = defaultdict(dict)
+    taken: dict[UUID, dict[int, Less]] = defaultdict(dict)
     for line in less:
         billed = [one for one in sources if late.key_of(one.line) == late.key_of(line)]
         parts = late.shared_out(-line.amount_minor, -line.quantity, [one.line for one in billed])
         for source, part in zip(billed, parts, strict=True):
             if part[0]:
-                taken[source.invoice_id][source.place] = part
+                taken[source.invoice_id][source.place] = Less(*part)
     reason = _reason(header)
     return sum(
-        _note(session, invoice_id, parts, reason=reason, now=now)
+        # Read again: a note before this one may have changed it.
+        giving_back.give_back(
+            session, invoice.get(session, invoice_id), parts, reason=reason, now=now
+        )
         for invoice_id, parts in taken.items()
     )
-
-
-def _note(
-    session: database.Session,
-    invoice_id: UUID,
-    taken: Mapping[int, Taken],
-    *,
-    reason: str,
-    now: dt.datetime,
-) -> bool:
-    """Credit what lines of an invoice cost less, if any is left of them to be credited."""
-    # Read again: a note before this one may have changed it.
-    header = invoice.get(session, invoice_id)
-    billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
     stored = drafting.get(session, header).lines
-    amounts = {
-        place: min(_net(amount, stored[place], billed.lines[place]), left)
-        for place, (amount, _) in taken.items()
-        if (left := billed.lines[place].net_left) > 0
-    }
-    amounts = {place: amount for place, amount in amounts.items() if amount > 0}
-    if not amounts:
-        return False
-    parts = crediting.by_line(billed, amounts)
-    note = credit_notes.issue(session, header, billed, parts, reason=reason, now=now)
-    for place in amounts:
-        amount, quantity = taken[place]
-        late_credit.keep(
-            session,
-            note.id,
-            invoice_id=header.id,
-            currency=header.currency,
-            place=place,
-            amount_minor=amount,
-            quantity=quantity,
-        )
-    return True
-
-
-def _net(gross: int, line: Line, billed: crediting.Line) -> int:
-    """What is left of an amount after the discounts that its line had."""
-    if not line.amount_minor:
-        return 0
-    return money.round_half_up(Fraction(gross * billed.net, line.amount_minor))
 
 
 def _reason(header: Header) -> str:

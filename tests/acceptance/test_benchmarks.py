@@ -28,6 +28,7 @@ MEASURES = {
     "freshness: sent → in the total": 1,
     "isolation: commit to send on an idle system, median": 1,
     "isolation: commit to send, p99, beside a dead endpoint's backlog": 1,
+    "isolation: commit to send, p99, beside one that answers after 14 s": 1,
     "invoices: drafts, in process, chunks of 500 tenants": 2,
     "invoices: drafts, one worker process": 1,
     "invoices: drafts, two worker processes": 2,
