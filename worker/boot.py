@@ -22,6 +22,9 @@ PATIENCE_SECONDS = 60.0
 
 POLL_SECONDS = 1.0
 
+OBJECTS_UNSEARCHED = 10_000
+"""New objects after which Python looks for garbage, by default 700: a message has thousands."""
+
 EXIT_REFUSED = 2
 """Exit status of a process that will not start as things are."""
 
@@ -131,6 +134,7 @@ def _before_the_pool(**_: Any) -> None:
     # thousand events make Python do, was a quarter of what the main process of a worker did.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(OBJECTS_UNSEARCHED, *gc.get_threshold()[1:])
 
 
 @signals.worker_ready.connect
