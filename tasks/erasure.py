@@ -58,7 +58,11 @@ def erase_tenant(
     erasure.lock(session, family)
     unsettled = erasure.unsettled(session, family, now=as_of)
     if unsettled and not force:
-        raise erasure.NotSettled(tenant_id, unsettled)
+        raise erasure.NotSettled(
+            f"tenant {tenant_id!r} is not settled: {'; '.join(unsettled)}; settle that first, or "
+            "erase with force, which keeps what is owed",
+            field="tenant_id",
+        )
     changed = erasure.erase(session, family, actor=actor, now=as_of)
     session.refresh(known)
     event = events.TenantErased(tenant_id=tenant_id, identities=changed.get("tenant_identities", 0))

@@ -3,21 +3,21 @@
 import datetime as dt
 import time
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Final, TypedDict
 
 from models import database
 from models.invoice import InvoiceKind
 from models.parking import Stage
-from models.rules import crediting, late, money, period
+from models.rules import late, period
 from models.rules.billing import Days, Line, Subscription
-from models.store import bill, credit_note, drafting, late_usage, meter, parked, subscription
+from models.store import drafting, late_usage, meter, parked, subscription
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.late_usage import Noticed
-from tasks import adjusting, contract, credit_notes, fields, invoicing, parking, reckoning
+from tasks import adjusting, contract, fields, giving_back, invoicing, parking, reckoning
 from tasks.adjusting import Owner
 from tasks.announce import announce_all
+from tasks.giving_back import Less
 from tasks.invoice_events import announcement
 from tasks.queues import Queue
 from webhooks import events
@@ -142,44 +142,13 @@ def _credit(
     }
     if not by_key:
         return False
-    billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
     stored = drafting.get(session, header).lines
-    wanted = {
-        place: by_key[late.key_of(line)]
+    less = {
+        place: Less(-found.amount_minor, -found.quantity)
         for place, line in enumerate(stored)
-        if late.key_of(line) in by_key
+        if (found := by_key.get(late.key_of(line))) is not None
     }
-    amounts = {
-        place: min(_net(-line.amount_minor, stored[place], billed.lines[place]), left)
-        for place, line in wanted.items()
-        if (left := billed.lines[place].net_left) > 0
-    }
-    amounts = {place: amount for place, amount in amounts.items() if amount > 0}
-    if not amounts:
-        return False
-    parts = crediting.by_line(billed, amounts)
-    note = credit_notes.issue(session, header, billed, parts, reason=_reason(header), now=now)
-    late_usage.keep_credits(
-        session,
-        [
-            late_usage.credit(
-                note.id,
-                header=header,
-                position=place + 1,
-                amount_minor=-wanted[place].amount_minor,
-                quantity=-wanted[place].quantity,
-            )
-            for place in amounts
-        ],
-    )
-    return True
-
-
-def _net(gross: int, line: Line, billed: crediting.Line) -> int:
-    """What is left of an amount after the discounts that its line had."""
-    if not line.amount_minor:
-        return 0
-    return money.round_half_up(Fraction(gross * billed.net, line.amount_minor))
+    return giving_back.give_back(session, header, less, reason=_reason(header), now=now)
 
 
 def _reason(header: Header) -> str:

@@ -42,7 +42,7 @@ def read(price: pricing.Price, used: Reader, params: Reader, currency: str) -> U
             return shape(case)
     if price.model is Model.fixed:
         return pricing.total(Decimal(1))
-    raise InvalidPrice(used.at("units"), None, f"must be given, or one of {', '.join(_SHAPES)}")
+    raise InvalidPrice.of(used.at("units"), None, f"must be given, or one of {', '.join(_SHAPES)}")
 
 
 def after(before: Decimal, usage: Usage) -> Usage:
@@ -55,7 +55,7 @@ def _units(case: _Case) -> Usage:
     units, price = case.used.number("units"), case.price
     if price.filters or price.group_by or price.max_per or price.amount_field:
         must = "must be left out: this price looks at events; give `events`"
-        raise InvalidPrice(case.used.at("units"), units, must)
+        raise InvalidPrice.of(case.used.at("units"), units, must)
     return pricing.total(units)
 
 
@@ -104,7 +104,7 @@ def _seconds(case: _Case) -> Usage:
     start, end = (_instant(case.used, name) for name in ("from", "to"))
     if (start.tzinfo is None) != (end.tzinfo is None) or end < start:
         must = f"must not be before {start.isoformat()}, and name a zone if that does"
-        raise InvalidPrice(case.used.at("to"), end.isoformat(), must)
+        raise InvalidPrice.of(case.used.at("to"), end.isoformat(), must)
     microseconds = Decimal((end - start) // dt.timedelta(microseconds=1))
     return pricing.total(microseconds.scaleb(-6))
 
@@ -146,12 +146,12 @@ def _lasting(case: _Case) -> Usage:
     for place, pair in enumerate(case.used.values("events", ())):
         path = f"{case.used.at('events')}[{place}]"
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise InvalidPrice(path, pair, "must be a day and how many units came or went")
+            raise InvalidPrice.of(path, pair, "must be a day and how many units came or went")
         change = Reader({"day": pair[0], "units": pair[1]}, path)
         day = _day(change, "day")
         if day not in changes:
             must = f"must be {days[0]} to {days[-1]}, the days of the period"
-            raise InvalidPrice(change.at("day"), str(day), must)
+            raise InvalidPrice.of(change.at("day"), str(day), must)
         with money.exact():
             changes[day] += change.number("units")
     before = case.params.number("persisted_units", _ZERO)
@@ -164,7 +164,7 @@ def _days(params: Reader) -> list[dt.date]:
     count = (last - first).days + 1
     if not 1 <= count <= MOST_DAYS:
         must = f"must be 1 to {MOST_DAYS} days from the first, {first}"
-        raise InvalidPrice("params.period", str(last), must)
+        raise InvalidPrice.of("params.period", str(last), must)
     return [first + dt.timedelta(days=place) for place in range(count)]
 
 
@@ -173,7 +173,7 @@ def _day(reader: Reader, name: str) -> dt.date:
     try:
         return dt.date.fromisoformat(text)
     except ValueError:
-        raise InvalidPrice(reader.at(name), text, "must be a date, as 2026-01-31") from None
+        raise InvalidPrice.of(reader.at(name), text, "must be a date, as 2026-01-31") from None
 
 
 def _instant(reader: Reader, name: str) -> dt.datetime:
@@ -182,4 +182,4 @@ def _instant(reader: Reader, name: str) -> dt.datetime:
         return dt.datetime.fromisoformat(text)
     except ValueError:
         must = "must be an instant, as 2026-01-31T12:00:00+00:00"
-        raise InvalidPrice(reader.at(name), text, must) from None
+        raise InvalidPrice.of(reader.at(name), text, must) from None

@@ -95,7 +95,7 @@ def _model(name: str) -> tuple[Model, dict[str, Any]]:
             base, said = base.removeprefix(prefix), {**params}
     base = _SUFFIXES.sub("", base)
     if base not in _NAMES:
-        raise InvalidPrice("model", name, f"must be one of {', '.join(Model)}")
+        raise InvalidPrice.of("model", name, f"must be one of {', '.join(Model)}")
     model, params = _NAMES[base]
     return model, {**params, **said}
 
@@ -125,7 +125,7 @@ def _one(
 def _check_exponent(case: Reader, currency: str) -> None:
     exponent, right = case.whole("exponent", None), money.minor_unit(currency)
     if exponent not in (None, right):
-        raise InvalidPrice(case.at("exponent"), exponent, f"must be {right}, that of {currency}")
+        raise InvalidPrice.of(case.at("exponent"), exponent, f"must be {right}, that of {currency}")
 
 
 def _price(model: Model, given: dict[str, Any]) -> pricing.Price:
@@ -150,7 +150,7 @@ def _price(model: Model, given: dict[str, Any]) -> pricing.Price:
 def _unit_rounding(text: Any) -> dict[str, Any]:
     said = _UNIT_ROUNDING.fullmatch(text) if isinstance(text, str) else None
     if said is None:
-        raise InvalidPrice("params.unit_rounding", text, 'must say how, as "down to 0 places"')
+        raise InvalidPrice.of("params.unit_rounding", text, 'must say how, as "down to 0 places"')
     mode = said[1] if said[1] in {"up", "down"} else "half_up"
     return {"mode": mode, "decimals": int(said[2])}
 
@@ -169,4 +169,4 @@ def _check_bounds(price: pricing.Price, bounds: Sequence[str]) -> None:
         sums.append(str(upper))
     if sums != list(bounds):
         must = f"must be what the blocks come to, {', '.join(sums)}"
-        raise InvalidPrice("params.tier_bounds_cumulative", bounds, must)
+        raise InvalidPrice.of("params.tier_bounds_cumulative", bounds, must)

@@ -14,7 +14,7 @@ from celery import signals
 
 from models import database, migrations
 from models.store import credit_ledger
-from tasks import config, ledger_news, shutdown, window
+from tasks import config, ledger_news, providers, shutdown, window
 from worker import ledger_log, logs, metrics, settings
 
 PATIENCE_SECONDS = 60.0
@@ -163,6 +163,7 @@ def _after_the_fork(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 def _before_the_end(**_: Any) -> None:
     window.close_sender()
+    providers.close()
     database.dispose()
 
 

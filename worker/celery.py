@@ -76,6 +76,7 @@ TASK_MODULES = (
     "tasks.reservations",
     "tasks.stream",
     "tasks.subscriptions",
+    "tasks.syncs",
     "tasks.taxes",
     "tasks.tenant_list",
     "tasks.tenants",

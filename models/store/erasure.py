@@ -39,14 +39,6 @@ class NotSettled(Refusal):
 
     code: ClassVar[str] = "tenant.not_settled"
 
-    def __init__(self, tenant_id: str, open_: Sequence[str]) -> None:
-        super().__init__(
-            f"tenant {tenant_id!r} is not settled: {'; '.join(open_)}; settle that first, or erase "
-            "with force, which keeps what is owed",
-            field="tenant_id",
-        )
-        self.open = tuple(open_)
-
 
 def lock(session: Session, tenant_ids: Sequence[str]) -> None:
     """Lock the tenants for billing, in order."""

@@ -105,13 +105,18 @@ def ending_between(
     *,
     start: dt.datetime,
     end: dt.datetime | None = None,
+    kinds: Sequence[InvoiceKind] = (InvoiceKind.subscription,),
 ) -> list[Header]:
-    """Return the tenants' invoices whose period ends in `[start, end]`, in that order."""
+    """Return the tenants' invoices whose period ends in `[start, end]`, in that order.
+
+    Args:
+        kinds: of these kinds only.
+    """
     within = Invoice.period_end >= start
     rows = session.execute(
         SELECT.where(
             Invoice.tenant_id == func.any(list(tenant_ids)),
-            Invoice.kind == InvoiceKind.subscription,
+            Invoice.kind.in_(kinds),
             within if end is None else and_(within, Invoice.period_end <= end),
         ).order_by(Invoice.period_end, Invoice.id)
     )

@@ -24,10 +24,15 @@ class MergeConflict(Refusal):
 
     code: ClassVar[str] = "tenant.merge_conflict"
 
-    def __init__(self, source: str, target: str, conflicts: Sequence[Conflict]) -> None:
+    conflicts: tuple["Conflict", ...] = ()
+
+    @classmethod
+    def of(cls, source: str, target: str, conflicts: Sequence["Conflict"]) -> "MergeConflict":
+        """Return what to say of all that stands in the way."""
         told = "; ".join(f"[{one.kind}] {one.reason}" for one in conflicts)
-        super().__init__(f"{source!r} can not be merged into {target!r}: {told}", field="source")
-        self.conflicts = tuple(conflicts)
+        refusal = cls(f"{source!r} can not be merged into {target!r}: {told}", field="source")
+        refusal.conflicts = tuple(conflicts)
+        return refusal
 
 
 def find(session: Session, *, source: str, target: str, now: dt.datetime) -> list[Conflict]:

@@ -74,7 +74,7 @@ def merge(
     _lock_tenants(session, source=source, target=target)
     conflicts = merge_conflict.find(session, source=source, target=target, now=now)
     if conflicts:
-        raise merge_conflict.MergeConflict(source, target, conflicts)
+        raise merge_conflict.MergeConflict.of(source, target, conflicts)
     merge_id = ids.uuid7(now)
     moved = _move(session, source=source, target=target, merge_id=merge_id, now=now)
     version = _point(session, source=source, target=target, now=now)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from tasks.aggregation import aggregate_usage
 from tasks.credit_notes import create_credit_note
+from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, get_invoice
 from tasks.late_usage import bill_late_usage
@@ -425,3 +426,34 @@ def test_published_late_usage_pays_the_blocks_that_were_not_billed(
     close("2026-03-05")
 
     assert Decimal(invoices()[1]["total"]) == Decimal(row["expected_amount"])
+
+
+@pytest.mark.usefixtures("january")
+def test_a_preview_shows_late_usage_of_periods_that_are_billed_and_writes_nothing() -> None:
+    key = used("2026-01-31", "3")
+    used("2026-02-10", "5")
+    before = query("SELECT count(*) FROM late_usage"), query("SELECT count(*) FROM outbox_messages")
+
+    (shown,) = preview_invoice(tenant_id="acme", as_of=instant("2026-02-12"))["invoices"]
+
+    assert lines(shown) == [("usage", "2026-02-01", 1000), ("adjustment", "2026-01-01", 600)]
+    assert shown["lines"][1]["details"]["adjusts"] == "INV-000001"
+    assert len(invoices()) == 1
+    after = query("SELECT count(*) FROM late_usage"), query("SELECT count(*) FROM outbox_messages")
+    assert after == before
+    close("2026-03-05")
+    assert lines(invoices()[1]) == lines(shown)
+
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+    (shown,) = preview_invoice(tenant_id="acme", as_of=instant("2026-03-12"))["invoices"]
+    assert lines(shown)[1:] == [("adjustment", "2026-01-01", -600)]
+
+
+@pytest.mark.usefixtures("january")
+def test_a_preview_leaves_late_usage_to_the_draft_that_takes_it() -> None:
+    generate_invoices(as_of=instant("2026-03-01"))
+    used("2026-01-31", "3")
+
+    (shown,) = preview_invoice(tenant_id="acme", as_of=instant("2026-03-01T10:00:00"))["invoices"]
+
+    assert lines(shown) == [("usage", "2026-03-01", 0)]

@@ -86,5 +86,14 @@ def test_an_error_comes_whole_out_of_a_workers_child() -> None:
     assert (again.message, again.code, again.errors) == ("no", "message.invalid", invalid.errors)
 
 
+@pytest.mark.parametrize("refusal", refusals(), ids=lambda one: f"{one.__module__}.{one.__name__}")
+def test_every_error_can_be_made_again_of_what_is_kept_of_it(refusal: type[Refusal]) -> None:
+    made = refusal("it was", field="place")
+
+    again = refusal(*made.args)
+
+    assert (again.message, again.code, again.field) == ("it was", refusal.code, "place")
+
+
 def test_a_sentence_is_all_that_an_error_says() -> None:
     assert str(AlreadyRefunded("it was", field="order_id")) == "it was"

@@ -63,7 +63,7 @@ class Blocks:
     def __post_init__(self) -> None:
         if not 1 <= len(self.blocks) <= checks.MOST_TIERS:
             must = f"must be 1 to {checks.MOST_TIERS} of them"
-            raise InvalidPrice("blocks", len(self.blocks), must)
+            raise InvalidPrice.of("blocks", len(self.blocks), must)
         for place, block in enumerate(self.blocks):
             path = f"blocks[{place}]"
             checks.size(f"{path}.block_size", block.block_size)
@@ -71,7 +71,7 @@ class Blocks:
             checks.size(f"{path}.max_blocks", block.max_blocks)
             if block.max_blocks is None and place < len(self.blocks) - 1:
                 must = "must be a number: only the last tier is open"
-                raise InvalidPrice(f"{path}.max_blocks", None, must)
+                raise InvalidPrice.of(f"{path}.max_blocks", None, must)
 
     def steps(self, quantity: Fraction, share: Fraction) -> Iterator[Step]:  # noqa: ARG002
         """Return the blocks that `quantity` units begin. Blocks are sold whole: none is reduced."""
@@ -114,7 +114,7 @@ class Capacity:
     def __post_init__(self) -> None:
         if not 1 <= len(self.tiers) <= checks.MOST_TIERS:
             must = f"must be 1 to {checks.MOST_TIERS} of them"
-            raise InvalidPrice("tiers", len(self.tiers), must)
+            raise InvalidPrice.of("tiers", len(self.tiers), must)
         for place, tier in enumerate(self.tiers):
             checks.amount(f"tiers[{place}].price", tier.price)
             for name, limit in tier.limits.items():

@@ -20,11 +20,11 @@ class Filter:
     def __post_init__(self) -> None:
         if not self.match:
             must = "must name at least one key and its texts; what no filter matches has the price"
-            raise InvalidPrice("match", {}, f"{must} without filter")
+            raise InvalidPrice.of("match", {}, f"{must} without filter")
         for key, texts in self.match.items():
             checks.key(f"match.{key}", key)
             if not texts:
-                raise InvalidPrice(f"match.{key}", [], "must be at least one text")
+                raise InvalidPrice.of(f"match.{key}", [], "must be at least one text")
 
     def fits(self, metadata: Mapping[str, Any]) -> bool:
         """Whether an event with this metadata is among them."""

@@ -103,7 +103,7 @@ def _rounding(reader: Reader | None, model: Model) -> Rounding | None:
     reader.close()
     if abs(rounding.decimals) > MOST_DECIMALS:
         must = f"must be -{MOST_DECIMALS} to {MOST_DECIMALS}; -2 rounds to hundreds"
-        raise InvalidPrice(reader.at("decimals"), rounding.decimals, must)
+        raise InvalidPrice.of(reader.at("decimals"), rounding.decimals, must)
     return rounding
 
 

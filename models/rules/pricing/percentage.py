@@ -42,11 +42,11 @@ class Percentage:
         checks.amount("min_per_event", self.min_per_event)
         checks.amount("max_per_event", self.max_per_event)
         if self.free_events is not None and not 0 <= self.free_events < 2**31:
-            raise InvalidPrice("free_events", self.free_events, "must be 0 to 2^31 - 1")
+            raise InvalidPrice.of("free_events", self.free_events, "must be 0 to 2^31 - 1")
         least, most = self.min_per_event, self.max_per_event
         if least is not None and most is not None and least > most:
             must = f"must be at most max_per_event, {most}"
-            raise InvalidPrice("min_per_event", least, must)
+            raise InvalidPrice.of("min_per_event", least, must)
 
     @property
     def has_allowance(self) -> bool:

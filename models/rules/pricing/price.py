@@ -70,11 +70,11 @@ class Price:
         checks.amount("max_spend", self.max_spend)
         least, most = self.min_spend, self.max_spend
         if least is not None and most is not None and least > most:
-            raise InvalidPrice("min_spend", least, f"must be at most max_spend, {most}")
+            raise InvalidPrice.of("min_spend", least, f"must be at most max_spend, {most}")
         if self.group_by is not None:
             checks.key("group_by", self.group_by)
         if len(self.filters) > MOST_FILTERS:
-            raise InvalidPrice("filters", len(self.filters), f"must be at most {MOST_FILTERS}")
+            raise InvalidPrice.of("filters", len(self.filters), f"must be at most {MOST_FILTERS}")
         _check_filters(self)
         _check_model(self)
         # Asked for each line, so it is worked out once.
@@ -152,11 +152,11 @@ def _check_filters(price: Price) -> None:
     for place, one in enumerate(price.filters):
         if one.tariff.model is not price.model:
             must = f"must be that of the price, {price.model}"
-            raise InvalidPrice(f"filters[{place}].model", one.tariff.model.value, must)
+            raise InvalidPrice.of(f"filters[{place}].model", one.tariff.model.value, must)
         terms = one.tariff.terms
         if isinstance(terms, Dynamic) and terms.amount_field != price.amount_field:
             must = f"must be that of the price, {price.amount_field!r}"
-            raise InvalidPrice(f"filters[{place}].amount_field", terms.amount_field, must)
+            raise InvalidPrice.of(f"filters[{place}].amount_field", terms.amount_field, must)
 
 
 def _check_model(price: Price) -> None:
@@ -167,7 +167,7 @@ def _check_model(price: Price) -> None:
         _refuse(price, "filters", "max_per", "recurring")
         if price.group_by is None:
             must = "must be the key of the metadata that names what peaks"
-            raise InvalidPrice("group_by", None, must)
+            raise InvalidPrice.of("group_by", None, must)
     if not isinstance(terms, OF_QUANTITIES):
         _refuse(price, "max_per")
     if not isinstance(terms, PerUnit | Graduated):
@@ -181,7 +181,7 @@ def _refuse(price: Price, *names: str, because: str | None = None) -> None:
         value = getattr(price, name)
         if value not in (None, False, ()):
             reason = because or f"the model is {price.model}"
-            raise InvalidPrice(name, _shown(value), f"must be left out where {reason}")
+            raise InvalidPrice.of(name, _shown(value), f"must be left out where {reason}")
 
 
 def _shown(value: object) -> object:

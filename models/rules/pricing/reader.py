@@ -20,7 +20,7 @@ class Reader:
 
     def __init__(self, value: Any, path: str = "") -> None:
         if not isinstance(value, Mapping):
-            raise InvalidPrice(path or "params", value, "must be a JSON object")
+            raise InvalidPrice.of(path or "params", value, "must be a JSON object")
         self._value = value
         self._path = path
         self._taken: set[str] = set()
@@ -47,21 +47,21 @@ class Reader:
         if value is default:
             return value
         if not value.is_finite() or value != value.to_integral_value() or abs(value) >= 2**63:
-            raise InvalidPrice(self.at(name), value, "must be a whole number")
+            raise InvalidPrice.of(self.at(name), value, "must be a whole number")
         return int(value)
 
     def text(self, name: str, default: Any = _REQUIRED) -> Any:
         """Take a text."""
         value = self._take(name, default)
         if value is not default and not isinstance(value, str):
-            raise InvalidPrice(self.at(name), value, "must be text")
+            raise InvalidPrice.of(self.at(name), value, "must be text")
         return value
 
     def flag(self, name: str, default: Any = _REQUIRED) -> Any:
         """Take true or false."""
         value = self._take(name, default)
         if value is not default and not isinstance(value, bool):
-            raise InvalidPrice(self.at(name), value, "must be true or false")
+            raise InvalidPrice.of(self.at(name), value, "must be true or false")
         return value
 
     def choice(self, name: str, kind: type[Choice], default: Any = _REQUIRED) -> Any:
@@ -70,14 +70,14 @@ class Reader:
         if value is default:
             return value
         if value not in [one.value for one in kind]:
-            raise InvalidPrice(self.at(name), value, f"must be one of {', '.join(kind)}")
+            raise InvalidPrice.of(self.at(name), value, f"must be one of {', '.join(kind)}")
         return kind(value)
 
     def values(self, name: str, default: Any = _REQUIRED) -> list[Any]:
         """Take a list of anything."""
         value = self._take(name, default)
         if not isinstance(value, list | tuple):
-            raise InvalidPrice(self.at(name), value, "must be a list")
+            raise InvalidPrice.of(self.at(name), value, "must be a list")
         return list(value)
 
     def listed(self, name: str, default: Any = _REQUIRED) -> "list[Reader]":
@@ -102,7 +102,7 @@ class Reader:
         value = self._take(name, _REQUIRED)
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
-            raise InvalidPrice(self.at(name), value, "must be a text or a list of texts")
+            raise InvalidPrice.of(self.at(name), value, "must be a text or a list of texts")
         return tuple(sorted(set(texts)))
 
     def raw(self, name: str) -> Any:
@@ -123,7 +123,7 @@ class Reader:
                     if near
                     else f"known: {', '.join(sorted(self._taken))}"
                 )
-                raise InvalidPrice(self.at(name), self._value[name], f"must be left out; {hint}")
+                raise InvalidPrice.of(self.at(name), self._value[name], f"must be left out; {hint}")
 
     def _take(self, name: str, default: Any) -> Any:
         self._taken.add(name)
@@ -133,14 +133,14 @@ class Reader:
         if default is _REQUIRED:
             near = get_close_matches(name, self._value, n=1)
             hint = f"; did you write it as {near[0]}?" if near else ""
-            raise InvalidPrice(self.at(name), None, f"must be given{hint}")
+            raise InvalidPrice.of(self.at(name), None, f"must be given{hint}")
         return default
 
 
 def _decimal(value: Any, path: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        raise InvalidPrice(path, value, _TEXT)
+        raise InvalidPrice.of(path, value, _TEXT)
     try:
         return Decimal(value)
     except InvalidOperation:
-        raise InvalidPrice(path, value, _TEXT) from None
+        raise InvalidPrice.of(path, value, _TEXT) from None

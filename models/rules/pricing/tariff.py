@@ -95,7 +95,7 @@ class Tariff:
             value = getattr(self, name)
             if value and not isinstance(self.terms, OF_QUANTITIES):
                 must = f"must be left out: a {MODELS[type(self.terms)]} price has no use for it"
-                raise InvalidPrice(name, value, must)
+                raise InvalidPrice.of(name, value, must)
 
     @property
     def model(self) -> Model:
