@@ -24,9 +24,6 @@ from tasks.invoice_events import announcement
 from tasks.queues import Queue
 from webhooks import events
 
-Taken = tuple[int, Decimal]
-"""How much less a line costs, before discounts, and by how many units."""
-
 RUN_SECONDS: Final = 100.0
 """When a run starts with no further tenant: before Celery's soft limit; the next tick goes on."""
 
@@ -164,7 +161,6 @@ def _credit(
         )
         for invoice_id, parts in taken.items()
     )
-    stored = drafting.get(session, header).lines
 
 
 def _reason(header: Header) -> str:

@@ -274,13 +274,15 @@ def charges(
         charge
         for subscription in subscriptions
         if subscription.is_billed_for(days, zone)
+        for part in (subscription.charged_days(zone).overlap(days),)
         for version, in_force in _in_arrears(
             subscription,
             versions.get((subscription.plan_key, subscription.currency), ()),
             days,
             zone,
         )
-        if (charge := charge_for(subscription, version, in_force, days, zone)) is not None
+        if (charge := _charge(subscription, version, part.overlap(in_force), days, zone))
+        is not None
     ]
     return sorted((one for charge in found for one in _by_seats(charge)), key=_order)
 
@@ -364,6 +366,12 @@ def charge_for(
 ) -> Charge | None:
     """Return what a version that is in force on some days charges for of a period, if anything."""
     shared = subscription.charged_days(zone).overlap(in_force).overlap(days)
+    return _charge(subscription, version, shared, days, zone)
+
+
+def _charge(
+    subscription: Subscription, version: PriceVersion, shared: Days, days: Days, zone: ZoneInfo
+) -> Charge | None:
     if version.kind == SETUP:
         shared = _first_day(subscription, zone).overlap(shared)
     if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):

@@ -93,12 +93,19 @@ def _lines_of(
             while first < last:
                 period = term.period(first)
                 after = min(last, period[1])
-                key = Key(term.subscription_id, price_key, first, after)
                 events = used[term.tenant.tenant_id, price_key]
                 quantity = sum((Fraction(one.amount) for one in events
                                 if first <= term.day(one.at) < after), Fraction(0))  # fmt: skip
                 price = catalogue.terms(price_key, term.tenant.currency, raised)
-                yield key, _due(term, price, key, period, quantity)
+                is_fee = price["kind"] == "fixed"
+                for begins, ends, seats in (
+                    term.runs(first, after) if is_fee else [(first, after, 1)]
+                ):
+                    key = Key(term.subscription_id, price_key, begins, ends)
+                    yield (
+                        key,
+                        _due(term, price, key, period, Fraction(seats) if is_fee else quantity),
+                    )
                 first = after
 
 
@@ -121,7 +128,7 @@ def _due(
     price: Mapping[str, Any],
     key: Key,
     period: tuple[dt.date, dt.date],
-    used: Fraction,
+    count: Fraction,
 ) -> Due:
     share = Fraction((key.after - key.first).days, (period[1] - period[0]).days)
     kind = price["kind"]
@@ -133,7 +140,7 @@ def _due(
             exact = Fraction(price["unit_amount"]) * quantity * (1 if kind == "setup" else share)
         return half_up(exact * MINOR[term.tenant.currency])
 
-    quantity = {"usage": used, "fixed": Fraction(term.seats)}.get(kind, Fraction(1))
+    quantity = count if kind in ("usage", "fixed") else Fraction(1)
     return Due(kind, quantity, cost(quantity), cost)
 
 

@@ -62,6 +62,21 @@ class Term:
     trial_ends_at: dt.datetime | None = None
     follows: "Term | None" = None
     owes_setup: bool = True
+    seat_changes: list[tuple[dt.datetime, int]] = field(default_factory=list)
+
+    def change_seats(self, at: dt.datetime, seats: int) -> None:
+        """Have other seats from an instant on, instead of those that were to come."""
+        at = max(at, self.starts_at)
+        self.seat_changes = [one for one in self.seat_changes if one[0] < at] + [(at, seats)]
+
+    def runs(self, first: dt.date, after: dt.date) -> list[tuple[dt.date, dt.date, int]]:
+        """Days in a row with the seats they had; a change is of its whole day."""
+        begins = {first: self.seats}
+        for at, seats in self.seat_changes:
+            if self.day(at) < after:
+                begins[max(first, self.day(at))] = seats
+        days = [*begins, after]
+        return [(day, days[n + 1], begins[day]) for n, day in enumerate(begins)]
 
     def day(self, at: dt.datetime) -> dt.date:
         return at.astimezone(self.tenant.zone).date()
@@ -221,6 +236,10 @@ class Story:
             as_of=at,
         )
         moment = at if when == "now" else found.period_end(at)
+        if wanted == found.plan_key:
+            found.change_seats(moment, seats)
+            return
+        self._call_off(found, at)
         follower = replace(
             found,
             subscription_id=str(answer["subscription"]["subscription_id"]),
@@ -228,6 +247,7 @@ class Story:
             seats=seats,
             starts_at=moment,
             follows=found,
+            seat_changes=[],
         )
         found.ends_at = moment
         first, after = found.charged
@@ -238,6 +258,13 @@ class Story:
         if (before.interval, before.anchor) != (now.interval, now.anchor):
             follower.anchored_on = follower.day(moment)
         self.terms.append(follower)
+
+    def _call_off(self, found: Term, at: dt.datetime) -> None:
+        """What was to take its place never begins; it goes on until that one would have ended."""
+        for follower in self.terms:
+            if follower.follows is found and follower.starts_at > at:
+                found.ends_at, follower.ends_at = follower.ends_at, follower.starts_at
+                follower.follows = None
 
     def _cancel(self, tenant: Tenant, at: dt.datetime, when: str | None = None) -> None:
         found = self._some(tenant)
