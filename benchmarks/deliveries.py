@@ -28,7 +28,10 @@ ENDPOINTS = 20
 """Of as many tenants: one endpoint gets only so much at once."""
 
 MESSAGES = 2_000
-BACKLOG = 5_000
+
+BACKLOG = 10_000
+BACKLOG_TENANTS = 200
+"""They have an endpoint each, at twenty hosts: as many as a claim may take something of."""
 
 SENDER = "one worker process"
 SESSION = "bare requests.Session, one after the other"
@@ -43,11 +46,12 @@ CLAIMING_AIM = 0.45
 LEASE = dt.timedelta(seconds=60)
 
 TERMS = claim.Terms(
-    rows=window.SLOTS + window.AHEAD,
+    rows=window.SLOTS + window.MOST_AHEAD,
     per_endpoint=sending.PER_ENDPOINT,
     per_host=sending.PER_HOST,
-    per_owner=(window.SLOTS + window.AHEAD) // window.OWNER_SHARE,
+    per_owner=(window.SLOTS + window.MOST_AHEAD) // window.OWNER_SHARE,
 )
+"""What a sender claims whose attempts end at once, as they do here."""
 
 RETURNING = """
     UPDATE deliveries SET state = 'delivered', attempt_count = 1, completed_at = now()
@@ -67,7 +71,8 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     with receiver.running() as urls:
         subscribe(urls, tenants=ENDPOINTS)
         sent = _sending(stage, urls[0], rounds.scaled(MESSAGES, scale))
-    kept = _claiming(stage, rounds.scaled(BACKLOG, scale))
+        subscribe(urls, tenants=BACKLOG_TENANTS)
+        kept = _claiming(stage, rounds.scaled(BACKLOG, scale))
     return [
         sent.beside(SENDER, SESSION, job=JOB),
         sent.beside(SENDER, THREADS, job=JOB, aim=SENDING_AIM),
@@ -112,10 +117,12 @@ def _deliver(stage: Stage, count: int) -> float:
     return rounds.rate(count, deliver)
 
 
-def _announce(count: int) -> None:
+def _announce(count: int, *, tenants: int = ENDPOINTS) -> None:
     at = now()
     announcements = [
-        announce.Announcement(event(number), f"tenant-{number % ENDPOINTS}", number + 1)
+        announce.Announcement(
+            event(number, tenants=tenants), f"tenant-{number % tenants}", number + 1
+        )
         for number in range(count)
     ]
     with database.transaction() as session:
@@ -192,7 +199,7 @@ def _claiming(stage: Stage, count: int) -> rounds.Rates:
 def _queue(stage: Stage, count: int) -> None:
     """Make deliveries that are due."""
     stage.empty(*servers.OUTBOX)
-    _announce(count)
+    _announce(count, tenants=BACKLOG_TENANTS)
     with database.transaction() as session:
         relay.fan_out(session, most=count, now=now())
     stage.execute("VACUUM ANALYZE deliveries")

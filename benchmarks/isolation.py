@@ -1,4 +1,4 @@
-"""Webhooks: how long an event waits from its commit to its sending, and what a dead endpoint costs.
+"""Webhooks: how long an event waits from its commit to its sending, and what a bad endpoint costs.
 
 Latencies, in milliseconds: smaller is better, and there is no aim that a ratio could miss. An event
 waits from when it was written until its first attempt begins, as the tables have it.
@@ -7,6 +7,8 @@ waits from when it was written until its first attempt begins, as the tables hav
 import contextlib
 import dataclasses
 import socket
+import socketserver
+import threading
 import time
 from collections.abc import Iterator
 
@@ -37,53 +39,72 @@ BUSY_PAUSE = 0.01
 BACKLOG = 500_000
 """Deliveries that are due to the dead endpoint."""
 
+SLOW_BACKLOG = 20_000
+"""The same to the slow one: a thousand a second, for as long as is measured."""
+
+SLOW_SECONDS = 14.0
+"""A second less than an attempt may take: it never fails, and so is never left alone."""
+
 ROUNDS = 2
 
 IDLE = "commit to send on an idle system, median"
 IDLE_99 = "99th percentile"
 HEALTHY = "commit to send, p99, beside a dead endpoint's backlog"
+BESIDE_SLOW = "commit to send, p99, beside one that answers after 14 s"
 ALONE = "without it"
 
-DEAD = "dead"
+DEAD, SLOW = "dead", "slow"
 
 PERCENTILE = """
     SELECT 1000 * percentile_cont({part}) WITHIN GROUP (
         ORDER BY extract(epoch FROM a.attempted_at - m.created_at))
     FROM delivery_attempts a
     JOIN deliveries d ON d.id = a.delivery_id JOIN outbox_messages m ON m.id = d.message_id
-    WHERE m.tenant_id <> 'dead' AND a.attempt_number = 1
+    WHERE m.tenant_id NOT IN ('dead', 'slow') AND a.attempt_number = 1
 """
 
 MESSAGES = """
     INSERT INTO outbox_messages (id, type, tenant_id, schema_version, sequence, body, created_at)
-    SELECT gen_random_uuid(), 'billing.quota_consumed', 'dead', 1, 1, '{}', now() - interval '1 day'
+    SELECT gen_random_uuid(), 'billing.quota_consumed', %(tenant)s, 1, 1, '{}',
+           now() - interval '1 day'
     FROM generate_series(1, %(count)s)
 """
 
 DUE = """
     INSERT INTO deliveries (message_id, endpoint_id, due_at)
     SELECT m.id, e.id, m.created_at FROM outbox_messages m JOIN endpoints e USING (tenant_id)
-    WHERE m.tenant_id = 'dead'
+    WHERE m.tenant_id = %(tenant)s
 """
 
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
-    """Measure latencies on an idle system, then on a busy one without and with a dead endpoint."""
+    """Measure latencies on an idle system, then on a busy one alone and beside bad endpoints."""
     with receiver.running() as urls, _ringing():
         deliveries.subscribe(urls, tenants=ENDPOINTS)
-        # The silent one goes first: a worker ends once its attempts have ended.
-        with stage.worker(Queue.webhooks, concurrency=PROCESSES), _silent() as dead:
-            _subscribe_dead(dead)
+        # The bad ones go first: a worker ends once its attempts have ended.
+        with (
+            stage.worker(Queue.webhooks, concurrency=PROCESSES),
+            _answering_after(SLOW_SECONDS) as slow,
+            _silent() as dead,
+        ):
+            _subscribe(SLOW, slow)
+            _subscribe(DEAD, dead)
             # The processes have their connections from here on.
             _emit(stage, rounds.scaled(100, scale, least=20), pause=BUSY_PAUSE)
             idle = _idle(stage, rounds.scaled(IDLE_EVENTS, scale, least=8))
             count = rounds.scaled(round(BUSY_SECONDS / BUSY_PAUSE), scale, least=100)
             alone = [_busy(stage, count) for _ in range(ROUNDS)]
-            _let_fall_due(stage, rounds.scaled(BACKLOG, scale))
-            beside = [_busy(stage, count) for _ in range(ROUNDS)]
+            _let_fall_due(stage, SLOW, rounds.scaled(SLOW_BACKLOG, scale))
+            beside_slow = [_busy(stage, count) for _ in range(ROUNDS)]
+            stage.empty(*servers.OUTBOX)
+            _let_fall_due(stage, DEAD, rounds.scaled(BACKLOG, scale))
+            beside_dead = [_busy(stage, count) for _ in range(ROUNDS)]
     return [
         idle.beside(IDLE, IDLE_99, job=JOB),
-        rounds.Rates("ms", {HEALTHY: beside, ALONE: alone}).beside(HEALTHY, ALONE, job=JOB),
+        rounds.Rates("ms", {HEALTHY: beside_dead, ALONE: alone}).beside(HEALTHY, ALONE, job=JOB),
+        rounds.Rates("ms", {BESIDE_SLOW: beside_slow, ALONE: alone}).beside(
+            BESIDE_SLOW, ALONE, job=JOB
+        ),
     ]
 
 
@@ -125,26 +146,49 @@ def _all_tried(stage: Stage) -> bool:
     waits = stage.value("""
         SELECT EXISTS (SELECT FROM outbox_pending) OR EXISTS (
             SELECT FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-            WHERE e.tenant_id <> 'dead' AND d.state IN ('pending', 'sending'))
+            WHERE e.tenant_id NOT IN ('dead', 'slow') AND d.state IN ('pending', 'sending'))
     """)
     return not waits
 
 
-def _subscribe_dead(url: str) -> None:
-    set_tenant(tenant_id=DEAD)
+def _subscribe(tenant_id: str, url: str) -> None:
+    set_tenant(tenant_id=tenant_id)
     create_endpoint(
         url=url,
         topics=["billing.quota_consumed"],
-        tenant_id=DEAD,
-        idempotency_key=DEAD,
+        tenant_id=tenant_id,
+        idempotency_key=tenant_id,
     )
 
 
-def _let_fall_due(stage: Stage, count: int) -> None:
-    stage.execute(MESSAGES, {"count": count})
-    stage.execute(DUE)
+def _let_fall_due(stage: Stage, tenant_id: str, count: int) -> None:
+    stage.execute(MESSAGES, {"count": count, "tenant": tenant_id})
+    stage.execute(DUE, {"tenant": tenant_id})
     stage.execute("VACUUM ANALYZE deliveries")
     stage.execute("CHECKPOINT")
+
+
+@contextlib.contextmanager
+def _answering_after(seconds: float) -> Iterator[str]:
+    """A peer that answers well, and late."""
+    is_over = threading.Event()
+
+    class Late(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                while self.request.recv(65_536) and not is_over.wait(seconds):
+                    self.request.sendall(receiver.ANSWER)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Late) as server:
+        server.daemon_threads = True
+        answering = threading.Thread(target=server.serve_forever)
+        answering.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            is_over.set()
+            server.shutdown()
+            answering.join()
 
 
 @contextlib.contextmanager

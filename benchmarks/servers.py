@@ -145,6 +145,7 @@ def running() -> Iterator[Stage]:
             environment = _environment(servers)
             os.environ.update(environment)
             boot.prepare()
+            boot.collect_rarely()
             config.use(dataclasses.replace(config.current(), kick=False))
             stack.migrate()
             prepare_partitions()

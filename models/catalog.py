@@ -143,6 +143,7 @@ class Price(Base):
         CheckConstraint(
             "kind NOT IN ('setup', 'commitment') OR model = 'fixed'", name="single_fee"
         ),
+        CheckConstraint("timing = 'arrears' OR kind IN ('fixed', 'setup')", name="fee_in_advance"),
         CheckConstraint("effective_at < ended_at", name="effective"),
         # No two versions of one price at the same instant.
         ExcludeConstraint(

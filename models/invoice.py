@@ -19,6 +19,8 @@ class InvoiceKind(StrEnum):
     subscription = "subscription"
     closing = "closing"
     """What is left to be billed of a tenant that gets no other invoice; its period is a day."""
+    advance = "advance"
+    """Fees ahead that no other invoice is made in time for; its period is the day they are due."""
 
 
 class LineKind(StrEnum):
@@ -158,6 +160,13 @@ class InvoiceLine(Base):
             "ix_invoice_lines_adjusts_invoice_id",
             "adjusts_invoice_id",
             postgresql_where=text("adjusts_invoice_id IS NOT NULL"),
+        ),
+        # What was charged ahead for a subscription is compared with what it owes.
+        Index(
+            "ix_invoice_lines_ahead",
+            "subscription_id",
+            "period_end",
+            postgresql_where=text("details ? 'ahead_from'"),
         ),
     )
 

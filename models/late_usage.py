@@ -38,8 +38,8 @@ class LateUsage(Base):
 
 
 class LateUsageCredit(Base):
-    """How much less a line of an invoice costs by late usage, before discounts, that a note took
-    back. Append-only."""
+    """How much less a line of an invoice costs by late usage, or for days that were paid ahead and
+    not used, before discounts, that a note took back. Append-only."""
 
     __tablename__ = "late_usage_credits"
     __table_args__ = (

@@ -20,7 +20,7 @@ from typing import Any, Final, NotRequired
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from tasks import fields, usage_event
+from tasks import fields, usage_event, usage_fields
 
 VERSION: Final = "1.0"
 
@@ -47,7 +47,7 @@ class CloudEvent(TypedDict):
     source: str
     type: fields.Metric
     subject: fields.TenantId
-    time: NotRequired[usage_event.At]
+    time: NotRequired[usage_fields.At]
     data: NotRequired[dict[str, Any]]
 
 

@@ -43,6 +43,25 @@ class WebhookRetention:
 
 
 @dataclass(frozen=True, slots=True)
+class Provider:
+    """Who is told of numbered invoices. Its repr shows no key.
+
+    Args:
+        name: which API it has; "stripe".
+        secret_key: opens the account.
+        base_url: where its API is.
+        collects: whether it may charge customers for what is final there.
+        timeout: deadline of one request, 1 to 30 s.
+    """
+
+    name: str
+    secret_key: str = field(repr=False)
+    base_url: str
+    collects: bool = False
+    timeout: dt.timedelta = dt.timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Settings the tasks obey.
 
@@ -58,6 +77,7 @@ class Config:
         retention: how usage leaves the database; None for never.
         paper_font: a TrueType font with letters that those of PDFs lack; None for none.
         webhook_retention: how long events, deliveries and attempts are kept.
+        provider: who is told of numbered invoices; None for nobody.
         trial_peppers: what identities that had a trial are hashed with; without them there are no
             trials.
         kick: whether a commit that wrote events rings the sender at once, or leaves it to beat.
@@ -75,6 +95,7 @@ class Config:
     webhook_retention: WebhookRetention = field(default_factory=WebhookRetention)
     kick: bool = True
     paper_font: Path | None = None
+    provider: Provider | None = None
     trial_peppers: Peppers | None = None
 
 

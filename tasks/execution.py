@@ -14,8 +14,8 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox, outbox
-from tasks import credit_errors, whose
-from tasks.spec import NOT_KEPT, REGISTRY, SECRET_FIELDS, Spec
+from tasks import credit_errors, whose, withholding
+from tasks.spec import REGISTRY, Spec
 
 T = TypeVar("T")
 
@@ -127,32 +127,36 @@ def keep_unreadable(name: str, kwargs: dict[str, Any], message_id: str, *, reaso
     _store(name, kwargs, message_id, code="message.unreadable", errors=[fault])
 
 
-def describe(error: pydantic.ValidationError) -> list[dict[str, Any]]:
+def describe(error: pydantic.ValidationError, spec: Spec | None = None) -> list[dict[str, Any]]:
     """Return one mapping for each fault: `field`, `reason`, and `value` where it is short.
 
-    Of what may be a secret there is no value.
+    Args:
+        spec: the task whose arguments these are, if they are. Of what may be a secret there is no
+            value.
     """
     return [
         {
             "field": ".".join(str(part) for part in fault["loc"]) or None,
             "reason": fault["msg"],
-            **_quoted(fault),
+            **_quoted(fault, spec),
         }
         for fault in error.errors(include_url=False, include_context=False)
     ]
 
 
-def _quoted(fault: Mapping[str, Any]) -> dict[str, str]:
+def _quoted(fault: Mapping[str, Any], spec: Spec | None) -> dict[str, str]:
+    if fault["type"] == "missing":
+        return {}  # its value would be all that was given
     value = repr(fault["input"])
-    is_secret = not SECRET_FIELDS.isdisjoint(fault["loc"])
-    return {} if is_secret or len(value) > LONGEST_VALUE else {"value": value}
+    is_shown = withholding.is_quotable(spec, fault["loc"], fault["input"])
+    return {"value": value} if is_shown and len(value) <= LONGEST_VALUE else {}
 
 
 def _validate(spec: Spec, kwargs: dict[str, Any]) -> dict[str, Any]:
     try:
         message = spec.model.model_validate(kwargs)
     except pydantic.ValidationError as error:
-        errors = describe(error)
+        errors = describe(error, spec)
         reasons = "; ".join(f"{fault['field']}: {fault['reason']}" for fault in errors)
         raise InvalidMessage(f"{spec.name}: {reasons}", errors=errors) from None
     return {name: getattr(message, name) for name in type(message).model_fields}
@@ -243,10 +247,7 @@ def _store(
     rejection = inbox.Rejection(
         task=name,
         tenant_id=tenant_id if isinstance(tenant_id, str) else None,
-        payload={
-            key: NOT_KEPT if key in SECRET_FIELDS and value else value
-            for key, value in kwargs.items()
-        },
+        payload=withholding.kept(name, kwargs),
         code=code,
         errors=errors,
         message_id=message_id,

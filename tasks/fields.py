@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -224,6 +225,26 @@ def storable_metadata(value: Any) -> dict[str, Any]:
     if (b"null" in written or b"\\u0000" in written) and not _is_storable(value):
         raise PydanticCustomError("metadata", "must not contain NaN, Infinity or U+0000")
     return value
+
+
+def are_surely_storable(values: Sequence[Any]) -> bool:
+    """Tell whether `storable_metadata` would surely return each of these, in a tenth of its time.
+
+    Of what holds a null it is not sure.
+    """
+    try:
+        written = orjson.dumps(values)
+    except TypeError:
+        return False
+    return (
+        {*map(type, values)} <= {dict}
+        and (
+            len(written) <= LARGEST_METADATA
+            or max(len(orjson.dumps(value)) for value in values) <= LARGEST_METADATA
+        )
+        and b"null" not in written
+        and b"\\u0000" not in written
+    )
 
 
 def _is_storable(value: Any) -> bool:

@@ -18,7 +18,7 @@ from models.store import paper as paper_store
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.invoice_list import Wanted
-from tasks import contract, fields, invoicing, reckoning
+from tasks import adjusting, contract, fields, invoicing, reckoning
 from tasks.invoices import InvoiceAnswer, answer
 from tasks.papers import html
 from tasks.papers.credit_note_paper import credit_note_paper
@@ -99,8 +99,10 @@ def preview_invoice(
     """Tell what a tenant's invoices of the running periods would say, with usage as it is now.
 
     Runs when someone asks. One for each currency and rhythm of its subscriptions; fees are those
-    of the whole period, prepaid credit is what is usable now. Twice is harmless and so is dying
-    half way: usage is counted as for an invoice, and all that this writes is undone.
+    of the whole period, or of the following one where they are charged ahead, and prepaid credit is
+    what is usable now. Late usage of periods that have an invoice is on it, unless a draft there is
+    takes that. Twice is harmless and so is dying half way: usage is counted as for an invoice, and
+    all that this writes is undone.
 
     Refused with code `tenant.unknown`.
 
@@ -185,18 +187,23 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
         invoicing.Target(tenant_id, currency, timezone, days) for currency, days in sorted(running)
     ]
     invoicing.roll_up(session, targets, now=now)
+    noticed = adjusting.noticed(session, [tenant_id])
+    late = [invoicing.target_of(one.header) for one in noticed]
+    priced = invoicing.price(session, [*targets, *late], held)
+    fees = invoicing.price_ahead(session, [invoicing.taker(one) for one in targets], held)
     drawn = [
         drafting.draft(
             tenant_id=tenant_id,
             currency=target.currency,
             timezone=timezone,
             covers=target.period,
-            lines=lines,
+            lines=[*lines, *ahead],
             now=now,
         )
-        for target, lines in zip(targets, invoicing.price(session, targets, held), strict=True)
+        for target, lines, ahead in zip(targets, priced[: len(targets)], fees, strict=True)
     ]
-    return reckoning.reckon(session, drawn)
+    adjusted = adjusting.adjust(session, drawn, noticed, priced[len(targets) :])
+    return reckoning.reckon(session, adjusted)
 
 
 def _with_credit(session: database.Session, one: Drafted, now: dt.datetime) -> Drafted:

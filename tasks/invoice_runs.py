@@ -16,8 +16,9 @@ from tasks.queues import Queue
 CHUNK: Final = 500
 """Tenants in one transaction."""
 
-DRAFTS: Final = 100
-"""Drafts in one transaction: credit that pays one is locked until all are numbered."""
+DRAFTS: Final = 500
+"""Drafts in one transaction: credit that pays one is locked until all are numbered, which takes
+less than a second."""
 
 RUN_SECONDS: Final = 100.0
 """When a run starts no further chunk: before Celery's soft limit; the next tick goes on."""

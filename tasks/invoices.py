@@ -8,6 +8,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from models import database
+from models.invoice import InvoiceKind
 from models.rules import billing, money, period
 from models.rules.billing import Days, Subscription
 from models.rules.decimals import plain
@@ -113,7 +114,8 @@ def generate_monthly_invoice(
         tenant_id: who is billed.
         period_start, period_end: the first local day, and the day after the last, as YYYY-MM-DD in
             the tenant's zone; or the instants of those midnights. They must be a billing period of
-            a subscription, such as a calendar month.
+            a subscription, such as a calendar month, or the day of an invoice for fees ahead that
+            was withdrawn.
         currency: ISO 4217; the tenant's, or else the only one it is billed in, when absent.
     """
     timezone = subscription.hold_tenant(session, tenant_id)
@@ -125,6 +127,8 @@ def generate_monthly_invoice(
     billed = [one for one in held if one.is_billed_for(days, zone)]
     chosen = currency or _currency(session, tenant_id, billed)
     target = invoicing.Target(tenant_id, chosen, timezone, days)
+    if not billed and invoicing.existing(session, [replace(target, kind=InvoiceKind.advance)]):
+        target = replace(target, kind=InvoiceKind.advance)
     found = _find(session, target)
     if found is None:
         return answer(_make(session, target, held, now=as_of))
@@ -253,7 +257,7 @@ def _currency(session: database.Session, tenant_id: str, billed: Sequence[Subscr
 def _find(session: database.Session, target: invoicing.Target) -> Header | None:
     """The invoice of a target that was not withdrawn."""
     for header in invoicing.existing(session, [target]):
-        same = (header.tenant_id, header.currency, header.days) == target.key
+        same = invoicing.target_of(header).key == target.key
         if same and header.state is not InvoiceState.void:
             return header
     return None
@@ -266,7 +270,7 @@ def _make(
     *,
     now: dt.datetime,
 ) -> Drafted:
-    if target.period.end > now:
+    if target.kind is InvoiceKind.subscription and target.period.end > now:
         raise PeriodNotOver(
             f"the period ends at {target.period.end.isoformat()}, and as_of is {now.isoformat()}; "
             "it can be invoiced when it is over",
@@ -292,6 +296,4 @@ def _advances(held: Sequence[Subscription], target: invoicing.Target) -> list[su
         for one in held
         if next(billing.unbilled(one, zone), None) == target.days
     ]
-    return [
-        subscription.Advance(one.id, one.billed_until, billing.due_at(one, zone)) for one in moved
-    ]
+    return [subscription.moved(one, zone) for one in moved]

@@ -8,18 +8,21 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
+from uuid import UUID
 
 from models import database
 from models.invoice import InvoiceKind
+from models.rules import ahead as ahead_rules
 from models.rules import billing, period
-from models.rules.billing import Days, Subscription
+from models.rules.billing import Days, PriceVersion, Subscription
 from models.store import (
     bill,
     drafting,
     finalizing,
     invoice,
+    invoice_sync,
     issuer,
     late_usage,
     meter,
@@ -32,7 +35,7 @@ from models.store import (
 from models.store.breakdown import Want
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import adjusting, aggregation, prepaid, reckoning
+from tasks import adjusting, aggregation, ahead, config, prepaid, reckoning
 from tasks.announce import announce_all
 from tasks.invoice_events import announcement
 from webhooks import events
@@ -44,6 +47,10 @@ NEARBY: Final = dt.timedelta(days=2)
 """How far the same local day can lie apart in two zones, and a little more."""
 
 
+Key = tuple[str, str, Days, InvoiceKind]
+"""Tenant, currency, local days and kind of an invoice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """An invoice to be made: a tenant, a currency, and whole local days of a zone."""
@@ -52,11 +59,12 @@ class Target:
     currency: str
     timezone: str
     days: Days
+    kind: InvoiceKind = InvoiceKind.subscription
 
     @property
-    def key(self) -> tuple[str, str, Days]:
+    def key(self) -> Key:
         """What there is one invoice for, also after the tenant moved to another zone."""
-        return self.tenant_id, self.currency, self.days
+        return self.tenant_id, self.currency, self.days, self.kind
 
     @property
     def period(self) -> period.Period:
@@ -66,7 +74,12 @@ class Target:
 
 def target_of(header: Header) -> Target:
     """Return what an invoice was made for."""
-    return Target(header.tenant_id, header.currency, header.timezone, header.days)
+    return Target(header.tenant_id, header.currency, header.timezone, header.days, header.kind)
+
+
+def taker(target: Target) -> ahead.Taker:
+    """Return an invoice to be made as what takes fees that are charged ahead."""
+    return ahead.Taker(target.tenant_id, target.currency, target.timezone, target.kind, target.days)
 
 
 def invoice_due(
@@ -79,17 +92,27 @@ def invoice_due(
         timezones: of the tenants, by id.
     """
     held = subscription.of_tenants(session, list(timezones))
-    due: dict[tuple[str, str, Days], Target] = {}
-    advances = []
+    due: dict[Key, Target] = {}
+    moved: dict[UUID, Subscription] = {}
     for one in held:
         periods = _due_periods(one, timezones[one.tenant_id], now)
         for days in periods:
             target = Target(one.tenant_id, one.currency, timezones[one.tenant_id], days)
             due[target.key] = target
         if periods or (one.next_invoice_at is not None and one.next_invoice_at <= now):
-            advances.append(_advance(one, periods, timezones[one.tenant_id]))
+            moved[one.id] = replace(one, billed_until=periods[-1].after) if periods else one
+    looked = _look_ahead(session, list(moved.values()), list(due.values()), timezones, now)
+    for (tenant_id, currency), day in looked.needed:
+        days = Days(day, day + ahead.ONE_DAY)
+        target = Target(tenant_id, currency, timezones[tenant_id], days, InvoiceKind.advance)
+        due[target.key] = target
     drafts = draw_up(session, sorted(due.values(), key=_by_age), held, now=now)
-    subscription.advance(session, advances)
+    moved |= looked.subscriptions
+    zones = {tenant_id: period.zone(timezone) for tenant_id, timezone in timezones.items()}
+    subscription.advance(
+        session, [subscription.moved(one, zones[one.tenant_id]) for one in moved.values()]
+    )
+    ahead.give_back(session, looked.unused, now=now)
     return drafts
 
 
@@ -106,9 +129,7 @@ def draw_up(
     Args:
         subscriptions: all of the targets' tenants.
     """
-    there = {
-        (header.tenant_id, header.currency, header.days) for header in existing(session, targets)
-    }
+    there = {target_of(header).key for header in existing(session, targets)}
     missing = [target for target in targets if target.key not in there]
     return make(session, missing, subscriptions, now=now)
 
@@ -130,17 +151,19 @@ def make(
     noticed = adjusting.noticed(session, {target.tenant_id for target in targets})
     wanted = [*targets, *(target_of(one.header) for one in noticed)]
     priced = price(session, wanted, subscriptions)
+    fees = price_ahead(session, [taker(target) for target in targets], subscriptions)
     drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
             currency=target.currency,
             timezone=target.timezone,
             covers=target.period,
-            lines=lines,
+            lines=[*lines, *ahead_of_it],
             now=now,
+            kind=target.kind,
         )
-        for target, lines in zip(targets, priced[: len(targets)], strict=True)
-        if lines
+        for target, lines, ahead_of_it in zip(targets, priced[: len(targets)], fees, strict=True)
+        if lines or ahead_of_it
     ]
     adjusted = adjusting.adjust(session, drawn, noticed, priced[len(targets) :])
     drafts = reckoning.reckon(session, adjusted)
@@ -159,6 +182,7 @@ def existing(session: database.Session, targets: Sequence[Target]) -> list[Heade
         sorted({target.tenant_id for target in targets}),
         start=min(ends) - NEARBY,
         end=max(ends) + NEARBY,
+        kinds=sorted({target.kind for target in targets}),
     )
 
 
@@ -196,11 +220,27 @@ def price(
             days=target.days,
             zone=period.zone(target.timezone),
         )
+        if target.kind is InvoiceKind.subscription
+        else []
         for target in targets
     ]
     metered = [charge for found in charged for charge in found if charge.version.metric is not None]
     used = iter(rating.usages(session, [_want(charge) for charge in metered]))
-    return [billing.lines(found, used) for found in charged]
+    return [billing.lines(found, used, _charged_before(found, versions)) for found in charged]
+
+
+def price_ahead(
+    session: database.Session,
+    takers: Sequence[ahead.Taker],
+    subscriptions: Sequence[Subscription],
+) -> list[list[billing.Line]]:
+    """Return what invoices charge ahead, in the same order.
+
+    Args:
+        subscriptions: all of their tenants.
+    """
+    versions = price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
+    return ahead.lines(session, takers, subscriptions, versions)
 
 
 def refresh(
@@ -215,10 +255,12 @@ def refresh(
     stored = invoice.lines(session, [header.id for header in headers])
     bills = bill.read(session, [header.id for header in headers])
     priced = price(session, [target_of(header) for header in asked], held)
+    takers = [ahead.taker_of(header, stored.get(header.id, ())) for header in headers]
+    fees = price_ahead(session, takers, held)
     drawn = [
         # A closing invoice has nothing of its own: it is late usage alone.
-        Drafted(header, lines if header.kind is InvoiceKind.subscription else [], bills[header.id])
-        for header, lines in zip(headers, priced[: len(headers)], strict=True)
+        Drafted(header, [*lines, *ahead_of_it], bills[header.id])
+        for header, lines, ahead_of_it in zip(headers, priced[: len(headers)], fees, strict=True)
     ]
     adjusted = adjusting.adjust(session, drawn, noticed, priced[len(headers) :])
     computed = reckoning.reckon(session, adjusted)
@@ -246,6 +288,9 @@ def finalize(
     numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
     final = [replace(one, header=header) for header, one in zip(numbered, drafts, strict=True)]
     announce_all(session, [announcement(events.InvoiceFinalized, one) for one in final], now=now)
+    provider = config.current().provider
+    if provider is not None:
+        invoice_sync.begin(session, numbered, provider=provider.name, now=now)
     late_usage.forget(session, adjusting.done(known, headers, took))
     closed = settlement.close_settled(session, numbered, now=now)
     final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
@@ -259,16 +304,53 @@ def _due_periods(one: Subscription, timezone: str, now: dt.datetime) -> list[Day
         return []
     zone = period.zone(timezone)
     periods = islice(billing.unbilled(one, zone), MOST_PERIODS)
-    return [days for days in periods if billing.midnight(days.after, zone) <= now]
+    return list(takewhile(lambda days: billing.midnight(days.after, zone) <= now, periods))
 
 
-def _advance(one: Subscription, periods: Sequence[Days], timezone: str) -> subscription.Advance:
-    moved = replace(one, billed_until=periods[-1].after) if periods else one
-    return subscription.Advance(
-        subscription_id=one.id,
-        billed_until=moved.billed_until,
-        next_invoice_at=billing.due_at(moved, period.zone(timezone)),
+def _look_ahead(
+    session: database.Session,
+    moved: Sequence[Subscription],
+    targets: Sequence[Target],
+    timezones: Mapping[str, str],
+    now: dt.datetime,
+) -> ahead.Looked:
+    """Look at what is due ahead of subscriptions, as they are after the invoices being made."""
+    due = [one for one in moved if one.fees_due_at is not None and one.fees_due_at <= now]
+    if not due:
+        return ahead.Looked()
+    versions = price_version.versions(session, sorted({one.plan_key for one in due}))
+    until = {}
+    for one in due:
+        zone = period.zone(timezones[one.tenant_id])
+        over = next(billing.unbilled(one, zone), None)
+        # One that is many periods behind is looked at as far as it is invoiced.
+        is_behind = over is not None and billing.midnight(over.after, zone) <= now
+        until[one.id] = over.first if over and is_behind else period.local_day(now, zone)
+    return ahead.look(
+        session,
+        due,
+        versions,
+        [taker(target) for target in targets],
+        timezones=timezones,
+        until=until,
     )
+
+
+def _charged_before(
+    found: Sequence[billing.Charge], versions: Mapping[tuple[str, str], Sequence[PriceVersion]]
+) -> list[billing.Line]:
+    """What was charged ahead for the periods of commitments."""
+    return [
+        owed.line
+        for charge in found
+        if charge.version.kind == billing.COMMITMENT
+        for owed in ahead_rules.owed(
+            charge.subscription,
+            versions[charge.version.plan_key, charge.version.currency],
+            charge.whole,
+            charge.zone,
+        )
+    ]
 
 
 def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:

@@ -2,22 +2,24 @@
 
 import datetime as dt
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Final, TypedDict
+from uuid import UUID
 
 from models import database
 from models.invoice import InvoiceKind
 from models.parking import Stage
-from models.rules import crediting, late, money, period
+from models.rules import late, period
 from models.rules.billing import Days, Line, Subscription
-from models.store import bill, credit_note, drafting, late_usage, meter, parked, subscription
+from models.store import drafting, invoice, late_credit, late_usage, meter, parked, subscription
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.late_usage import Noticed
-from tasks import adjusting, contract, credit_notes, fields, invoicing, parking, reckoning
+from tasks import adjusting, contract, fields, giving_back, invoicing, parking, reckoning
 from tasks.adjusting import Owner
 from tasks.announce import announce_all
+from tasks.giving_back import Less
 from tasks.invoice_events import announcement
 from tasks.queues import Queue
 from webhooks import events
@@ -133,53 +135,32 @@ def _closing(
 
 def _credit(
     session: database.Session, header: Header, due: dict[Owner, list[Line]], now: dt.datetime
-) -> bool:
-    """Take back what lines of an invoice cost less, if any is left of them to be credited."""
-    by_key = {
-        late.key_of(line): line
+) -> int:
+    """Take back what a period costs less, from the lines that billed it: its own invoice's, and
+    late usage of it on others. Return how many notes that made."""
+    less = [
+        line
         for line in due.get(adjusting.owner(header), ())
         if line.amount_minor < 0 and line.adjusts == header.id
-    }
-    if not by_key:
-        return False
-    billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
-    stored = drafting.get(session, header).lines
-    wanted = {
-        place: by_key[late.key_of(line)]
-        for place, line in enumerate(stored)
-        if late.key_of(line) in by_key
-    }
-    amounts = {
-        place: min(_net(-line.amount_minor, stored[place], billed.lines[place]), left)
-        for place, line in wanted.items()
-        if (left := billed.lines[place].net_left) > 0
-    }
-    amounts = {place: amount for place, amount in amounts.items() if amount > 0}
-    if not amounts:
-        return False
-    parts = crediting.by_line(billed, amounts)
-    note = credit_notes.issue(session, header, billed, parts, reason=_reason(header), now=now)
-    late_usage.keep_credits(
-        session,
-        [
-            late_usage.credit(
-                note.id,
-                header=header,
-                position=place + 1,
-                amount_minor=-wanted[place].amount_minor,
-                quantity=-wanted[place].quantity,
-            )
-            for place in amounts
-        ],
-    )
-    return True
-
-
-def _net(gross: int, line: Line, billed: crediting.Line) -> int:
-    """What is left of an amount after the discounts that its line had."""
-    if not line.amount_minor:
+    ]
+    if not less:
         return 0
-    return money.round_half_up(Fraction(gross * billed.net, line.amount_minor))
+    sources = late_credit.sources(session, header.id)
+    taken: dict[UUID, dict[int, Less]] = defaultdict(dict)
+    for line in less:
+        billed = [one for one in sources if late.key_of(one.line) == late.key_of(line)]
+        parts = late.shared_out(-line.amount_minor, -line.quantity, [one.line for one in billed])
+        for source, part in zip(billed, parts, strict=True):
+            if part[0]:
+                taken[source.invoice_id][source.place] = Less(*part)
+    reason = _reason(header)
+    return sum(
+        # Read again: a note before this one may have changed it.
+        giving_back.give_back(
+            session, invoice.get(session, invoice_id), parts, reason=reason, now=now
+        )
+        for invoice_id, parts in taken.items()
+    )
 
 
 def _reason(header: Header) -> str:

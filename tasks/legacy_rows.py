@@ -10,13 +10,28 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from models import database
 from models.rules import billing, period
 from models.rules.refusal import Refusal
-from models.store import allocation, credit, identity, plan, plan_credit, subscription, tenant
+from models.store import (
+    allocation,
+    credit,
+    identity,
+    plan,
+    plan_credit,
+    price_version,
+    subscription,
+    tenant,
+)
 from models.store.allocation import Progress
 from models.store.identity import Identity
 from tasks import fields, granting, subscriptions
 
 CAUSE = "migration"
 """The kind of cause of what is entered, and the source of batches; which one is the row's id."""
+
+
+class ChargedAhead(Refusal):
+    """What the system before has charged ahead of a running period can not be taken over."""
+
+    code: ClassVar[str] = "legacy.charged_ahead"
 
 
 class NotAPeriod(Refusal):
@@ -116,8 +131,15 @@ class LegacySubscription(LegacyRow):
         )
         if self.billed_until is None:
             wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
-            subscriptions.begin(session, wanted, details={}, now=now)
+            subscriptions.begin(session, wanted, details={}, zone=zone, now=now)
             return str(wanted.id)
+        if price_version.has_ahead(session, wanted.plan_key, wanted.currency):
+            raise ChargedAhead(
+                f"plan {wanted.plan_key!r} charges fees ahead, and the system before has charged "
+                f"that of the period from {self.billed_until}, which would be charged again; leave "
+                "billed_until out and give as effective_at the first day that it has not charged",
+                field="billed_until",
+            )
         days = wanted.cycle.containing(self.billed_until, zone)
         if days.first != self.billed_until:
             raise NotAPeriod(

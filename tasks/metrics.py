@@ -101,6 +101,11 @@ DELIVERY_SECONDS: Final = Duration(
     "How long attempts to deliver a webhook took, by outcome.",
     ("outcome",),
 )
+SYNC_STEPS: Final = Counter(
+    "billing_sync_steps_total",
+    "Tries to tell the provider of invoices, by step; done, later, blocked or refused.",
+    ("step", "outcome"),
+)
 TASKS: Final = Counter(
     "billing_tasks_total", "Tasks that ended, by name and how.", ("task", "outcome")
 )
@@ -118,6 +123,7 @@ ALL: Final[tuple[Metric, ...]] = (
     EVENTS,
     DELIVERIES,
     DELIVERY_SECONDS,
+    SYNC_STEPS,
     TASKS,
     TASK_SECONDS,
 )

@@ -184,7 +184,8 @@ def _kept(claimed: Claimed, attempt: transport.Attempt, began: dt.datetime) -> d
     # the larger part of all that is stored.
     is_telling = attempt.outcome is not Outcome.DELIVERED or claimed.type == Ping.topic
     return delivery.Attempt(
-        id=ids.uuid7(began),
+        # A delivery is tried by one sender at a time: nothing has to be drawn.
+        id=ids.uuid7(began, claimed.delivery_id),
         at=began,
         number=claimed.attempt_count + 1,
         outcome=attempt.outcome,

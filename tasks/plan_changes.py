@@ -1,7 +1,6 @@
 """Changes of what a tenant is subscribed to: another plan, cancelled, and resumed."""
 
 import datetime as dt
-from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar, TypedDict
 from uuid import UUID
@@ -12,7 +11,7 @@ from models.rules import billing, period
 from models.rules.billing import Subscription
 from models.rules.refusal import Refusal
 from models.store import plan, subscription
-from tasks import contract, fields, subscriptions
+from tasks import called_off, contract, fields, seats, subscriptions
 from tasks.announce import announce
 from tasks.queues import Queue
 from tasks.subscriptions import SubscriptionAnswer
@@ -32,16 +31,17 @@ class SubscriptionOver(Refusal):
     code: ClassVar[str] = "subscription.over"
 
 
-class SubscriptionReplaced(Refusal):
-    """Another subscription takes this one's place."""
+class NothingToChange(Refusal):
+    """A change is to another plan, or to another number of seats."""
 
-    code: ClassVar[str] = "subscription.replaced"
+    code: ClassVar[str] = "subscription.nothing_to_change"
 
 
 class ChangeAnswer(TypedDict):
-    """The subscription that ends and the one that takes its place."""
+    """The subscription as it goes on, and the one whose place it takes; null if only seats
+    change."""
 
-    replaced: SubscriptionAnswer
+    replaced: SubscriptionAnswer | None
     subscription: SubscriptionAnswer
 
 
@@ -56,7 +56,7 @@ def list_subscriptions(
     session: database.Session,
     *,
     tenant_id: fields.TenantId,
-    as_of: fields.Instant = contract.NOW,  # noqa: ARG001 (every task takes it)
+    as_of: fields.Instant = contract.NOW,
 ) -> SubscriptionsAnswer:
     """List a tenant's subscriptions, those that ended and those to come too, oldest first.
 
@@ -67,7 +67,24 @@ def list_subscriptions(
     """
     found = subscription.of_tenants(session, [tenant_id])
     found.sort(key=lambda one: (one.effective_at, one.id))
-    return {"subscriptions": [subscriptions.answer(one) for one in found]}
+    return {"subscriptions": [subscriptions.answer(one, as_of) for one in found]}
+
+
+@contract.command("billing.get_subscription", queue=Queue.billing)
+def get_subscription(
+    session: database.Session,
+    *,
+    subscription_id: UUID,
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """Answer with a subscription, and how many seats it had and will have.
+
+    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
+
+    Args:
+        subscription_id: which one.
+    """
+    return subscriptions.answer(subscription.get(session, subscription_id), as_of)
 
 
 @contract.command("billing.change_subscription", queue=Queue.billing)
@@ -83,17 +100,20 @@ def change_subscription(
 ) -> ChangeAnswer:
     """Put a tenant on another plan, or another number of seats, now or when the period ends.
 
-    Runs when a producer or an operator sends it. The subscription ends and another one takes its
-    place from the same local day on, which belongs to the new one: each is charged for its days,
-    the other's are not charged twice, and no setup fee is charged again. Usage is counted by the
-    plan of its day. Periods go on as they were if both plans have the same interval and anchor;
-    otherwise those of the new one begin on that day. A trial goes on. Twice is harmless: the same
-    key gets the first answer. If it dies half way nothing has changed. Emits
-    billing.subscription_set for both, and billing.subscription_upgraded.
+    Runs when a producer or an operator sends it. With other seats alone the subscription stays what
+    it is: fees are charged for the seats of each local day, and usage as before. With another plan
+    it ends, and another one takes its place from the same local day on, which belongs to the new
+    one: each is charged for its days, the other's are not charged twice, and no setup fee is
+    charged again. Usage is counted by the plan of its day. Periods go on as they were if both plans
+    have the same interval and anchor; otherwise those of the new one begin on that day. A trial
+    goes on. Another plan, or other seats, that were to come are forgotten. Twice is harmless: the
+    same key gets the first answer. If it dies half way nothing has changed. Emits
+    billing.subscription_set for each, and billing.subscription_upgraded for another plan.
 
     Refused with code `subscription.unknown`, `subscription.over`, `subscription.replaced`,
-    `plan.unknown`, `subscription.no_price_in_currency`, `subscription.overlaps`,
-    `subscription.ends_before_it_starts` or `subscription.period_finalized`.
+    `subscription.nothing_to_change`, `plan.unknown`, `subscription.no_price_in_currency`,
+    `subscription.overlaps`, `subscription.ends_before_it_starts` or
+    `subscription.period_finalized`.
 
     Args:
         subscription_id: which one.
@@ -104,16 +124,23 @@ def change_subscription(
     """
     found, zone = _held(session, subscription_id)
     at = _instant(found, when, zone, as_of)
+    if plan_key is not None and plan_key != found.plan_key:
+        found = called_off.follower(session, found, zone, now=as_of)
     if found.ended_at is not None and found.ended_at <= at:
         raise _over(found, at)
+    if plan_key is None or plan_key == found.plan_key:
+        if quantity is None:
+            raise _nothing(found)
+        changed = seats.change(session, found, quantity, at, zone, now=as_of)
+        return {"replaced": None, "subscription": subscriptions.answer(changed, as_of)}
     _check_not_replaced(session, found)
-    wanted_plan = plan.get(session, plan_key or found.plan_key)
+    wanted_plan = plan.get(session, plan_key)
     ended = subscriptions.finish(session, found, at, zone, now=as_of)
     fresh = subscription.new(
         tenant_id=found.tenant_id,
         plan=wanted_plan,
         currency=found.currency,
-        quantity=quantity or found.quantity,
+        quantity=quantity or found.quantity_at(at),
         effective_at=at,
         ended_at=found.ended_at,
         anchored_on=period.local_day(at, zone),
@@ -121,10 +148,39 @@ def change_subscription(
         now=as_of,
     )
     wanted = billing.replacement(found, fresh, at, zone)
-    wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
-    subscriptions.begin(session, wanted, details={}, now=as_of)
+    wanted = subscriptions.begin(session, wanted, details={}, zone=zone, now=as_of)
     _announce(session, found, wanted, now=as_of)
-    return {"replaced": subscriptions.answer(ended), "subscription": subscriptions.answer(wanted)}
+    return {
+        "replaced": subscriptions.answer(ended, as_of),
+        "subscription": subscriptions.answer(wanted, as_of),
+    }
+
+
+@contract.command("billing.undo_change", queue=Queue.billing)
+def undo_change(
+    session: database.Session,
+    *,
+    subscription_id: UUID,
+    as_of: fields.Instant = contract.NOW,
+) -> SubscriptionAnswer:
+    """Take back what a subscription is to be changed to: another plan, or other seats.
+
+    Runs when a producer or an operator sends it. The subscription goes on as if nothing had been
+    said; the one that was to take its place never begins, and credit it was given ahead is taken
+    back. What has come already stays, and so does an end (billing.reactivate_subscription). Twice
+    is harmless: nothing is to come any more. If it dies half way nothing has changed. Emits
+    billing.subscription_set for each.
+
+    Refused with code `subscription.unknown`, `subscription.replaced` or `subscription.overlaps`.
+
+    Args:
+        subscription_id: the one that was to be changed.
+    """
+    found, zone = _held(session, subscription_id)
+    found = called_off.follower(session, found, zone, now=as_of)
+    if found.seats and found.seats[-1].effective_at > as_of:
+        found = seats.take_back(session, found, zone, now=as_of)
+    return subscriptions.answer(found, as_of)
 
 
 @contract.command("billing.cancel_subscription", queue=Queue.billing)
@@ -156,8 +212,8 @@ def cancel_subscription(
         raise _over(found, at)
     _check_not_replaced(session, found)
     if found.ended_at == at:
-        return subscriptions.answer(found)
-    return subscriptions.answer(subscriptions.finish(session, found, at, zone, now=as_of))
+        return subscriptions.answer(found, as_of)
+    return subscriptions.answer(subscriptions.finish(session, found, at, zone, now=as_of), as_of)
 
 
 @contract.command("billing.reactivate_subscription", queue=Queue.billing)
@@ -181,11 +237,11 @@ def reactivate_subscription(
     """
     found, zone = _held(session, subscription_id)
     if found.ended_at is None:
-        return subscriptions.answer(found)
+        return subscriptions.answer(found, as_of)
     if found.ended_at <= as_of:
         raise _over(found, as_of)
     _check_not_replaced(session, found)
-    return subscriptions.answer(subscriptions.finish(session, found, None, zone, now=as_of))
+    return subscriptions.answer(subscriptions.finish(session, found, None, zone, now=as_of), as_of)
 
 
 def _held(session: database.Session, subscription_id: UUID) -> tuple[Subscription, ZoneInfo]:
@@ -206,9 +262,10 @@ def _instant(found: Subscription, when: When, zone: ZoneInfo, now: dt.datetime) 
 def _check_not_replaced(session: database.Session, found: Subscription) -> None:
     follower = subscription.find_follower(session, found.id)
     if follower is not None:
-        raise SubscriptionReplaced(
+        raise subscriptions.SubscriptionReplaced(
             f"subscription {found.id} is replaced by {follower.id} from "
-            f"{follower.effective_at.isoformat()}; change that one",
+            f"{follower.effective_at.isoformat()}; change that one, or take the change back with "
+            "billing.undo_change while it is to come",
             field="subscription_id",
         )
 
@@ -219,6 +276,14 @@ def _over(found: Subscription, at: dt.datetime) -> SubscriptionOver:
         f"subscription {found.id} ends at {end}, and the change would take effect at "
         f"{at.isoformat()}; begin a new one with billing.set_subscription",
         field="subscription_id",
+    )
+
+
+def _nothing(found: Subscription) -> NothingToChange:
+    return NothingToChange(
+        f"subscription {found.id} is on plan {found.plan_key!r} already; give another plan_key, or "
+        "a quantity",
+        field="plan_key",
     )
 
 

@@ -18,6 +18,9 @@ from tasks import fields
 ONCE_A_PERIOD = frozenset({PriceKind.setup, PriceKind.commitment})
 """Kinds that are of the whole subscription, whatever its seats."""
 
+FEES = frozenset({PriceKind.fixed, PriceKind.setup})
+"""Kinds that may be charged ahead."""
+
 
 class InvalidTerms(Refusal):
     """A price's terms contradict one another, or it is listed twice."""
@@ -26,7 +29,7 @@ class InvalidTerms(Refusal):
 
 
 class AdvanceNotSupported(Refusal):
-    """A fixed fee can be charged in arrears only."""
+    """Fees alone can be charged ahead: nobody knows usage before it is there."""
 
     code: ClassVar[str] = "price.advance_not_supported"
 
@@ -50,7 +53,8 @@ class PriceTerms(BaseModel):
             quantity_rounding, filters, group_by, max_per, recurring, min_spend, max_spend, prorate.
             docs/prices.md has them all. Numbers as strings.
         currency: ISO 4217.
-        timing: when a fee is charged: "arrears", after its period.
+        timing: when a fee or a setup fee is charged: "arrears", after its period; "advance", when
+            it begins.
         description: what the invoice says; the price key when absent.
     """
 
@@ -155,10 +159,10 @@ def _check_metric(one: PriceTerms) -> None:
 
 
 def _check_timing(one: PriceTerms) -> None:
-    if one.timing is Timing.advance:
+    if one.timing is Timing.advance and one.kind not in FEES:
         raise AdvanceNotSupported(
-            f"price {one.price_key!r} has timing 'advance', which can not be charged yet; use "
-            "'arrears': the fee is on the invoice made when its period is over",
+            f"price {one.price_key!r} is of kind {one.kind.value} and has timing 'advance'; what "
+            "it comes to is known when the period is over, so use 'arrears'",
             field="prices",
         )
 

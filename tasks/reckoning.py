@@ -5,12 +5,14 @@ from dataclasses import replace
 from uuid import UUID
 
 from models import database
-from models.rules import billing, waterfall
+from models.rules import waterfall
+from models.rules.billing import Line
 from models.rules.coupon import Coupon, Item, Redemption
 from models.rules.waterfall import Bill
 from models.store import coupon, tax
 from models.store.drafting import Drafted
 from models.store.invoice import Header
+from models.store.tax import Profile
 
 
 def reckon(session: database.Session, drafts: Sequence[Drafted]) -> list[Drafted]:
@@ -30,17 +32,20 @@ def reckon(session: database.Session, drafts: Sequence[Drafted]) -> list[Drafted
         header = one.header
         coupons = _coupons(header, redeemed.get(header.tenant_id, ()), used)
         profile = tax.in_force(profiles.get(header.tenant_id, ()), header.period.end)
-        bill = waterfall.bill(
-            [_item(line) for line in one.lines],
-            coupons,
-            () if profile is None or profile.exempt_note else profile.rates,
-            tax_note=None if profile is None else profile.exempt_note,
-        )
+        bill = _bill(one.lines, coupons, profile)
         _note_uses(header.id, coupons, bill, used)
-        reckoned.append(
-            replace(one, header=replace(header, total_minor=bill.total_minor), bill=bill)
-        )
+        if bill.total_minor != header.total_minor:
+            header = replace(header, total_minor=bill.total_minor)
+        reckoned.append(replace(one, header=header, bill=bill))
     return reckoned
+
+
+def _bill(lines: Sequence[Line], coupons: Sequence[Coupon], profile: Profile | None) -> Bill:
+    rates = () if profile is None or profile.exempt_note else profile.rates
+    note = None if profile is None else profile.exempt_note
+    if not coupons and not rates:
+        return Bill(tuple(line.amount_minor for line in lines), tax_note=note)
+    return waterfall.bill([_item(line) for line in lines], coupons, rates, tax_note=note)
 
 
 def _coupons(
@@ -70,7 +75,7 @@ def _note_uses(
             invoices.discard(invoice_id)
 
 
-def _item(line: billing.Line) -> Item:
+def _item(line: Line) -> Item:
     return Item(
         amount_minor=line.amount_minor,
         plan_key=line.details.get("plan_key"),

@@ -1,4 +1,4 @@
-"""Deliveries sent again under the same id: one, or those of an endpoint since an instant."""
+"""Deliveries sent again under the same id: one, or what failed or is lacking since an instant."""
 
 from typing import Annotated, Literal, TypedDict
 from uuid import UUID
@@ -8,23 +8,26 @@ from pydantic import Field
 
 from models import database
 from models.rules import ids
-from models.rules.states import DeliveryState
-from models.store import replaying
-from tasks import announce, config, contract, fields
+from models.store import endpoint, replaying
+from tasks import announce, config, contract, fields, paging, replay_scope
 from tasks.delivery import DeliveryAnswer, DeliveryId
 from tasks.queues import Queue
 
-Replayable = Literal["dead", "pending", "delivered"]
+Replayable = Literal["dead", "pending", "delivered", "missing"]
 
 log = structlog.get_logger(__name__)
 
 
 class ReplaysAnswer(TypedDict):
-    """How many are sent again; `next_after` goes on behind them, None when there are no more."""
+    """How many a chunk sends again, or would: in all, and by what they were before.
 
-    endpoint_id: str
+    `next_cursor` goes on behind the chunk, also when it had none; None when there are no more.
+    """
+
     replayed: int
-    next_after: int | None
+    by_state: dict[str, int]
+    dry_run: bool
+    next_cursor: str | None
 
 
 @contract.command("billing.replay_delivery", queue=Queue.webhooks, scope="delivery_id")
@@ -58,55 +61,91 @@ def replay_delivery(
     }
 
 
-@contract.command("billing.replay_deliveries", queue=Queue.webhooks, scope="endpoint_id")
+@contract.command("billing.replay_deliveries", queue=Queue.webhooks)
 def replay_deliveries(
     session: database.Session,
     *,
-    endpoint_id: UUID,
     since: fields.Instant,
     until: fields.Instant | None = None,
+    endpoint_id: UUID | None = None,
+    tenant_id: fields.TenantId | None = None,
+    everybody: bool = False,
     states: Annotated[list[Replayable], Field(min_length=1)] | None = None,
     topic: str | None = None,
-    tenant_id: fields.TenantId | None = None,
-    after: Annotated[int, Field(ge=0, lt=2**63)] = 0,
+    dry_run: bool = False,
+    cursor: paging.Cursor | None = None,
     limit: Annotated[int, Field(ge=1, le=replaying.MOST)] = replaying.MOST,
     idempotency_key: fields.IdempotencyKey,  # noqa: ARG001 (the contract reads it)
     as_of: fields.Instant = contract.NOW,
 ) -> ReplaysAnswer:
-    """Send an endpoint's deliveries again that happened since an instant, a chunk at a time.
+    """Send again what failed since an instant, or what an endpoint never got, a chunk at a time.
 
-    They are sent at the pace of any others: the endpoint's lanes and its rate limit hold. Runs when
-    somebody sends it. Twice with one idempotency key is one replay: take a new key for each chunk.
-    If it dies half way nothing is sent, and the message comes back.
+    With the same bytes under the same ids, and at the pace of any others: each endpoint's lanes and
+    rate limit hold. Runs when somebody sends it. Twice with one idempotency key is one replay: take
+    a new key for each chunk. If it dies half way nothing is sent, and the message comes back.
 
     Args:
-        endpoint_id: which; a disabled one is refused (`endpoint.disabled`).
         since: of events that happened then or later.
         until: of events that happened before; without it up to now.
-        states: "dead" (the default), "pending" (those that wait for their next attempt), or
-            "delivered" (for a receiver that lost what it had).
+        endpoint_id: to this endpoint; a disabled one is refused (`endpoint.disabled`).
+        tenant_id: to all of this tenant's endpoints that are enabled; with endpoint_id, only an
+            endpoint of this tenant is found.
+        everybody: to all enabled endpoints, of every tenant and the operator. One of the three
+            must be given.
+        states: "dead" (the default); "pending" (those that wait for their next attempt);
+            "delivered" (for a receiver that lost what it had); "missing" (events that the endpoint
+            asks for and has no delivery of: it was created later, or asked for less then).
         topic: of this type of event, exactly.
-        tenant_id: when given, only an endpoint of this tenant is found.
-        after: `next_after` of the chunk before.
+        dry_run: count only, and send nothing.
+        cursor: `next_cursor` of the chunk before.
         limit: how many at once, 1 to 2,000.
     """
-    wanted = replaying.Wanted(
+    asked = replay_scope.Asked(
         endpoint_id=endpoint_id,
-        states={DeliveryState(state) for state in states or ["dead"]},
+        tenant_id=tenant_id,
+        states=frozenset(states or ["dead"]),
         since=since,
-        until=until,
-        type=topic,
+        until=until or as_of,
+        topic=topic,
+        most=limit,
+        dry_run=dry_run,
+        now=as_of,
     )
-    moved = replaying.replay_some(
-        session, wanted, tenant_id=tenant_id, after=after, most=limit, now=as_of
-    )
-    log.info("delivery.replayed_some", endpoint_id=str(endpoint_id), deliveries=len(moved))
-    _kick(session)
-    return {
-        "endpoint_id": str(endpoint_id),
-        "replayed": len(moved),
-        "next_after": moved[-1] if len(moved) == limit else None,
+    _require_scope(session, asked, everybody=everybody)
+    query = {
+        "since": since,
+        "until": until,
+        "endpoint": endpoint_id,
+        "tenant": tenant_id,
+        "states": sorted(asked.states),
+        "topic": topic,
     }
+    place = replay_scope.Place.read(paging.read(cursor, query, str))
+    by_state, following = replay_scope.chunk(session, asked, place=place)
+    replayed = sum(by_state.values())
+    if replayed and not dry_run:
+        log.info("delivery.replayed_some", deliveries=replayed, **by_state)
+        _kick(session)
+    return {
+        "replayed": replayed,
+        "by_state": by_state,
+        "dry_run": dry_run,
+        "next_cursor": None if following is None else paging.write(query, following.write()),
+    }
+
+
+def _require_scope(
+    session: database.Session, asked: replay_scope.Asked, *, everybody: bool
+) -> None:
+    is_narrow = asked.endpoint_id is not None or asked.tenant_id is not None
+    if everybody == is_narrow:
+        raise replay_scope.UnclearScope(
+            "what is sent again goes to one endpoint, a tenant's, or everybody's; give endpoint_id "
+            "or tenant_id, or everybody=true",
+            field="everybody",
+        )
+    if asked.endpoint_id is not None:
+        endpoint.lock_enabled(session, asked.endpoint_id, tenant_id=asked.tenant_id)
 
 
 def _kick(session: database.Session) -> None:

@@ -44,9 +44,6 @@ PER_ENDPOINT = 5
 PER_HOST = 20
 """The same of all endpoints that share a host: a thousand on one dead host cost twenty slots."""
 
-REFILL = 16
-"""Free places in the window from which it is worth claiming more."""
-
 FAN_OUT = 500
 """Messages taken off the outbox in one transaction."""
 
@@ -67,8 +64,13 @@ PATIENCE = 0.1
 """Seconds to wait for an attempt to end before looking for new work."""
 
 BUDGET = 60.0
-"""Seconds after which a run claims nothing more: with its last attempts it ends well before the
-soft time limit."""
+"""Seconds after which a run comes to its end: with its last attempts well before the soft time
+limit."""
+
+SLOW = 1.0
+"""Seconds that a delivery may be under way before a run that ends claims nothing more of its
+endpoint. The others get theirs until those have ended: nobody waits for a slow neighbour because a
+run is over."""
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +104,7 @@ class Run:
         self._lease = max(LEASE_ATTEMPTS * config.current().send_timeout, SHORTEST_LEASE)
         self._window = window.Window(window.sender(), lease=self._lease)
         self._unwritten: list[Verdict] = []
+        self._slow: set[UUID] = set()
         self._left_work = self._is_in_a_hurry = self._is_staying = False
         self._stay_until = 0.0
         self._counts: Counter[str] = Counter()
@@ -121,7 +124,9 @@ class Run:
 
     def _turn(self) -> bool:
         """Do one round and tell whether there may be more to do."""
-        self._judge(self._window.collect(patience=0 if self._is_in_a_hurry else PATIENCE))
+        # What is due can wait for a moment while the slots have enough to do.
+        hurries = self._is_in_a_hurry and self._window.wants_more
+        self._judge(self._window.collect(patience=0 if hurries else PATIENCE))
         if self._is_over():
             self._window.stop_waiting()
             persist(self._write_back)
@@ -151,7 +156,14 @@ class Run:
         return True
 
     def _is_over(self) -> bool:
-        return shutdown.has_begun() or time.monotonic() >= self._ends_at
+        """Tell whether nothing more is to be begun: at the end, once all that is left is quick."""
+        late = time.monotonic() - self._ends_at
+        if shutdown.has_begun():
+            return True
+        if late < 0:
+            return False
+        self._slow = self._window.endpoints_since(SLOW)
+        return not self._slow or late > config.current().send_timeout.total_seconds()
 
     def _now_due(self) -> dt.datetime:
         return _now() + self._ahead
@@ -202,7 +214,7 @@ class Run:
         return relayed
 
     def _write_back_and_claim(self) -> claim.Claim:
-        may_claim = self._window.room >= REFILL and readiness.may_send()
+        may_claim = self._window.wants_more and readiness.may_send()
         nothing = claim.Claim([], Run._cursor, has_seen_all=True, clock=None)
         before = _now()
         with database.transaction() as session:
@@ -243,6 +255,7 @@ class Run:
             per_host=PER_HOST,
             per_owner=self._window.owners_room,
             taken=self._window.taken,
+            without=self._slow,
         )
         return claim.claim(
             session,

@@ -43,20 +43,35 @@ class PeriodFinalized(Refusal):
     code: ClassVar[str] = "subscription.period_finalized"
 
 
+class SubscriptionReplaced(Refusal):
+    """Another subscription takes this one's place."""
+
+    code: ClassVar[str] = "subscription.replaced"
+
+
 class NoSubscriptionNamed(Refusal):
     """Which subscription to end was not said."""
 
     code: ClassVar[str] = "subscription.not_named"
 
 
+class SeatsAnswer(TypedDict):
+    """How many seats there are from an instant on."""
+
+    effective_at: dt.datetime
+    quantity: str
+
+
 class SubscriptionAnswer(TypedDict):
-    """A subscription. `next_invoice_at` is null when it has ended and is billed."""
+    """A subscription. `quantity` is its seats at the instant of the answer, `seats` all there were
+    and will be, oldest first. `next_invoice_at` is null when it has ended and is billed."""
 
     subscription_id: UUID
     tenant_id: str
     plan_key: str
     currency: str
     quantity: str
+    seats: list[SeatsAnswer]
     effective_at: dt.datetime
     ended_at: dt.datetime | None
     next_invoice_at: dt.datetime | None
@@ -117,15 +132,21 @@ def set_subscription(
     )
     if trial_days is not None:
         wanted = replace(wanted, trial_ends_at=_trial_end(start, trial_days, period.zone(timezone)))
-    wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, period.zone(timezone)))
-    begin(session, wanted, details=metadata or {}, now=as_of)
-    return answer(wanted)
+    zone = period.zone(timezone)
+    return answer(begin(session, wanted, details=metadata or {}, zone=zone, now=as_of), as_of)
 
 
 def begin(
-    session: database.Session, wanted: Subscription, *, details: dict[str, Any], now: dt.datetime
-) -> None:
+    session: database.Session,
+    wanted: Subscription,
+    *,
+    details: dict[str, Any],
+    zone: ZoneInfo,
+    now: dt.datetime,
+) -> Subscription:
     """Store a new subscription, say so, and give it the plan's credit; its tenant is locked.
+
+    Returns it with when its first invoice is due.
 
     Raises:
         NoPriceInCurrency: nothing of the plan would ever be billed.
@@ -135,9 +156,28 @@ def begin(
     check_priced(session, wanted)
     subscription.check_free(session, wanted)
     check_open(session, wanted, wanted.effective_at, wanted.ended_at)
+    charged = wanted.charged_days(zone)
+    wanted = look_ahead(session, wanted, charged.first if charged else None, zone)
     subscription.add(session, wanted, details=details, now=now)
     announce_set(session, wanted, version=1, now=now)
     allocating.begin(session, wanted, now=now)
+    return wanted
+
+
+def look_ahead(
+    session: database.Session, one: Subscription, since: dt.date | None, zone: ZoneInfo
+) -> Subscription:
+    """Return a changed subscription with when its next invoice is due.
+
+    Args:
+        since: the first local day on which what is charged ahead may be different, if any.
+    """
+    if since is not None and price_version.has_ahead(session, one.plan_key, one.currency):
+        due_at, first = billing.midnight(since, zone), since
+        if one.fees_due_at is not None and one.fees_from is not None:
+            due_at, first = min(due_at, one.fees_due_at), min(first, one.fees_from)
+        one = replace(one, fees_due_at=due_at, fees_from=first)
+    return replace(one, next_invoice_at=billing.due_at(one, zone))
 
 
 @contract.command("billing.end_subscription", queue=Queue.billing)
@@ -169,8 +209,8 @@ def end_subscription(
     # Read again under the lock.
     found = subscription.get(session, found.id)
     if found.ended_at == end:
-        return answer(found)
-    return answer(finish(session, found, end, period.zone(timezone), now=as_of))
+        return answer(found, as_of)
+    return answer(finish(session, found, end, period.zone(timezone), now=as_of), as_of)
 
 
 def finish(
@@ -189,14 +229,14 @@ def finish(
         SubscriptionOverlaps: the tenant is on the plan again before it would end.
     """
     _check_ends_after(found.effective_at, end)
-    changed = replace(found, ended_at=end)
-    changed = replace(changed, next_invoice_at=billing.due_at(changed, zone))
+    changed, since = replace(found, ended_at=end), None
     subscription.check_free(session, changed)
     if end is not None or found.ended_at is not None:
-        check_open(session, found, *_between(end, found.ended_at))
-    version = subscription.end(
-        session, found.id, ended_at=end, next_invoice_at=changed.next_invoice_at, now=now
-    )
+        span = _between(end, found.ended_at)
+        check_open(session, found, *span)
+        since = period.local_day(span[0], zone)
+    changed = look_ahead(session, changed, since, zone)
+    version = subscription.change(session, changed, now=now)
     announce_set(session, changed, version=version, now=now)
     withdrawing.beyond_end(session, changed, now=now)
     return changed
@@ -287,7 +327,8 @@ def announce_set(
         tenant_id=one.tenant_id,
         subscription_id=one.id,
         plan_key=one.plan_key,
-        quantity=one.quantity,
+        quantity=one.seats[-1].quantity if one.seats else one.quantity,
+        quantity_from=one.seats[-1].effective_at if one.seats else one.effective_at,
         effective_at=one.effective_at,
         ended_at=one.ended_at,
         trial_ends_at=one.trial_ends_at,
@@ -295,13 +336,17 @@ def announce_set(
     announce(session, event, tenant_id=one.tenant_id, sequence=version, now=now)
 
 
-def answer(one: Subscription) -> SubscriptionAnswer:
+def answer(one: Subscription, now: dt.datetime) -> SubscriptionAnswer:
     return {
         "subscription_id": one.id,
         "tenant_id": one.tenant_id,
         "plan_key": one.plan_key,
         "currency": one.currency,
-        "quantity": plain(one.quantity),
+        "quantity": plain(one.quantity_at(now)),
+        "seats": [
+            {"effective_at": seats.effective_at, "quantity": plain(seats.quantity)}
+            for seats in (billing.Seats(one.effective_at, one.quantity), *one.seats)
+        ],
         "effective_at": one.effective_at,
         "ended_at": one.ended_at,
         "next_invoice_at": one.next_invoice_at,

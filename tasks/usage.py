@@ -11,7 +11,16 @@ from pydantic import Field, SkipValidation
 from models import database
 from models.store import inbox, meter, usage
 from models.store.recorded import Recorded
-from tasks import cloud_event, config, contract, fields, metrics, usage_event, usage_refused
+from tasks import (
+    cloud_event,
+    config,
+    contract,
+    fields,
+    metrics,
+    usage_event,
+    usage_fields,
+    usage_refused,
+)
 from tasks.queues import Queue
 
 NAME = usage_refused.TASK
@@ -71,12 +80,12 @@ def record_usage(
     # The body validates events, one by one if need be, so that a bad one costs only itself.
     tenant_id: SkipValidation[fields.TenantId | None] = None,
     metric: SkipValidation[fields.Metric | None] = None,
-    amount: SkipValidation[usage_event.Amount | None] = None,
-    at: SkipValidation[usage_event.At] = None,
+    amount: SkipValidation[usage_fields.Amount | None] = None,
+    at: SkipValidation[usage_fields.At] = None,
     idempotency_key: SkipValidation[fields.IdempotencyKey | None] = None,
-    metadata: SkipValidation[usage_event.Metadata] = None,
+    metadata: SkipValidation[usage_fields.Metadata] = None,
     events: Annotated[
-        list[SkipValidation[usage_event.UsageEvent | cloud_event.CloudEvent]],
+        list[SkipValidation[usage_fields.UsageEvent | cloud_event.CloudEvent]],
         Field(max_length=LARGEST_CHUNK),
     ]
     | None = None,

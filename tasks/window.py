@@ -5,7 +5,7 @@ import os
 import queue
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +26,15 @@ SLOTS = 32
 AHEAD = 64
 """Deliveries claimed beyond the slots, so that a slot that is free need not wait for a claim."""
 
+MOST_AHEAD = 448
+"""The same while attempts end quickly: a second's worth, so that claims are few and large."""
+
+PACE_SECONDS = 1.0
+"""Over how long what ended is counted."""
+
+REFILL = 6
+"""It is worth claiming more once a sixth of the window is free: 16 places of the smallest."""
+
 OWNER_SHARE = 4
 """One owner gets a quarter of the slots, and of what is claimed ahead. Each process keeps to that
 by itself: a quarter of each one's slots is a quarter of all."""
@@ -33,6 +42,9 @@ by itself: a quarter of each one's slots is a quarter of all."""
 LINGER = 0.005
 """Seconds to wait for more once an attempt has ended: a few results cost the database what one
 does."""
+
+LONGEST_LINGER = 0.05
+"""The same while every slot has its next delivery waiting: nobody is kept from anything then."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +69,26 @@ class _Waiting:
     start_by: float
 
 
+class _ByOwner:
+    """Deliveries counted by their owners; who has none is not there."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.counts: dict[str, int] = {}
+
+    def add(self, owner: str) -> None:
+        """Count one more."""
+        self.total += 1
+        self.counts[owner] = self.counts.get(owner, 0) + 1
+
+    def remove(self, owner: str) -> None:
+        """Count one less."""
+        self.total -= 1
+        self.counts[owner] -= 1
+        if not self.counts[owner]:
+            del self.counts[owner]
+
+
 class Window:
     """Sends claimed deliveries on threads and hands back what has ended, in the order it ends.
 
@@ -71,31 +103,50 @@ class Window:
         self._slots, self._share = SLOTS, max(1, SLOTS // OWNER_SHARE)
         self._threads = ThreadPoolExecutor(SLOTS, thread_name_prefix="webhook")
         self._ended: queue.SimpleQueue[Finished] = queue.SimpleQueue()
-        self._taken: Counter[str] = Counter()
+        self._taken = _ByOwner()
+        self._since: dict[int, tuple[UUID, float]] = {}
+        self._ended_at: deque[float] = deque(maxlen=MOST_AHEAD)
         # Shared with the threads: who waits for a slot, by owner, and who has one.
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, deque[_Waiting]] = OrderedDict()
-        self._on_wire: Counter[str] = Counter()
+        self._on_wire = _ByOwner()
 
     @property
     def under_way(self) -> int:
         """Deliveries taken and not yet handed back."""
-        return self._taken.total()
+        return self._taken.total
 
     @property
     def taken(self) -> Mapping[str, int]:
         """The same by owner."""
-        return +self._taken
+        return self._taken.counts
+
+    @property
+    def size(self) -> int:
+        """How many may be under way: what the slots hold, and a second's worth beside it."""
+        while self._ended_at and time.monotonic() - self._ended_at[0] > PACE_SECONDS:
+            self._ended_at.popleft()
+        return self._slots + max(AHEAD, len(self._ended_at))
 
     @property
     def room(self) -> int:
         """How many more may be taken."""
-        return self._slots + AHEAD - self.under_way
+        return max(0, self.size - self.under_way)
 
     @property
     def owners_room(self) -> int:
         """How many one owner may have taken."""
-        return (self._slots + AHEAD) // OWNER_SHARE
+        return self.size // OWNER_SHARE
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there is so much room that it is worth a claim."""
+        return self.room >= self.size // REFILL
+
+    def endpoints_since(self, longest: float) -> set[UUID]:
+        """Return the endpoints that have had a delivery under way for longer than so many s."""
+        before = time.monotonic() - longest
+        return {endpoint_id for endpoint_id, since in self._since.values() if since < before}
 
     def submit(self, claimed: Claimed, secrets: Sequence[str]) -> None:
         """Begin an attempt as soon as its owner has a slot free.
@@ -105,7 +156,8 @@ class Window:
         """
         _refuse_inside_transaction()
         start_by = time.monotonic() + self._longest_wait
-        self._taken[claimed.owner] += 1
+        self._taken.add(claimed.owner)
+        self._since[claimed.delivery_id] = claimed.endpoint_id, time.monotonic()
         with self._lock:
             waiting = self._waiting.setdefault(claimed.owner, deque())
             waiting.append(_Waiting(claimed, secrets, start_by))
@@ -119,15 +171,19 @@ class Window:
         """
         _refuse_inside_transaction()
         finished: list[Finished] = []
-        until = time.monotonic() + patience
+        until = first_at = time.monotonic() + patience
         while self.under_way:
             try:
                 one = self._ended.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 break
+            self._ended_at.append(time.monotonic())
             if not finished:
-                until = time.monotonic() + min(patience, LINGER)
-            self._taken[one.claimed.owner] -= 1
+                first_at = self._ended_at[-1]
+            linger = LONGEST_LINGER if self._is_stocked else LINGER
+            until = first_at + min(patience, linger)
+            self._taken.remove(one.claimed.owner)
+            self._since.pop(one.claimed.delivery_id, None)
             finished.append(one)
         return finished
 
@@ -155,17 +211,22 @@ class Window:
         self.stop_waiting()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def _is_stocked(self) -> bool:
+        """Whether each slot that becomes free has something to send at once, as it seems."""
+        return self.under_way - self._on_wire.total - self._ended.qsize() >= self._slots
+
     def _begin_what_may(self) -> None:
         """Give free slots to those who wait, the owners by turns. Needs the lock."""
-        while self._on_wire.total() < self._slots and (one := self._next()) is not None:
-            self._on_wire[one.claimed.owner] += 1
+        while self._on_wire.total < self._slots and (one := self._next()) is not None:
+            self._on_wire.add(one.claimed.owner)
             self._threads.submit(self._occupy_slot, one)
 
     def _next(self) -> _Waiting | None:
         for owner in list(self._waiting):
             if not self._waiting[owner]:
                 del self._waiting[owner]
-            elif self._on_wire[owner] < self._share:
+            elif self._on_wire.counts.get(owner, 0) < self._share:
                 self._waiting.move_to_end(owner)
                 return self._waiting[owner].popleft()
         return None
@@ -173,7 +234,7 @@ class Window:
     def _occupy_slot(self, one: _Waiting) -> None:
         finished = self._attempt(one)
         with self._lock:
-            self._on_wire[one.claimed.owner] -= 1
+            self._on_wire.remove(one.claimed.owner)
             self._begin_what_may()
         self._ended.put(finished)
 

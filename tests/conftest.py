@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from models import database, migrations
 from models.rules.trial import Peppers
 from models.store import credit_ledger
-from tasks import config, window
+from tasks import config, providers, window
 from tests.unit.rules import vectors
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
@@ -177,6 +177,7 @@ def task_config() -> Iterator[config.Config]:
     yield chosen
     config.use(config.Config())
     window.close_sender()
+    providers.close()
 
 
 @pytest.fixture

@@ -11,6 +11,12 @@ RETURNS = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 def pages(pdf: bytes) -> list[str]:
     """Return the text of each page: what was written at once, one a line."""
+    return ["\n".join("".join(text for _, text in line) for line in page) for page in glyphs(pdf)]
+
+
+def glyphs(pdf: bytes) -> list[list[list[tuple[int, str]]]]:
+    """Return the glyphs of each page: of what was written at once, each glyph's code and the
+    letters it stands for. Of several glyphs for the same letters the first one says them all."""
     objects = {
         int(match[1]): (match[2], _unpacked(match[2], match[3])) for match in OBJECT.finditer(pdf)
     }
@@ -19,7 +25,7 @@ def pages(pdf: bytes) -> list[str]:
     for dictionary, _ in objects.values():
         contents = re.search(rb"/Contents (\d+) 0 R", dictionary)
         if contents is not None:
-            found.append(_text(objects[int(contents[1])][1], letters))
+            found.append(_lines(objects[int(contents[1])][1], letters))
     return found
 
 
@@ -45,7 +51,7 @@ def _letters(objects: dict[int, tuple[bytes, bytes]]) -> dict[bytes, dict[int, s
     return found
 
 
-def _text(content: bytes, letters: dict[bytes, dict[int, str]]) -> str:
+def _lines(content: bytes, letters: dict[bytes, dict[int, str]]) -> list[list[tuple[int, str]]]:
     font, lines = b"", []
     for match in STRING.finditer(content):
         if match[1] is not None:
@@ -53,5 +59,5 @@ def _text(content: bytes, letters: dict[bytes, dict[int, str]]) -> str:
             continue
         raw = ESCAPED.sub(lambda escaped: RETURNS.get(escaped[1], escaped[1]), match[2])
         codes = [int.from_bytes(raw[place : place + 2]) for place in range(0, len(raw), 2)]
-        lines.append("".join(letters[font].get(code, "?") for code in codes))
-    return "\n".join(lines)
+        lines.append([(code, letters[font].get(code, "")) for code in codes])
+    return lines

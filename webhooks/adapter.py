@@ -38,12 +38,28 @@ Connection = PlainConnection | TlsConnection
 
 
 class Post(requests.PreparedRequest):
-    """A request ready to be sent, and the call it is part of."""
+    """A request ready to be sent, and the call it is part of.
 
-    def __init__(self, call: Call, headers: Mapping[str, str], body: bytes) -> None:
+    Args:
+        method: POST, unless something is only asked for.
+        most_bytes, body_seconds: how much is read of the answer's body, and how long it is waited
+            for once the head is in; by the deadline at the latest.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        method: str = "POST",
+        most_bytes: int = EXCERPT_BYTES,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
         super().__init__()
         self.call = call
-        self.method = "POST"
+        self.verb = self.method = method
+        self.most_bytes, self.body_seconds = most_bytes, body_seconds
         self.url = call.target.url
         self.headers = CaseInsensitiveDict(headers)
         self.body = self.content = body
@@ -67,7 +83,7 @@ class Adapter(requests.adapters.BaseAdapter):
         cert: Any = None,  # noqa: ARG002
         proxies: Any = None,  # noqa: ARG002
     ) -> requests.Response:
-        """The answer's head and at most 16 KiB of its body; time and trust come with the call.
+        """The answer's head and the beginning of its body; time and trust come with the call.
 
         Raises whatever the connection raises, and `wire.DeadlinePassed` for a head that came late.
         """
@@ -90,7 +106,7 @@ class Adapter(requests.adapters.BaseAdapter):
             # http.client takes the end of a shut socket for the end of the headers.
             call.check_in_time()
             elapsed = call.clock() - call.started
-            body = _read_excerpt(raw, call)
+            body = _read_excerpt(raw, post)
         except BaseException:
             connection.close()
             raise
@@ -204,22 +220,27 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
 def _exchange(connection: Connection, post: Post) -> HTTPResponse:
     try:
         return connection.exchange(
-            post.call, path=post.call.target.path, headers=post.headers, body=post.content
+            post.call,
+            method=post.verb,
+            path=post.call.target.path,
+            headers=post.headers,
+            body=post.content,
         )
     except BaseException:
         connection.close()
         raise
 
 
-def _read_excerpt(raw: HTTPResponse, call: Call) -> bytes:
+def _read_excerpt(raw: HTTPResponse, post: Post) -> bytes:
     """The body's beginning, or what came of it: the head has already decided the outcome."""
+    call = post.call
     if raw.length_remaining != 0:
-        call.shut_at = min(call.deadline, call.clock() + BODY_SECONDS)
+        call.shut_at = min(call.deadline, call.clock() + post.body_seconds)
     pieces = bytearray()
     # Bad chunking, resets, the watchdog: whatever cuts the body off.
     with contextlib.suppress(OSError, http.client.HTTPException, HTTPError, ValueError):
-        while len(pieces) < EXCERPT_BYTES:
-            piece = raw.read1(EXCERPT_BYTES - len(pieces), decode_content=False)
+        while len(pieces) < post.most_bytes:
+            piece = raw.read1(post.most_bytes - len(pieces), decode_content=False)
             if not piece:
                 break
             pieces += piece

@@ -377,7 +377,10 @@ class SubscriptionCreditsAllocated(Event):
 
 
 class SubscriptionSet(Event):
-    """A tenant was put on a plan, or the terms of it were changed."""
+    """A tenant was put on a plan, or the terms of it were changed.
+
+    `quantity` are the seats it will have, from `quantity_from` on.
+    """
 
     topic = "billing.subscription_set"
 
@@ -388,6 +391,7 @@ class SubscriptionSet(Event):
     effective_at: Instant
     ended_at: Instant | None
     trial_ends_at: Instant | None = None
+    quantity_from: Instant | None = None
 
 
 class SubscriptionUpgraded(Event):
@@ -553,6 +557,45 @@ class InvoiceUncollectible(NumberedInvoiceEvent):
     paid_minor: int
     credited_minor: int
     reason: str
+
+
+class InvoiceSynced(Event):
+    """The provider has an invoice, and all that became of it so far. Amounts are minor units.
+
+    Told again when a payment, withdrawal or credit note has arrived there; `state` is the invoice's
+    own.
+    """
+
+    topic = "billing.invoice.synced"
+
+    tenant_id: str
+    invoice_id: UUID
+    number: str
+    provider: str
+    remote_customer_id: str
+    remote_invoice_id: str
+    state: str
+    currency: str
+    amount_due_minor: int
+
+
+class InvoiceSyncFailed(Event):
+    """The provider refused an invoice, or did not take it in all tries; it waits for an operator.
+
+    `step` is what could not be done, `code` and `reason` say why.
+    """
+
+    topic = "billing.invoice.sync_failed"
+    for_operator = True
+
+    tenant_id: str
+    invoice_id: UUID
+    number: str
+    provider: str
+    step: str
+    code: str
+    reason: str
+    attempts: int
 
 
 class CreditNoteCreated(Event):
@@ -735,7 +778,7 @@ def serialise(
         "tenant_id": tenant_id,
         "schema_version": event.schema_version,
         "sequence": sequence,
-        "data": event.model_dump(mode="json"),
+        "data": orjson.Fragment(event.model_dump_json()),
     }
     content = orjson.dumps(envelope)
     if len(content) <= LARGEST_BODY:

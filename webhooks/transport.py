@@ -5,12 +5,9 @@
 >>> attempt.outcome is Outcome.DELIVERED
 """
 
-import email.errors
 import functools
-import http.client
 import logging
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +16,12 @@ from types import TracebackType
 from typing import Final, Self
 
 import requests
-from urllib3.exceptions import HTTPError
 
-from webhooks import guard, retry, signing
+from webhooks import diagnosis, guard, retry, signing
 from webhooks.adapter import Adapter, Post
 from webhooks.headers import HeaderRefused, check_headers
 from webhooks.retry import Outcome
-from webhooks.wire import Call, NoFinalAnswer, Phase, Watchdog
+from webhooks.wire import Call, Watchdog
 
 __all__ = [
     "Attempt",
@@ -39,30 +35,11 @@ __all__ = [
 
 DEADLINE_SECONDS: Final = 15.0
 DEADLINE_SECONDS_MAX: Final = 30.0
-EXCERPT_BYTES: Final = 16_384
-"""The most that an excerpt takes as UTF-8."""
-ERROR_CHARACTERS: Final = 300
 USER_AGENT: Final = "billing-webhooks/1"
 
-# What reading a hostile answer has been seen to raise, in http.client, email, urllib3 and codecs.
-# Not Exception: a task's time limit is one too, and must pass.
-_PEER_ERRORS: Final = (
-    OSError,
-    http.client.HTTPException,
-    HTTPError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    email.errors.MessageError,
-)
 _OWNER_ERRORS: Final = (HeaderRefused, signing.InvalidSecret, signing.NothingToSignWith)
 
 _TOPIC = re.compile(r"[!-~]{1,200}")
-# Controls, C1 included, and the marks that reorder text on an operator's screen.
-_UNPRINTABLE = re.compile(r"[^\t\n -~\xa0-\u200d\u2010-\u2027\u2030-\u2065\u206a-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +131,7 @@ class Sender:
         call = Call(target, self._policy, self._resolver, self._clock, started, deadline)
         try:
             response = self._adapter.send(Post(call, headers, request.body))
-        except _PEER_ERRORS as error:
+        except diagnosis.PEER_ERRORS as error:
             return _failed(error, call)
         return _answered(response, request)
 
@@ -233,58 +210,26 @@ def _answered(response: requests.Response, request: Request) -> Attempt:
         outcome=outcome,
         status=status,
         latency_ms=_milliseconds(response.elapsed.total_seconds()),
-        response_excerpt=_printable(response.content),
+        response_excerpt=diagnosis.printable(response.content),
         retry_after=retry_after,
         error=None if outcome is Outcome.DELIVERED else f"answered with status {status}",
     )
 
 
 def _failed(error: Exception, call: Call) -> Attempt:
-    outcome, reason = _diagnose(error, call)
+    outcome, reason = diagnosis.diagnose(error, call)
     return Attempt(
         outcome=outcome,
         status=None,
         latency_ms=_milliseconds(call.clock() - call.started),
         response_excerpt="",
         retry_after=None,
-        error=_line(reason),
+        error=diagnosis.one_line(reason),
     )
 
 
 def _unsent(outcome: Outcome, error: Exception) -> Attempt:
-    return Attempt(outcome, None, 0, "", None, _line(str(error)))
-
-
-def _diagnose(error: Exception, call: Call) -> tuple[Outcome, str]:
-    if isinstance(error, guard.UrlRefused):
-        return Outcome.ADDRESS_REFUSED, str(error)
-    if isinstance(error, guard.NameNotResolved):
-        return Outcome.DNS_ERROR, str(error)
-    if isinstance(error, NoFinalAnswer):
-        return Outcome.TIMEOUT, str(error)
-    if isinstance(error, TimeoutError) or call.is_late():
-        seconds = call.clock() - call.started
-        return Outcome.TIMEOUT, f"stopped after {seconds:.1f} s while {call.phase}"
-    if isinstance(error, OSError):
-        kind = Outcome.TLS_ERROR if _is_tls(error, call) else Outcome.CONNECTION_ERROR
-        return kind, f"{call.phase}: {type(error).__name__}: {error}"
-    return Outcome.PROTOCOL_ERROR, f"not an HTTP/1.1 answer: {type(error).__name__}: {error}"
-
-
-def _is_tls(error: OSError, call: Call) -> bool:
-    """Whether TLS went wrong, rather than an established connection merely ending."""
-    ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    return isinstance(error, ssl.SSLError) and not (ended and call.phase is not Phase.TLS)
-
-
-def _printable(body: bytes) -> str:
-    text = _UNPRINTABLE.sub("", body.decode("utf-8", errors="replace"))
-    # A byte that was no UTF-8 became a sign of three.
-    return text.encode()[:EXCERPT_BYTES].decode("utf-8", errors="ignore")
-
-
-def _line(text: str) -> str:
-    return " ".join(_UNPRINTABLE.sub("", text).split())[:ERROR_CHARACTERS]
+    return Attempt(outcome, None, 0, "", None, diagnosis.one_line(str(error)))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -6,6 +6,7 @@ disagreement between who checks and who connects is a way inside. So they are re
 
 import re
 import socket
+import unicodedata
 import urllib.parse
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -79,10 +80,11 @@ def _bracketed(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    host = _ascii(text).removesuffix(".")
+    spelled = _ascii(text)
+    host = spelled.removesuffix(".")
     labels = host.split(".")
     if _NUMBER.fullmatch(labels[-1]):
-        return _dotted_quad(host)
+        return _dotted_quad(spelled)
     if len(host) > HOST_CHARACTERS_MAX or not all(_LABEL.fullmatch(label) for label in labels):
         raise UrlRefused(f"{text[:64]!r} is not a host name")
     return host
@@ -92,8 +94,10 @@ def _ascii(text: str) -> str:
     if text.isascii():
         return text.lower()
     try:
-        # UTS 46 also folds full-width digits and dots, so what follows judges the real name.
-        return idna.encode(text, uts46=True).decode("ascii").lower()
+        # As it is: what UTS 46 would fold (full-width digits, circled letters, other dots) is
+        # another name to some programs, and to others none.
+        plain = unicodedata.normalize("NFC", text.lower())
+        return idna.encode(plain, strict=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):
         raise UrlRefused(f"{text[:64]!r} is not an international host name") from None
 

@@ -174,9 +174,9 @@ class _Checked(HTTPConnection):
     idle_since: float
 
     def exchange(
-        self, call: Call, *, path: str, headers: Mapping[str, str], body: bytes
+        self, call: Call, *, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> HTTPResponse:
-        """POST once and read the head of its answer, connecting if need be."""
+        """Send a request once and read the head of its answer, connecting if need be."""
         self.call = call
         if self.sock is None:
             self.timeout = call.remaining()
@@ -187,7 +187,7 @@ class _Checked(HTTPConnection):
         # A peer may answer and close before it has read everything: the answer still counts.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.request(
-                "POST",
+                method,
                 path,
                 body=body,
                 headers=headers,

@@ -1,6 +1,7 @@
 """What a process does before its first task: logs, settings, a connection of its own."""
 
 import functools
+import gc
 import signal
 import sys
 import threading
@@ -13,13 +14,17 @@ from celery import signals
 
 from models import database, migrations
 from models.store import credit_ledger
-from tasks import config, ledger_news, shutdown, window
+from tasks import config, ledger_news, providers, shutdown, window
 from worker import ledger_log, logs, metrics, settings
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
 
 POLL_SECONDS = 1.0
+
+MANY_OBJECTS = 50_000
+"""Objects made before Python looks for rings of dead ones: more than a chunk of work keeps alive at
+a time. By its own 700 it looked so often that a billing run took half as long again."""
 
 EXIT_REFUSED = 2
 """Exit status of a process that will not start as things are."""
@@ -49,6 +54,13 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     config.use(chosen.task_config())
     metrics.count_in(chosen.metrics_folder)
     return chosen
+
+
+def collect_rarely() -> None:
+    """Let Python look for unreachable objects less often, and never among those there are now."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(MANY_OBJECTS, 20, 20)
 
 
 def wait_for_database(seconds: float = PATIENCE_SECONDS) -> None:
@@ -126,6 +138,8 @@ def _before_the_pool(**_: Any) -> None:
     _refusing(_check_database)
     # Forked children must not find a connection to share.
     database.dispose()
+    # Before the fork: what nobody looks at stays shared between parent and children.
+    collect_rarely()
 
 
 @signals.worker_ready.connect
@@ -154,6 +168,7 @@ def _after_the_fork(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 def _before_the_end(**_: Any) -> None:
     window.close_sender()
+    providers.close()
     database.dispose()
 
 

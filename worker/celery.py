@@ -14,7 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks import contract
 from tasks.queues import Queue
-from worker import masking, schedule, settings
+from worker import masking, messages, schedule, settings
 
 TASK_MODULES = (
     "tasks.adjustments",
@@ -76,6 +76,7 @@ TASK_MODULES = (
     "tasks.reservations",
     "tasks.stream",
     "tasks.subscriptions",
+    "tasks.syncs",
     "tasks.taxes",
     "tasks.tenant_list",
     "tasks.tenants",
@@ -218,6 +219,7 @@ class Loader(AppLoader):  # type: ignore[misc]
 app = Celery(
     "billing", loader=Loader, amqp=masking.AMQP, task_cls=masking.Task, set_as_current=True
 )
+messages.use()
 # In every thread: the current app of a thread that did not make it would be Celery's own default,
 # and a message sent from there would go to a broker nobody reads.
 app.set_default()

@@ -15,6 +15,8 @@ from kombu.transport import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
+from worker import messages
+
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What reading something of another shape than expected raises."""
 
@@ -64,3 +66,9 @@ class Transport(redis.Transport):
     """Redis with our channel."""
 
     Channel = Channel
+
+
+# What goes around a body has the body in it as one text, and is written when a message is sent and
+# again when a worker takes it: 2 ms each for a thousand events with kombu's writer, 0.02 ms with
+# ours. Kombu has no setting for it.
+redis.dumps = messages.write  # type: ignore[attr-defined,assignment]

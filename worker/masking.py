@@ -17,7 +17,10 @@ from tasks.contract import SECRET_FIELDS
 
 MASK = "***"
 LONGEST = 1024
-"""Characters of the text; a chunk of a thousand events is cut."""
+"""Characters of the text."""
+
+MOST_ITEMS = 3
+"""Of a list that are shown: the text of a thousand events would be made only to be cut."""
 
 
 def masked(arguments: Any) -> str:
@@ -26,6 +29,8 @@ def masked(arguments: Any) -> str:
 
 
 def _without_secrets(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > MOST_ITEMS:
+        return [*value[:MOST_ITEMS], f"and {len(value) - MOST_ITEMS:,} more"]
     if not isinstance(value, dict):
         return value
     return {

@@ -39,6 +39,7 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "finalize invoices": _entry(
         "billing.finalize_invoices", crontab(minute="5-55/10"), expires=3000
     ),
+    "send invoices to the provider": _entry("billing.sync_invoices", 10.0, expires=30),
     "bill late usage": _entry("billing.bill_late_usage", crontab(minute="50"), expires=3000),
     "audit credit": _entry("billing.audit", crontab(hour="4", minute="10"), expires=3000),
     "purge what was told long ago": _entry("billing.purge", crontab(minute="35"), expires=3000),

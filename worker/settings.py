@@ -1,6 +1,7 @@
 """Every setting, in one validated place. Only this room reads the environment."""
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -10,7 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
 from models.rules.trial import InvalidPeppers, Peppers
-from tasks.config import Config, Retention, WebhookRetention
+from tasks.config import Config, Provider, Retention, WebhookRetention
+from webhooks import guard, stripe_invoices
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
 from worker import local
@@ -35,6 +37,12 @@ DEFAULT_PORTS = {
 
 OFF = "off"
 """Says that a part is not wanted."""
+
+SECRET_KEY = re.compile(r"[!-~]{8,255}")
+"""Of a provider. Which letters it has is the provider's own business."""
+
+PUBLISHABLE_KEY = "pk_"
+"""How Stripe's keys begin that open nothing."""
 
 MASTER_KEYS_FILE = "master_keys"
 TRIAL_PEPPERS_FILE = "trial_peppers"
@@ -117,6 +125,22 @@ class Settings(BaseSettings):
 
     paper_font: FilePath | None = Field(None, validation_alias="BILLING_PAPER_FONT")
     """A TrueType font with letters that PDFs need and ours lack, such as Chinese ones."""
+
+    provider: Literal["stripe"] | None = Field(None, validation_alias="BILLING_PROVIDER")
+    """Who is told of each invoice once it has its number; nobody, if unset."""
+
+    provider_key: SecretStr | None = Field(None, validation_alias="BILLING_PROVIDER_KEY")
+    """Opens the account there: a key that may write customers, invoices and credit notes."""
+
+    provider_url: str = Field(stripe_invoices.URL, validation_alias="BILLING_PROVIDER_URL")
+    """Where its API is, such as a mock's."""
+
+    provider_collects: bool = Field(False, validation_alias="BILLING_PROVIDER_COLLECTS")
+    """Whether the provider may charge customers for what is final there."""
+
+    provider_timeout_seconds: float = Field(
+        15, ge=1, le=30, validation_alias="BILLING_PROVIDER_TIMEOUT_SECONDS"
+    )
 
     attempts_days: int = Field(30, ge=7, le=3_650, validation_alias="BILLING_WEBHOOK_ATTEMPTS_DAYS")
     """How long each HTTP try is kept."""
@@ -219,18 +243,20 @@ class Settings(BaseSettings):
         """Return what the tasks obey.
 
         Raises:
-            InvalidSettings: the master keys, the peppers, the private hosts, the stream or the
-                folder for archives can not be used.
+            InvalidSettings: the master keys, the peppers, the private hosts, the stream, the
+                provider or the folder for archives can not be used.
         """
+        policy = self._address_policy()
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
             invoice_grace=dt.timedelta(hours=self.invoice_grace_hours),
             allocate_ahead=dt.timedelta(minutes=self.allocate_ahead_minutes),
-            address_policy=self._address_policy(),
+            address_policy=policy,
             keyring=self.keyring(),
             send_timeout=dt.timedelta(seconds=self.send_timeout_seconds),
             stream_url=self.stream(),
             paper_font=self.paper_font,
+            provider=self._provider(policy),
             trial_peppers=self.peppers(),
             retention=self.retention(),
             webhook_retention=WebhookRetention(
@@ -274,6 +300,35 @@ class Settings(BaseSettings):
             return Keyring.parse(text)
         except InvalidMasterKeys as error:
             raise InvalidSettings(f"BILLING_MASTER_KEYS: {error}") from None
+
+    def _provider(self, policy: Policy) -> Provider | None:
+        if self.provider is None:
+            if self.provider_key is not None:
+                raise InvalidSettings(
+                    "BILLING_PROVIDER_KEY is set and BILLING_PROVIDER is not; set that to stripe"
+                )
+            return None
+        try:
+            guard.check_url(self.provider_url, policy=policy)
+        except guard.UrlRefused as error:
+            raise InvalidSettings(f"BILLING_PROVIDER_URL: {error}") from None
+        return Provider(
+            name=self.provider,
+            secret_key=self._provider_key(),
+            base_url=self.provider_url,
+            collects=self.provider_collects,
+            timeout=dt.timedelta(seconds=self.provider_timeout_seconds),
+        )
+
+    def _provider_key(self) -> str:
+        key = "" if self.provider_key is None else self.provider_key.get_secret_value().strip()
+        if not SECRET_KEY.fullmatch(key) or key.startswith(PUBLISHABLE_KEY):
+            raise InvalidSettings(
+                "BILLING_PROVIDER_KEY must be a secret key, such as sk_live_… or rk_live_…, where "
+                "BILLING_PROVIDER is set; it is "
+                + ("not set" if not key else "something else, which is not shown")
+            )
+        return key
 
     def peppers(self) -> Peppers | None:
         """Return what identities that had a trial are hashed with; None when there is nothing.

@@ -97,16 +97,27 @@ def _billing_period(
     return days_between(found.start, found.end, zone)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Seats:
+    """How many seats a subscription has from an instant on; the local day of it counts."""
+
+    effective_at: datetime
+    quantity: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """A tenant on a plan, as billing sees it.
+
+    `quantity` is the seats it began with, `seats` what they were changed to since, oldest first.
 
     `billed_until` is the first local day that no invoice was made for, None before the first one.
     It is a day and not an instant so that a tenant who moves to another zone goes on from the same
     date: no month is billed twice and none is left out. `next_invoice_at` is when to look, as it
     was stored. `auto_renew`: each further period gets the plan's credit. Until `trial_ends_at`
     nothing is charged for; the local day of it is. `follows` is the one it replaced;
-    `owes_setup`: nothing was charged for before, in its place.
+    `owes_setup`: nothing was charged for before, in its place. `fees_due_at`: when to look at what
+    is charged ahead, from the local day `fees_from` on.
     """
 
     id: UUID
@@ -123,6 +134,27 @@ class Subscription:
     trial_ends_at: datetime | None = None
     follows: UUID | None = None
     owes_setup: bool = True
+    fees_due_at: datetime | None = None
+    fees_from: date | None = None
+    seats: tuple[Seats, ...] = ()
+
+    def quantity_at(self, at: datetime) -> Decimal:
+        """How many seats it has at an instant."""
+        begun = [one.quantity for one in self.seats if one.effective_at <= at]
+        return begun[-1] if begun else self.quantity
+
+    def runs(self, days: Days, zone: ZoneInfo) -> list[tuple[Days, "Subscription"]]:
+        """Runs of days with as many seats, and the subscription as it is on them."""
+        firsts = {days.first: replace(self, seats=())}
+        for one in self.seats:
+            first = max(_local_day(one.effective_at, zone), days.first)
+            if first < days.after:
+                firsts[first] = replace(self, quantity=one.quantity, seats=())
+        following = [*list(firsts)[1:], days.after]
+        return [
+            (Days(first, after), one)
+            for (first, one), after in zip(firsts.items(), following, strict=True)
+        ]
 
     def days(self, zone: ZoneInfo) -> Days:
         """The local days it is in force on."""
@@ -143,7 +175,10 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class PriceVersion:
-    """A price of a plan while its terms stayed the same; `metric` is None for a fixed fee."""
+    """A price of a plan while its terms stayed the same; `metric` is None for a fixed fee.
+
+    `ahead`: charged when a period begins, and not when it is over.
+    """
 
     id: UUID
     plan_key: str
@@ -155,6 +190,7 @@ class PriceVersion:
     effective_at: datetime | None
     ended_at: datetime | None
     kind: str = FIXED
+    ahead: bool = False
 
 
 def replacement(
@@ -191,9 +227,11 @@ def unbilled(subscription: Subscription, zone: ZoneInfo) -> Iterator[Days]:
 
 
 def due_at(subscription: Subscription, zone: ZoneInfo) -> datetime | None:
-    """When its next invoice is due: the end of the first period without one; None if never."""
+    """When its next invoice is due, None if never: at the end of the first period without one, or
+    when something may be charged ahead."""
     following = next(unbilled(subscription, zone), None)
-    return None if following is None else midnight(following.after, zone)
+    over_at = None if following is None else midnight(following.after, zone)
+    return min((at for at in (over_at, subscription.fees_due_at) if at is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +262,8 @@ def charges(
 ) -> list[Charge]:
     """What an invoice for `days` charges for: fixed fees first, then usage, each by plan and key.
 
+    What is charged ahead is left out.
+
     Args:
         subscriptions: of one tenant in one currency; those with another rhythm are left out.
         versions: by plan and currency.
@@ -234,17 +274,104 @@ def charges(
         charge
         for subscription in subscriptions
         if subscription.is_billed_for(days, zone)
-        for version in versions.get((subscription.plan_key, subscription.currency), ())
-        if (charge := _charge(subscription, version, days, zone)) is not None
+        for part in (subscription.charged_days(zone).overlap(days),)
+        for version, in_force in _in_arrears(
+            subscription,
+            versions.get((subscription.plan_key, subscription.currency), ()),
+            days,
+            zone,
+        )
+        if (charge := _charge(subscription, version, part.overlap(in_force), days, zone))
+        is not None
     ]
-    return sorted(found, key=_order)
+    return sorted((one for charge in found for one in _by_seats(charge)), key=_order)
+
+
+def _by_seats(charge: Charge) -> Iterator[Charge]:
+    """A fee for the days that the seats stayed the same; anything else does not depend on them."""
+    if charge.version.kind != FIXED or not charge.subscription.seats:
+        yield charge
+        return
+    for days, subscription in charge.subscription.runs(charge.days, charge.zone):
+        if midnight(days.first, charge.zone) < midnight(days.after, charge.zone):
+            yield replace(
+                charge, subscription=subscription, days=days, period=days.period(charge.zone)
+            )
+
+
+def charged_ahead(
+    subscription: Subscription,
+    versions: Sequence[PriceVersion],
+    days: Days,
+    zone: ZoneInfo,
+) -> dict[str, tuple[PriceVersion, Days]]:
+    """Return what of a period is charged ahead: by price key, the version and its days.
+
+    It is the version in force when the subscription's part of the period begins, and it is for all
+    of that part, whatever the price is afterwards. A price that is charged ahead only from a later
+    day of the period on, is from that day on.
+
+    Args:
+        versions: of the subscription's plan and currency.
+        days: one of its billing periods.
+    """
+    if not any(version.ahead for version in versions):
+        return {}
+    part = subscription.charged_days(zone).overlap(days)
+    if not part:
+        return {}
+    begins_at = max(midnight(part.first, zone), subscription.effective_at)
+    found: dict[str, tuple[PriceVersion, Days]] = {}
+    for version in sorted(
+        versions, key=lambda one: (one.effective_at is not None, one.effective_at)
+    ):
+        if not version.ahead or version.price_key in found:
+            continue
+        if _is_in_force(version, begins_at):
+            found[version.price_key] = version, part
+            continue
+        first = days_between(version.effective_at, version.ended_at, zone).first
+        if part.first <= first < part.after and not _is_over(version, begins_at):
+            found[version.price_key] = version, Days(first, part.after)
+    return found
+
+
+def _is_in_force(version: PriceVersion, at: datetime) -> bool:
+    begun = version.effective_at is None or version.effective_at <= at
+    return begun and not _is_over(version, at)
+
+
+def _is_over(version: PriceVersion, at: datetime) -> bool:
+    return version.ended_at is not None and version.ended_at <= at
+
+
+def _in_arrears(
+    subscription: Subscription, versions: Sequence[PriceVersion], days: Days, zone: ZoneInfo
+) -> Iterator[tuple[PriceVersion, Days]]:
+    """The versions that are charged when the period is over, and the days they are in force on."""
+    ahead = charged_ahead(subscription, versions, days, zone)
+    for version in versions:
+        if version.ahead:
+            continue
+        in_force = days_between(version.effective_at, version.ended_at, zone)
+        if version.price_key in ahead:
+            in_force = replace(
+                in_force, after=min(in_force.after, ahead[version.price_key][1].first)
+            )
+        yield version, in_force
+
+
+def charge_for(
+    subscription: Subscription, version: PriceVersion, in_force: Days, days: Days, zone: ZoneInfo
+) -> Charge | None:
+    """Return what a version that is in force on some days charges for of a period, if anything."""
+    shared = subscription.charged_days(zone).overlap(in_force).overlap(days)
+    return _charge(subscription, version, shared, days, zone)
 
 
 def _charge(
-    subscription: Subscription, version: PriceVersion, days: Days, zone: ZoneInfo
+    subscription: Subscription, version: PriceVersion, shared: Days, days: Days, zone: ZoneInfo
 ) -> Charge | None:
-    in_force = days_between(version.effective_at, version.ended_at, zone)
-    shared = subscription.charged_days(zone).overlap(in_force).overlap(days)
     if version.kind == SETUP:
         shared = _first_day(subscription, zone).overlap(shared)
     if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):
@@ -292,7 +419,9 @@ class Line:
     adjusts: UUID | None = None
 
 
-def lines(charged: Sequence[Charge], used: Iterable[pricing.Usage]) -> list[Line]:
+def lines(
+    charged: Sequence[Charge], used: Iterable[pricing.Usage], ahead: Sequence[Line] = ()
+) -> list[Line]:
     """Price the charges of one invoice, in their order.
 
     A commitment is charged with what is missing to it: its share of the period, less what the other
@@ -300,12 +429,13 @@ def lines(charged: Sequence[Charge], used: Iterable[pricing.Usage]) -> list[Line
 
     Args:
         used: what was used, for each charge with a metric, in their order.
+        ahead: what was charged ahead for the same period.
     """
     of_charge, found = iter(used), list[Line]()
     for charge in charged:
         usage = pricing.NOTHING if charge.version.metric is None else next(of_charge)
         one = line(charge, usage)
-        found.append(_missing(one, found) if one.kind == COMMITMENT else one)
+        found.append(_missing(one, [*ahead, *found]) if one.kind == COMMITMENT else one)
     return found
 
 

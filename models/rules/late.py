@@ -52,6 +52,26 @@ def adjustments(billed: Billed, costs: Iterable[Line]) -> list[Line]:
     return found
 
 
+def shared_out(amount: int, quantity: Decimal, billed: Iterable[Line]) -> list[tuple[int, Decimal]]:
+    """Take an amount back from lines that billed it, one after the other, as far as each reaches.
+
+    Args:
+        amount, quantity: what is to be taken back, 0 or more.
+
+    Returns:
+        Amount and quantity for each line; nothing of one that was below zero.
+    """
+    found = []
+    for line in billed:
+        part = min(amount, max(0, line.amount_minor))
+        units = quantity if part == amount else min(quantity, line.quantity) if part else Decimal(0)
+        found.append((part, units))
+        amount -= part
+        with money.exact():
+            quantity -= units
+    return found
+
+
 def key_of(line: Line) -> Key:
     """Return what a line charges for."""
     return line.subscription_id, line.price_id, line.metric, line.period

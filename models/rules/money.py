@@ -163,7 +163,8 @@ def exact_fraction(amount: Decimal) -> Fraction:
         or _decimals(amount) > MAX_DIGITS
     ):
         raise AmountOutOfRange(amount)
-    return Fraction(amount)
+    # Of two integers: to tell what kind of number it is given takes a fraction longer than that.
+    return Fraction(*amount.as_integer_ratio())
 
 
 def round_half_up(value: Fraction) -> int:

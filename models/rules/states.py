@@ -83,6 +83,15 @@ class ArchiveState(StrEnum):
     forgotten = "forgotten"
 
 
+class InvoiceSyncState(StrEnum):
+    """Life of an invoice on its way to a provider."""
+
+    pending = "pending"
+    running = "running"
+    synced = "synced"
+    failed = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A life cycle: where it starts, what each state means, and which event leads where.
@@ -329,6 +338,33 @@ ARCHIVE: Final = Machine(
     },
 )
 
+INVOICE_SYNC: Final = Machine(
+    name="Invoice at a provider",
+    states=InvoiceSyncState,
+    initial=InvoiceSyncState.pending,
+    transitions={
+        InvoiceSyncState.pending: {"claim": InvoiceSyncState.running},
+        InvoiceSyncState.running: {
+            "finish": InvoiceSyncState.synced,
+            "put_off": InvoiceSyncState.pending,
+            "lose_lease": InvoiceSyncState.pending,
+            "give_up": InvoiceSyncState.failed,
+        },
+        InvoiceSyncState.synced: {"change": InvoiceSyncState.pending},
+        InvoiceSyncState.failed: {"retry": InvoiceSyncState.pending},
+    },
+    meaning={
+        InvoiceSyncState.pending: "Steps are due now or wait for their next try; a run claims it "
+        "when it is due.",
+        InvoiceSyncState.running: "Leased by one run that does step after step; a lease that runs "
+        "out makes it pending again, at the step that is missing.",
+        InvoiceSyncState.synced: "The provider has all of it; a payment, withdrawal or credit note "
+        "makes it pending again.",
+        InvoiceSyncState.failed: "It spent its tries or the provider refused it; it waits for an "
+        "operator.",
+    },
+)
+
 MACHINES: Final = (
     CREDIT_BATCH,
     RESERVATION,
@@ -338,6 +374,7 @@ MACHINES: Final = (
     DELIVERY,
     REJECTED,
     ARCHIVE,
+    INVOICE_SYNC,
 )
 
 FINAL_INVOICE_STATES: Final = frozenset(

@@ -147,6 +147,8 @@ def _take_off(coupon: Coupon, items: Sequence[Item], left: Sequence[int]) -> tup
 
 
 def _taxes(items: Sequence[Item], left: Sequence[int], rates: Sequence[TaxRate]) -> tuple[Tax, ...]:
+    if not rates:
+        return ()
     covered = [[rate.scope.covers(item) for item in items] for rate in rates]
     nets = [
         Fraction(amount) / (1 + _inside(place, rates, covered) / HUNDRED)

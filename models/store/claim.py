@@ -5,7 +5,7 @@ of everybody. Here it costs what any other endpoint costs: one look at one index
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -27,6 +27,7 @@ class Terms:
             one that was refused get one at a time.
         per_owner: how many of one owner's this sender may have.
         taken: how many it has, by owner.
+        without: endpoints that get nothing this time.
     """
 
     rows: int
@@ -34,6 +35,7 @@ class Terms:
     per_host: int
     per_owner: int
     taken: Mapping[str, int] = field(default_factory=dict)
+    without: Collection[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,7 @@ def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dic
             "full_owners": [
                 owner for owner, taken in terms.taken.items() if taken >= terms.per_owner
             ],
+            "without": list(terms.without),
             "hosts_key": HOSTS_KEY,
             "now": now,
         },

@@ -55,6 +55,7 @@ _LOCK = """
                 SELECT b.host FROM busy JOIN endpoints b ON b.id = busy.endpoint_id
                 GROUP BY b.host HAVING sum(busy.lanes) >= :per_host))
             AND coalesce(e.tenant_id, '') <> ALL(CAST(:full_owners AS text[]))
+            AND e.id <> ALL(CAST(:without AS uuid[]))
             AND (NOT e.ordered OR e.id <> ALL(ARRAY(SELECT endpoint_id FROM busy)))
             AND (SELECT (h.hold_until IS NULL OR h.hold_until <= :now)
                     AND (h.probe_at IS NULL OR h.probe_at <= :now)

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from models.rules import billing, ids
 from models.rules.period import Period
 from models.rules.states import InvoiceState
 from models.rules.waterfall import Bill
-from models.store import bill, invoice
+from models.store import bill, invoice, line_rows
 from models.store.invoice import Header
 from models.tenant import Tenant
 
@@ -75,7 +75,7 @@ def get_all(session: Session, headers: Sequence[Header]) -> list[Drafted]:
 
 
 def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> None:
-    """Store new drafts with their lines, all in two statements."""
+    """Store new drafts with their lines, in a few statements whatever their number."""
     if not drafts:
         return
     rows = [
@@ -144,7 +144,7 @@ def claim_drafts(
 
     Drafts of the tenants to be excluded are left. What others hold is skipped, so that this neither
     waits nor deadlocks. A tenant is held by one worker at a time, so that the numbers of its
-    invoices follow its periods.
+    invoices follow its periods; for that, a draft is left too if an older one of its tenant is.
     """
     statement = invoice.SELECT.join(Tenant, Tenant.tenant_id == Invoice.tenant_id).where(
         Invoice.state == InvoiceState.draft,
@@ -158,7 +158,32 @@ def claim_drafts(
         .limit(limit)
         .with_for_update(key_share=True, skip_locked=True)
     )
-    return [invoice.read(row) for row in rows]
+    claimed = [invoice.read(row) for row in rows]
+    waiting = _older(session, claimed)
+    return [
+        header
+        for header in claimed
+        if header.period.end <= waiting.get(header.tenant_id, header.period.end)
+    ]
+
+
+def _older(session: Session, claimed: Sequence[Header]) -> dict[str, dt.datetime]:
+    """When the oldest other draft of each of the tenants ends.
+
+    It was skipped if its tenant came free only after that; its number comes first all the same.
+    """
+    if not claimed:
+        return {}
+    rows = session.execute(
+        select(Invoice.tenant_id, func.min(Invoice.period_end).label("period_end"))
+        .where(
+            Invoice.tenant_id == func.any(sorted({header.tenant_id for header in claimed})),
+            Invoice.state == InvoiceState.draft,
+            Invoice.id != func.all([header.id for header in claimed]),
+        )
+        .group_by(Invoice.tenant_id)
+    )
+    return {row.tenant_id: row.period_end for row in rows}
 
 
 def _figures(of: Bill) -> dict[str, Any]:
@@ -180,55 +205,14 @@ FIGURE_TYPES = (
 
 
 def _add_lines(session: Session, drafts: Sequence[Drafted]) -> None:
-    rows = [
-        {
-            **_line_row(one.header, place + 1, line),
-            "discounts_minor": [part.lines_minor[place] for part in one.bill.discounts],
-            "taxes_minor": [part.lines_minor[place] for part in one.bill.taxes],
-        }
-        for one in drafts
-        for place, line in enumerate(one.lines)
-    ]
-    session.execute(
-        sql("""
-            INSERT INTO invoice_lines (invoice_id, position, kind, subscription_id, price_id,
-                                       metric, description, quantity, unit_amount, currency,
-                                       amount_minor, period_start, period_end, details,
-                                       adjusts_invoice_id, discounts_minor, taxes_minor)
-            SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
-                invoice_id uuid, position integer, kind text, subscription_id uuid, price_id uuid,
-                metric text, description text, quantity numeric, unit_amount numeric,
-                currency text, amount_minor bigint, period_start timestamptz,
-                period_end timestamptz, details jsonb, adjusts_invoice_id uuid,
-                discounts_minor bigint[], taxes_minor bigint[])
-        """),
-        {"rows": _json(rows)},
+    line_rows.add(
+        session, [(one.header.id, one.header.currency, one.lines, one.bill) for one in drafts]
     )
     bill.write(
         session,
         {one.header.id: one.bill for one in drafts},
         {one.header.id: one.header.currency for one in drafts},
     )
-
-
-def _line_row(header: Header, position: int, line: billing.Line) -> dict[str, Any]:
-    return {
-        "invoice_id": header.id,
-        "position": position,
-        "kind": line.kind,
-        "subscription_id": line.subscription_id,
-        "price_id": line.price_id,
-        "metric": line.metric,
-        "description": line.description,
-        "quantity": line.quantity,
-        "unit_amount": line.unit_amount,
-        "currency": header.currency,
-        "amount_minor": line.amount_minor,
-        "period_start": line.period.start,
-        "period_end": line.period.end,
-        "details": line.details,
-        "adjusts_invoice_id": line.adjusts,
-    }
 
 
 def _json(rows: Sequence[dict[str, Any]]) -> str:

@@ -52,6 +52,10 @@ _SOURCES: Final[Mapping[str, tuple[str, str]]] = {
         "period_end",
         "invoices WHERE state = 'draft' AND period_end <= :closed_by ORDER BY period_end",
     ),
+    "billing.sync_invoices": (
+        "due_at",
+        "invoice_syncs WHERE state = 'pending' AND due_at <= :now ORDER BY due_at",
+    ),
 }
 
 JOBS: Final = tuple(_SOURCES)

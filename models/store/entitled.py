@@ -73,7 +73,12 @@ RIGHTS = text(f"""
         FROM entitlements AS held
         WHERE held.tenant_id = tenants.tenant_id AND {_IN_FORCE}
         UNION ALL
-        SELECT metric, window_unit, limit_amount, is_soft, per_seat, subscription.quantity,
+        SELECT metric, window_unit, limit_amount, is_soft, per_seat,
+               coalesce(
+                   (SELECT quantity FROM subscription_quantities AS changed
+                    WHERE changed.subscription_id = subscription.id AND changed.effective_at <= :at
+                    ORDER BY changed.effective_at DESC LIMIT 1),
+                   subscription.quantity),
                held.plan_key
         FROM subscriptions AS subscription
         JOIN entitlements AS held ON held.plan_key = subscription.plan_key

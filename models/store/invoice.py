@@ -4,11 +4,13 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, and_, func, select
+import orjson
+from sqlalchemy import Row, Select, Text, and_, cast, func, select
 from sqlalchemy.orm import Session
 
 from models.invoice import Invoice, InvoiceKind, InvoiceLine
@@ -105,13 +107,18 @@ def ending_between(
     *,
     start: dt.datetime,
     end: dt.datetime | None = None,
+    kinds: Sequence[InvoiceKind] = (InvoiceKind.subscription,),
 ) -> list[Header]:
-    """Return the tenants' invoices whose period ends in `[start, end]`, in that order."""
+    """Return the tenants' invoices whose period ends in `[start, end]`, in that order.
+
+    Args:
+        kinds: of these kinds only.
+    """
     within = Invoice.period_end >= start
     rows = session.execute(
         SELECT.where(
             Invoice.tenant_id == func.any(list(tenant_ids)),
-            Invoice.kind == InvoiceKind.subscription,
+            Invoice.kind.in_(kinds),
             within if end is None else and_(within, Invoice.period_end <= end),
         ).order_by(Invoice.period_end, Invoice.id)
     )
@@ -167,7 +174,8 @@ LINE_COLUMNS = (
     InvoiceLine.amount_minor,
     InvoiceLine.period_start,
     InvoiceLine.period_end,
-    InvoiceLine.details,
+    # As text, for a reader of JSON that is quicker than the driver's.
+    cast(InvoiceLine.details, Text).label("details"),
     InvoiceLine.adjusts_invoice_id,
 )
 """What `read_line` reads."""
@@ -180,7 +188,7 @@ def read(row: Row[Any]) -> Header:
         tenant_id=row.tenant_id,
         currency=row.currency,
         timezone=row.timezone,
-        period=Period(row.period_start, row.period_end),
+        period=_period(row.period_start, row.period_end),
         state=InvoiceState(row.state),
         total_minor=row.total_minor,
         version=row.version,
@@ -198,7 +206,13 @@ def read(row: Row[Any]) -> Header:
     )
 
 
-def read_line(row: Row[Any]) -> billing.Line:
+# A chunk has thousands of lines over the same few periods.
+@lru_cache(maxsize=8192)
+def _period(start: dt.datetime, end: dt.datetime) -> Period:
+    return Period(start, end)
+
+
+def read_line(row: Row[*tuple[Any, ...]]) -> billing.Line:
     """Return the line in a row of `LINE_COLUMNS`."""
     return billing.Line(
         kind=row.kind,
@@ -209,7 +223,7 @@ def read_line(row: Row[Any]) -> billing.Line:
         quantity=row.quantity,
         unit_amount=row.unit_amount,
         amount_minor=row.amount_minor,
-        period=Period(row.period_start, row.period_end),
-        details=row.details,
+        period=_period(row.period_start, row.period_end),
+        details=orjson.loads(row.details),
         adjusts=row.adjusts_invoice_id,
     )

@@ -9,8 +9,7 @@ before usage is counted, and only those that were read are forgotten after it wa
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +19,11 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from models.invoice import Invoice, InvoiceLine
-from models.late_usage import LateUsage, LateUsageCredit
+from models.late_usage import LateUsage
 from models.rules import late
 from models.rules.billing import Line
 from models.rules.states import FINAL_INVOICE_STATES, InvoiceState
-from models.store import invoice
+from models.store import invoice, late_credit
 from models.store.invoice import Header
 
 
@@ -69,11 +68,8 @@ def billed(session: Session, headers: Sequence[Header]) -> list[late.Billed]:
     ids = [header.id for header in headers]
     lines = invoice.lines(session, ids)
     since = _adjusted(session, ids)
-    for row in _credited(session, ids):
-        line = lines[row.invoice_id][row.position - 1]
-        since[row.invoice_id].append(
-            replace(line, amount_minor=-row.amount_minor, quantity=-row.quantity)
-        )
+    for invoice_id, line in late_credit.taken(session, ids):
+        since[invoice_id].append(line)
     return [
         late.Billed(
             header.id, header.number or "", header.days, lines.get(header.id, []), since[header.id]
@@ -126,12 +122,6 @@ def claim_left(
     return {row.tenant_id: row.timezone for row in rows}
 
 
-def keep_credits(session: Session, credits: Sequence[LateUsageCredit]) -> None:  # noqa: A002
-    """Store how much less lines cost, that credit notes took back."""
-    session.add_all(credits)
-    session.flush()
-
-
 def notice_withdrawn(session: Session, invoice_id: UUID, *, now: dt.datetime) -> None:
     """Log the invoices that a withdrawn one adjusted: what it said of them is not billed now."""
     session.execute(NOTICE_WITHDRAWN, {"invoice_id": invoice_id, "now": now})
@@ -156,31 +146,6 @@ def _adjusted(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     for row in rows:
         found[row.adjusts_invoice_id].append(invoice.read_line(row))
     return found
-
-
-def _credited(session: Session, ids: Sequence[UUID]) -> Sequence[Any]:
-    return session.execute(
-        select(
-            LateUsageCredit.invoice_id,
-            LateUsageCredit.position,
-            LateUsageCredit.amount_minor,
-            LateUsageCredit.quantity,
-        ).where(LateUsageCredit.invoice_id == func.any(list(ids)))
-    ).all()
-
-
-def credit(
-    credit_note_id: UUID, *, header: Header, position: int, amount_minor: int, quantity: Decimal
-) -> LateUsageCredit:
-    """Return how much less a line costs, to be kept with the note that takes it back."""
-    return LateUsageCredit(
-        credit_note_id=credit_note_id,
-        position=position,
-        invoice_id=header.id,
-        currency=header.currency,
-        amount_minor=amount_minor,
-        quantity=quantity,
-    )
 
 
 # Nearly all that is counted was used today, and no invoice covers today: a step down the index of

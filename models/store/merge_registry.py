@@ -109,6 +109,7 @@ REGISTRY: Final[tuple[Entry, ...]] = (
     Repoint(
         "idempotency_keys", clash="theirs.operation = mine.operation AND theirs.key = mine.key"
     ),
+    Stays("invoice_syncs", "of the source's own invoices"),
     Stays("invoices", "frozen; a draft would be billed twice and refuses the merge"),
     Stays("late_usage", "of the source's own invoices"),
     Special("ledger_entries", "merge_credit"),
@@ -117,6 +118,7 @@ REGISTRY: Final[tuple[Entry, ...]] = (
     Stays("outbox_messages", "immutable; fan-out follows the alias"),
     Stays("parked_tenants", "nothing of the source is left to be billed, or its own invoices"),
     Stays("payments", "append-only, of the source's own invoices"),
+    Stays("provider_customers", "whom the provider has the source's own invoices for"),
     Special("quota_arrivals", "merge_usage"),
     Special("quota_counters", "merge_usage"),
     Repoint(

@@ -123,15 +123,15 @@ def _from_days(
 ) -> dict[int, Decimal]:
     """The totals of windows, by place, that begin and end with days and that days tell."""
     exact: dict[int, Decimal] = {}
-    for aggregation, statement in FROM_DAYS.items():
-        places = [
-            place
-            for place, window in enumerate(windows)
-            if terms.get(window.metric, UNMETERED).definition.aggregation is aggregation
-        ]
-        if places:
-            rows = session.execute(statement, {"windows": _json(windows, places)})
-            exact |= {row.place: row.total for row in rows}
+    alike: dict[Aggregation, list[int]] = {}
+    for place, window in enumerate(windows):
+        aggregation = terms.get(window.metric, UNMETERED).definition.aggregation
+        alike.setdefault(aggregation, []).append(place)
+    for aggregation in FROM_DAYS.keys() & alike.keys():
+        rows = session.execute(
+            FROM_DAYS[aggregation], {"windows": _json(windows, alike[aggregation])}
+        )
+        exact |= {row.place: row.total for row in rows}
     return exact
 
 

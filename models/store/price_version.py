@@ -113,6 +113,7 @@ def versions(
             Price.model,
             Price.unit_amount,
             Price.params,
+            Price.timing,
             Price.description,
             Price.effective_at,
             Price.ended_at,
@@ -131,9 +132,18 @@ def versions(
             effective_at=row.effective_at,
             ended_at=row.ended_at,
             kind=row.kind,
+            ahead=row.timing == Timing.advance,
         )
         found[version.plan_key, version.currency].append(version)
     return found
+
+
+def has_ahead(session: Session, plan_key: str, currency: str) -> bool:
+    """Tell whether a plan charges ahead, or ever did, in a currency."""
+    found = select(Price.id).where(
+        Price.plan_key == plan_key, Price.currency == currency, Price.timing == Timing.advance
+    )
+    return session.scalars(found.limit(1)).first() is not None
 
 
 def current_terms(session: Session, plan_key: str) -> list[Terms]:

@@ -110,6 +110,7 @@ def places(*, source: str) -> str:
     """Return the query of the places, from 0, of the events of a `source` that were inserted."""
     return f"""
         SELECT coalesce(array_agg(place - 1), '{{}}') FROM (
-            SELECT min(place) AS place FROM {source} JOIN inserted USING (id) GROUP BY id
+            SELECT min(place) AS place FROM {source} WHERE id IN (SELECT id FROM inserted)
+            GROUP BY id
         ) AS first
     """  # noqa: S608 (constants)

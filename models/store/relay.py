@@ -1,7 +1,8 @@
 """From the outbox to the deliveries: which endpoints hear of a message."""
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -78,5 +79,13 @@ def fan_out(
     given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
     taken = session.scalars(_FAN_OUT, given).all()
     if taken:
-        session.execute(_SETTLE, {"messages": taken, "now": now})
+        settle(session, taken, now=now)
     return len(taken)
+
+
+def settle(session: Session, message_ids: Sequence[UUID], *, now: dt.datetime) -> None:
+    """Let deliveries that this transaction has made obey what became of their endpoints meanwhile.
+
+    In a statement after the one that made them.
+    """
+    session.execute(_SETTLE, {"messages": list(message_ids), "now": now})

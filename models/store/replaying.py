@@ -1,7 +1,10 @@
-"""Deliveries sent again by an operator, under the same id: one, or those of an endpoint."""
+"""Deliveries sent again by an operator, under the same id: one, or those of an endpoint.
+
+Messages that an endpoint asks for and has no delivery of are in `replay_missing`.
+"""
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
 from uuid import UUID
@@ -15,6 +18,10 @@ from models.store import delivery_page, endpoint
 
 MOST: Final = 2_000
 """Deliveries moved in one transaction: some tens of milliseconds under the endpoint's lock."""
+
+
+LAST: Final = 2**63 - 1
+"""No delivery has a higher id."""
 
 
 class NotReplayable(Refusal):
@@ -45,8 +52,12 @@ _REPLAY = text("""
 """)
 
 # BETWEEN, and the order by endpoint, as in delivery_page: by the endpoint's own index.
+_NEXT = """
+    SELECT id FROM endpoints WHERE id > :after AND state = 'enabled' {owner} ORDER BY id LIMIT :most
+"""
+
 _CHOOSE = """
-    SELECT d.id FROM deliveries d JOIN outbox_messages m ON m.id = d.message_id
+    SELECT d.id, d.state FROM deliveries d JOIN outbox_messages m ON m.id = d.message_id
     WHERE d.endpoint_id BETWEEN :endpoint AND :endpoint AND d.id > :after AND ({states})
       AND m.created_at >= :since AND (CAST(:until AS timestamptz) IS NULL OR m.created_at < :until)
       AND (CAST(:type AS text) IS NULL OR m.type = :type)
@@ -70,6 +81,20 @@ class Wanted:
     since: dt.datetime
     until: dt.datetime | None = None
     type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Deliveries of a chunk by their ids, with their states before.
+
+    Args:
+        last: the last that was looked at, None if there was none.
+        is_full: whether there may be more behind it.
+    """
+
+    by_id: Mapping[int, DeliveryState]
+    last: int | None
+    is_full: bool
 
 
 def replay(
@@ -102,6 +127,11 @@ def replay(
     return after
 
 
+def count_some(session: Session, wanted: Wanted, *, after: int, most: int) -> Chosen:
+    """Return what `replay_some` would send again, without sending anything."""
+    return _choose(session, wanted, after=after, most=most)
+
+
 def replay_some(
     session: Session,
     wanted: Wanted,
@@ -110,8 +140,8 @@ def replay_some(
     after: int,
     most: int,
     now: dt.datetime,
-) -> list[int]:
-    """Let deliveries of an endpoint be sent now; return their ids in order.
+) -> Chosen:
+    """Let deliveries of an endpoint be sent now; return which.
 
     Args:
         after: only those made after the one with this id.
@@ -122,9 +152,33 @@ def replay_some(
         UnknownEndpoint: there is none by that id, or it was deleted.
     """
     endpoint.lock_enabled(session, wanted.endpoint_id, tenant_id=tenant_id)
+    chosen = _choose(session, wanted, after=after, most=most)
+    if chosen.last is None:
+        return chosen
+    # One that a sender has taken since is sent anyway, and is not counted.
+    moved = set(session.scalars(_REPLAY, {"deliveries": list(chosen.by_id), "now": now}))
+    by_id = {key: state for key, state in chosen.by_id.items() if key in moved}
+    return Chosen(by_id, chosen.last, chosen.is_full)
+
+
+def enabled_endpoints(
+    session: Session, *, tenant_id: str | None, after: UUID, most: int
+) -> list[UUID]:
+    """Return the ids of enabled endpoints in order, of a tenant or of everybody.
+
+    Args:
+        after: only those behind this one.
+    """
+    owner = "" if tenant_id is None else "AND tenant_id = :tenant"
+    asked = {"after": after, "most": most} | ({} if tenant_id is None else {"tenant": tenant_id})
+    return list(session.scalars(text(_NEXT.format(owner=owner)), asked))
+
+
+def _choose(session: Session, wanted: Wanted, *, after: int, most: int) -> Chosen:
     # Written out, so that an index of one state alone can be used.
     states = " OR ".join(f"d.state = '{state.value}'" for state in sorted(wanted.states))
-    chosen = session.scalars(
+    most = min(most, MOST)
+    rows = session.execute(
         text(_CHOOSE.format(states=states)),
         {
             "endpoint": wanted.endpoint_id,
@@ -132,10 +186,8 @@ def replay_some(
             "since": wanted.since,
             "until": wanted.until,
             "type": wanted.type,
-            "most": min(most, MOST),
+            "most": most,
         },
     ).all()
-    if not chosen:
-        return []
-    moved = session.scalars(_REPLAY, {"deliveries": list(chosen), "now": now})
-    return sorted(moved)
+    by_id = {row.id: DeliveryState(row.state) for row in rows}
+    return Chosen(by_id, rows[-1].id if rows else None, len(rows) == most)

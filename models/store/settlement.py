@@ -19,7 +19,7 @@ from models.rules import ids, states
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
 from models.settlement import Payment
-from models.store import invoice, subscription
+from models.store import invoice, invoice_sync, subscription
 from models.store.invoice import Header
 
 
@@ -137,6 +137,7 @@ def change(
             changed, state=_next_state(header, event), closed_at=now, closing_note=note
         )
     _store(session, header, changed, now)
+    invoice_sync.change(session, header.id, now=now)
     return changed
 
 

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import orjson
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, Text, cast, delete, func, insert, select, update
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from models.catalog import Plan
 from models.rules import billing, ids
 from models.rules.period import Anchor, Interval
 from models.rules.refusal import Refusal
-from models.subscription import Subscription
+from models.subscription import Subscription, SubscriptionQuantity
 from models.tenant import Tenant
 
 
@@ -178,6 +180,8 @@ def add(
             anchored_on=wanted.cycle.anchored_on,
             billed_until=wanted.billed_until,
             next_invoice_at=wanted.next_invoice_at,
+            fees_due_at=wanted.fees_due_at,
+            fees_from=wanted.fees_from,
             auto_renew=wanted.auto_renew,
             trial_ends_at=wanted.trial_ends_at,
             follows_id=wanted.follows,
@@ -190,35 +194,69 @@ def add(
     session.flush()
 
 
-def end(
-    session: Session,
-    subscription_id: UUID,
-    *,
-    ended_at: dt.datetime | None,
-    next_invoice_at: dt.datetime | None,
-    now: dt.datetime,
-) -> int:
-    """Set the end of a subscription and when its next invoice is due; return its new version.
-
-    Args:
-        ended_at: None for an open one.
-    """
+def change(session: Session, changed: billing.Subscription, *, now: dt.datetime) -> int:
+    """Store when a subscription ends and when its next invoice is due; return its new version."""
     version: int = session.execute(
         sql("""
             UPDATE subscriptions
             SET ended_at = :ended_at, next_invoice_at = :next_invoice_at,
+                fees_due_at = :fees_due_at, fees_from = :fees_from,
                 version = version + 1, updated_at = :now
             WHERE id = :id
             RETURNING version
         """),
         {
-            "id": subscription_id,
-            "ended_at": ended_at,
-            "next_invoice_at": next_invoice_at,
+            "id": changed.id,
+            "ended_at": changed.ended_at,
+            "next_invoice_at": changed.next_invoice_at,
+            "fees_due_at": changed.fees_due_at,
+            "fees_from": changed.fees_from,
             "now": now,
         },
     ).scalar_one()
     return version
+
+
+def call_off(session: Session, subscription_id: UUID, *, now: dt.datetime) -> int:
+    """Let a subscription that has not begun be in force at no instant, in nobody's place; return
+    its new version. The tenant is locked."""
+    version: int = session.execute(
+        sql("""
+            UPDATE subscriptions
+            SET ended_at = effective_at, follows_id = NULL, next_invoice_at = NULL,
+                fees_due_at = NULL, fees_from = NULL, version = version + 1, updated_at = :now
+            WHERE id = :id
+            RETURNING version
+        """),
+        {"id": subscription_id, "now": now},
+    ).scalar_one()
+    return version
+
+
+def set_seats(
+    session: Session, subscription_id: UUID, wanted: billing.Seats, *, now: dt.datetime
+) -> None:
+    """Store how many seats a subscription has from an instant on, in the place of what was to
+    change from then on. The tenant is locked."""
+    drop_seats(session, subscription_id, since=wanted.effective_at)
+    session.execute(
+        insert(SubscriptionQuantity).values(
+            subscription_id=subscription_id,
+            effective_at=wanted.effective_at,
+            quantity=wanted.quantity,
+            created_at=now,
+        )
+    )
+
+
+def drop_seats(session: Session, subscription_id: UUID, *, since: dt.datetime) -> None:
+    """Forget the seats that a subscription was to have from an instant on. The tenant is locked."""
+    session.execute(
+        delete(SubscriptionQuantity).where(
+            SubscriptionQuantity.subscription_id == subscription_id,
+            SubscriptionQuantity.effective_at >= since,
+        )
+    )
 
 
 def next_version(session: Session, subscription_id: UUID) -> int:
@@ -250,6 +288,19 @@ class Advance:
     subscription_id: UUID
     billed_until: dt.date | None
     next_invoice_at: dt.datetime | None
+    fees_due_at: dt.datetime | None
+    fees_from: dt.date | None
+
+
+def moved(one: billing.Subscription, zone: ZoneInfo) -> Advance:
+    """Return how far a subscription was billed, with when its next invoice is due from then on."""
+    return Advance(
+        subscription_id=one.id,
+        billed_until=one.billed_until,
+        next_invoice_at=billing.due_at(one, zone),
+        fees_due_at=one.fees_due_at,
+        fees_from=one.fees_from,
+    )
 
 
 def advance(session: Session, advances: Sequence[Advance]) -> None:
@@ -259,9 +310,11 @@ def advance(session: Session, advances: Sequence[Advance]) -> None:
     session.execute(
         sql("""
             UPDATE subscriptions
-            SET billed_until = moved.billed_until, next_invoice_at = moved.next_invoice_at
+            SET billed_until = moved.billed_until, next_invoice_at = moved.next_invoice_at,
+                fees_due_at = moved.fees_due_at, fees_from = moved.fees_from
             FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS moved(
-                subscription_id uuid, billed_until date, next_invoice_at timestamptz)
+                subscription_id uuid, billed_until date, next_invoice_at timestamptz,
+                fees_due_at timestamptz, fees_from date)
             WHERE subscriptions.id = moved.subscription_id
         """),
         {"rows": orjson.dumps(advances).decode()},
@@ -312,12 +365,28 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.anchored_on,
     Subscription.billed_until,
     Subscription.next_invoice_at,
+    Subscription.fees_due_at,
+    Subscription.fees_from,
     Subscription.auto_renew,
     Subscription.trial_ends_at,
     Subscription.follows_id,
     Subscription.owes_setup,
     Plan.interval,
     Plan.anchor,
+    # Of nearly all there are none: a step down the primary key.
+    select(
+        func.jsonb_agg(
+            aggregate_order_by(
+                func.jsonb_build_array(
+                    SubscriptionQuantity.effective_at, cast(SubscriptionQuantity.quantity, Text)
+                ),
+                SubscriptionQuantity.effective_at,
+            )
+        )
+    )
+    .where(SubscriptionQuantity.subscription_id == Subscription.id)
+    .scalar_subquery()
+    .label("seats"),
 ).join(Plan, Plan.plan_key == Subscription.plan_key)
 
 
@@ -337,4 +406,10 @@ def _read(row: Row[Any]) -> billing.Subscription:
         trial_ends_at=row.trial_ends_at,
         follows=row.follows_id,
         owes_setup=row.owes_setup,
+        fees_due_at=row.fees_due_at,
+        fees_from=row.fees_from,
+        seats=tuple(
+            billing.Seats(dt.datetime.fromisoformat(at).astimezone(dt.UTC), Decimal(quantity))
+            for at, quantity in row.seats or ()
+        ),
     )

@@ -34,8 +34,8 @@ def record(session: Session, events: Sequence[Mapping[str, Any]], *, now: dt.dat
         return before.joined(record(session, before.rest, now=now))
     if entered.is_closed:
         return usage_closed.record(session, events, now=now)
-    sent = recorded.encoded(events)
-    stored = session.execute(INSERT, {"events": sent, "now": now}).scalar_one()
+    sent = {"events": recorded.encoded(events), "count": len(events), "now": now}
+    stored = session.execute(INSERT, sent).scalar_one()
     if stored is None:
         return Recorded(len(events), (), ())
     is_new = set(stored)
@@ -81,14 +81,15 @@ def _recorded(sent: int, known: Sequence[tuple[int, str | None]]) -> Recorded:
 
 # One statement for a chunk, half as quick as a bare COPY and many times quicker than a statement an
 # event. What comes back is NULL when every event is new, which is nearly always, and otherwise the
-# places of those that are.
+# places of those that are. NOT MATERIALIZED: only then are the events read once more for it, which
+# costs less than to keep them each time.
 INSERT = text(f"""
-    WITH sent AS MATERIALIZED (
+    WITH sent AS NOT MATERIALIZED (
         SELECT usage_event_id(tenant_id, metric, idempotency_key) AS id, event.*
         FROM {recorded.SENT}
     ),
     {recorded.inserted(source="sent")}
-    SELECT CASE WHEN (SELECT count(*) FROM inserted) < (SELECT count(*) FROM sent) THEN (
+    SELECT CASE WHEN (SELECT count(*) FROM inserted) < :count THEN (
         {recorded.places(source="sent")}
     ) END
 """)  # noqa: S608 (constants)

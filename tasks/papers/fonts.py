@@ -18,10 +18,10 @@ MAIN: Final = "main"
 """Noto Sans: Latin, Greek, Cyrillic, signs of currencies."""
 
 OTHER: Final = "other"
-"""FiraGO: Arabic, Georgian, Hebrew, Thai."""
+"""FiraGO: Arabic, Devanagari, Georgian, Hebrew, Thai, with the rules for their shapes."""
 
 OWN: Final = "own"
-"""The operator's, for all that both lack, such as Chinese."""
+"""The operator's, for all that both lack, such as Chinese, Tamil or Khmer."""
 
 NAMES: Final = {
     (MAIN, ""): "notos",

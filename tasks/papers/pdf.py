@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from tasks.papers import fonts, scripts
+from tasks.papers import fonts
 from tasks.papers.paper import Paper, Party, Row, Sum
 from tasks.papers.sheet import BLACK, GREY, LEFT, RIGHT, RULE, Colour, Sheet, Style
 
@@ -40,12 +40,9 @@ def render(paper: Paper, *, made_at: dt.datetime, font: Path | None = None) -> b
 
     Raises:
         NoLetter: a letter is in no font.
-        ScriptNotLaidOut: a text is in a script whose letters are shaped by their neighbours.
     """
     said = f"{paper.title} {paper.number}".strip()
-    for text in _texts(paper):
-        scripts.check(text)
-    with fonts.faces(map(scripts.joined, _texts(paper)), own=font) as faces:
+    with fonts.faces(_texts(paper), own=font) as faces:
         sheet = Sheet(faces)
         sheet.set_creation_date(made_at)
         sheet.set_title(said)

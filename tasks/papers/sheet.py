@@ -75,17 +75,19 @@ class Sheet(FPDF):
         """Write a text, broken where it is too long, and go on below it."""
         for line in self.lines(text, style, width):
             self.set_x(at)
-            self.cell(width, style.high, scripts.visual(line), align=align)
+            self._use(line, style)
+            self.cell(width, style.high, line, align=align)
             self.ln(style.high)
 
     def lines(self, text: str, style: Style, width: float) -> list[str]:
         """Return a text in lines of at most `width`, in the order in which they are thought."""
-        joined = scripts.joined(text)
-        self._use(joined, style)
-        if not joined:
+        if not text:
             return [""]
+        self._use(text, style)
+        if scripts.is_shaped(text):
+            return self._shaped_lines(text, width)
         found: Any = self.multi_cell(
-            width, style.high, joined, dry_run=True, output=MethodReturnValue.LINES
+            width, style.high, text, dry_run=True, output=MethodReturnValue.LINES
         )
         return list(found)
 
@@ -112,9 +114,29 @@ class Sheet(FPDF):
                 self._use(text, style)
                 self.cell(RIGHT - LEFT, style.high, text, align=align)
 
+    def _shaped_lines(self, text: str, width: float) -> list[str]:
+        """Break between words, and inside one that is too long between its clusters: the library
+        measures letter by letter, which is wrong of letters that take their shapes from others."""
+        lines = [""]
+        for word in text.split():
+            spaced = f"{lines[-1]} {word}".lstrip()
+            if self.get_string_width(spaced) <= width:
+                lines[-1] = spaced
+                continue
+            pieces = [word] if self.get_string_width(word) <= width else scripts.clusters(word)
+            if lines[-1]:
+                lines.append("")
+            for piece in pieces:
+                if lines[-1] and self.get_string_width(lines[-1] + piece) > width:
+                    lines.append("")
+                lines[-1] += piece
+        return lines
+
     def _use(self, text: str, style: Style) -> None:
-        """Go on in a font that has all of a text, or else in ours with others' letters in it."""
-        letters = set(text)
+        """Go on in a font that has all of a text, or else in ours with others' letters in it; by
+        the rules of that font, if the text needs them."""
+        self.set_text_shaping(scripts.is_shaped(text))
+        letters = {letter for letter in text if letter.isprintable()}
         family = next((one for one, has in self._letters.items() if letters <= has), MAIN)
         self.set_font(family, style="B" if style.bold else "", size=style.size)
         self.set_text_color(*style.colour)

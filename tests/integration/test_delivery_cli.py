@@ -94,6 +94,27 @@ def test_all_dead_ones_of_an_endpoint_are_sent_again(billing: Command, db: Engin
     assert states(database.engine()) == ["pending"] * 3
 
 
+def test_what_everybody_lacks_is_counted_before_it_is_sent(billing: Command, db: Engine) -> None:
+    subscribe()
+    emit(count=2)
+    take()
+    execute(
+        database.engine(),
+        "UPDATE deliveries SET state = 'dead', lease_token = NULL, leased_until = NULL",
+    )
+    subscribe()
+    asked = ("--since", "2020-01-01", "--state", "dead", "--state", "missing")
+
+    counted = billing("delivery", "replay", *asked, "--everybody", "--dry-run").out
+    assert states(database.engine()) == ["dead", "dead"]
+    sent = billing("delivery", "replay", *asked, "--tenant", "acme", "--key", "k").out
+    again = billing("delivery", "replay", *asked, "--tenant", "acme", "--key", "k").out
+
+    assert counted == "would send again: 4 (2 dead, 2 missing)\n"
+    assert sent == again == "sent again: 4 (2 dead, 2 missing)\n"
+    assert states(database.engine()) == ["pending"] * 4
+
+
 def test_one_is_skipped_with_a_reason(billing: Command, db: Engine) -> None:
     subscribe()
     emit()

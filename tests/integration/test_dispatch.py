@@ -2,6 +2,7 @@
 
 import datetime as dt
 import threading
+import time
 from collections import Counter
 from contextlib import ExitStack
 from uuid import UUID, uuid4
@@ -31,6 +32,8 @@ from tests.integration.outbox_world import (
     subscribe,
     take,
 )
+from tests.integration.webhooks.peers import Peer, Wire, answer
+from tests.processes import eventually
 from tests.receiver import Answer, receiver
 from webhooks import events, health
 from webhooks.health import Circuit
@@ -442,3 +445,33 @@ def test_two_relays_whose_clocks_differ_keep_the_order(db: Engine) -> None:
         heard += [f"evt_{row.message_id.hex}" for row in rows]
         finish(rows)
     assert heard == sent
+
+
+def test_the_end_of_a_run_makes_nobody_wait_for_a_slow_neighbour(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.sending.BUDGET", 0.5)
+    monkeypatch.setattr("tasks.sending.SLOW", 0.2)
+    answered = threading.Event()
+
+    def hold(wire: Wire) -> None:
+        wire.read_request()
+        answered.wait(10)
+        wire.send(answer())
+
+    with Peer(lambda _, wire: hold(wire)) as slow, receiver() as healthy:
+        subscribe(slow.url(), tenant_id="slow")
+        subscribe(healthy, tenant_id="quick")
+        emit("slow", count=50)
+        run = threading.Thread(target=deliver_webhooks)
+        run.start()
+        eventually(lambda: slow.connections == sending.PER_ENDPOINT)
+        time.sleep(2 * sending.BUDGET)  # its time is over
+
+        emit("quick", count=3)
+        eventually(lambda: len(healthy.requests) == 3)
+        assert run.is_alive()
+        answered.set()
+        run.join()
+    # Of the slow one nothing more was begun.
+    assert Counter(states(db)) == {"delivered": 8, "pending": 45}

@@ -222,6 +222,71 @@ def test_a_refused_message_is_kept_without_its_headers_and_nothing_says_their_va
     assert "hush-hush" not in "".join(kept) + caplog.text
 
 
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("billing.create_endpoint", {"header": {"Authorization": HUSH}}),
+    ("billing.create_endpoint", {"custom-headers": [HUSH], "Headers": {"a": HUSH}}),
+    ("billing.create_endpoint", {"url": "https://me:hush-hush@example.com/"}),
+    ("billing.create_endpoint", {"url": "https://hush-hush@example.com/", "topics": 3}),
+    ("billing.update_endpoint", {"headrs": {"X": HUSH}}),
+    ("billing.update_endpoint", {"endpoint_id": str(UUID(int=1)), "url": "//hush-hush@x"}),
+    ("billing.rotate_endpoint_secret", {"secret": "hush-hush", "endpoint_id": str(UUID(int=1))}),
+    ("billing.replay_rejected", {"rejected_message_id": 1, "payload": {"headers": {"X": HUSH}}}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), REFUSED)
+def test_a_secret_in_the_wrong_place_is_neither_kept_nor_said(
+    db: Engine, caplog: pytest.LogCaptureFixture, name: str, arguments: dict[str, Any]
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(Refusal) as error:
+        send(name, **arguments)
+
+    kept = kept_of_refused(db)
+    assert len(kept) == 1
+    assert "hush-hush" not in str(error.value) + kept[0] + caplog.text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"endpoint": {"Headers": {"X": HUSH}}},
+        {"calls": [{"deep": [{"secret": HUSH}]}]},
+        {"url": "https://me:hush-hush@example.com/"},
+        {"payload": '[[], {"headers": {"X": "hush-hush"}'},
+        {"payload": base64.b64encode(b'[[], {"headers": {"X": "hush-hush"}').decode()},
+    ],
+)
+def test_of_a_message_that_nobody_can_take_the_secrets_are_not_kept(
+    db: Engine, arguments: dict[str, Any]
+) -> None:
+    execution.keep_unknown("billing.create_endpiont", arguments, "m1")
+    execution.keep_unreadable("billing.create_endpoint", {"payload": arguments}, "m2", reason="r")
+    execution.keep_lost("billing.create_endpoint", arguments, RuntimeError("lost"), "m3")
+
+    kept = kept_of_refused(db)
+    assert len(kept) >= 2, "of two nothing may be left to tell them apart by"
+    for one in kept:
+        assert "hush-hush" not in one
+        assert base64.b64encode(b"hush")[:4].decode() not in one
+
+
+def test_what_holds_no_secret_is_kept_whole(db: Engine) -> None:
+    usage = {"tenant_id": "acme", "events": [{"headers": {"a": "b"}}], "payload": "x"}
+    with pytest.raises(Refusal):
+        send("billing.record_usage", **usage)
+    execution.keep_unknown("billing.recrod_usage", {"tenant_id": "acme", "url": "https://x/"}, "m2")
+
+    with db.connect() as connection:
+        payloads = connection.scalars(text("SELECT payload FROM rejected_messages ORDER BY id"))
+        assert list(payloads) == [usage, {"tenant_id": "acme", "url": "https://x/"}]
+
+
+def kept_of_refused(db: Engine) -> list[str]:
+    with db.connect() as connection:
+        rows = connection.scalars(text("SELECT to_jsonb(r)::text FROM rejected_messages r"))
+        return [str(row) for row in rows]
+
+
 def test_what_was_not_kept_must_be_given_anew_to_replay(db: Engine) -> None:
     message: dict[str, Any] = {
         "tenant_id": "acme",
@@ -277,3 +342,50 @@ def test_keys_that_expired_long_ago_are_destroyed(db: Engine) -> None:
         at = later(seconds=1)
         assert endpoint_secret.forget_expired(session, expired_by=at) == 1
         assert endpoint_secret.forget_expired(session, expired_by=at + dt.timedelta(days=9)) == 0
+
+
+def test_secrets_that_were_kept_under_other_names_are_taken_away(empty_database: Engine) -> None:
+    from models import migrations  # noqa: PLC0415
+
+    migrations.upgrade(empty_database, "0014")
+    payloads: list[tuple[str, Any]] = [
+        ("billing.create_endpoint", {"url": "https://me:hush@x/", "topics": ["*"]}),
+        ("billing.update_endpoint", {"header": {"X": "hush"}, "url": "https://x/", "clear": None}),
+        ("billing.replay_rejected", {"payload": {"headers": {"X": "hush"}}, "actor": "me"}),
+        ("billing.create_endpoint", {"url": "hush\u0000"}),
+        ("billing.create_endpoint", ["no object", "hush"]),
+        ("billing.record_usage", {"payload": "kept", "url": "a@b"}),
+    ]
+    with empty_database.begin() as connection:
+        for number, (task, payload) in enumerate(payloads):
+            connection.execute(
+                text(
+                    "INSERT INTO rejected_messages (task, payload, payload_hash, code, errors, "
+                    "received_at, last_seen_at) VALUES (:task, :payload, :hash, 'c', :errors, "
+                    "now(), now())"
+                ),
+                {
+                    "task": task,
+                    "payload": json.dumps(payload),
+                    "hash": bytes([number]),
+                    "errors": json.dumps([{"field": "f", "reason": "r", "value": "hush"}]),
+                },
+            )
+
+    migrations.upgrade(empty_database)
+
+    with empty_database.connect() as connection:
+        rows = connection.execute(
+            text("SELECT payload, errors FROM rejected_messages ORDER BY id")
+        ).all()
+    assert "hush" not in json.dumps([[row.payload, row.errors] for row in rows[:5]])
+    withheld = "(not kept: it may be a secret)"
+    assert [row.payload for row in rows] == [
+        {"url": withheld, "topics": ["*"]},
+        {"header": withheld, "url": "https://x/", "clear": None},
+        {"payload": withheld, "actor": "me"},
+        {"payload": withheld},
+        {"payload": withheld},
+        {"payload": "kept", "url": "a@b"},
+    ]
+    assert rows[5].errors[0]["value"] == "hush"

@@ -275,6 +275,21 @@ def test_numbers_follow_period_then_tenant(db: Engine) -> None:
     assert months == [("bob", 1), ("ann", 2), ("bob", 2)]
 
 
+def test_a_draft_waits_for_an_older_one_that_somebody_holds(db: Engine) -> None:
+    make_plan(fee("10"))
+    subscribe("acme", "2026-01-01")
+    generate_invoices(as_of=instant("2026-03-01"))
+
+    with db.begin() as other:
+        # As when its tenant comes free between the two of them.
+        other.exec_driver_sql("SELECT FROM invoices ORDER BY period_end LIMIT 1 FOR UPDATE")
+        assert finalize_invoices(as_of=instant("2026-04-01"))["invoices"] == 0
+
+    assert finalize_invoices(as_of=instant("2026-04-01"))["invoices"] == 2
+    numbered = query("SELECT period_start FROM invoices ORDER BY number")
+    assert [start.month for (start,) in numbered] == [1, 2]
+
+
 def test_late_usage_in_the_grace_period_is_billed_before_the_number_is_given(db: Engine) -> None:
     make_plan(usage_price("calls", "1"))
     subscribe("acme", "2026-01-01")

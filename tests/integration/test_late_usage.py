@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from tasks.aggregation import aggregate_usage
 from tasks.credit_notes import create_credit_note
+from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, get_invoice
 from tasks.late_usage import bill_late_usage
@@ -299,6 +300,34 @@ def test_a_credit_of_late_usage_has_the_discounts_and_taxes_of_its_line(db: Engi
     assert_reconciled()
 
 
+def test_late_usage_that_a_later_invoice_billed_is_credited_to_that_invoice(db: Engine) -> None:
+    make_plan(usage_price("calls", "2"))
+    subscribe("acme", "2026-01-01")
+    used("2026-01-10", "1")
+    close("2026-02-05")
+    key = used("2026-01-11", "4")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-03-01"))
+    close("2026-03-05")
+    closing = used("2026-01-12", "8")
+    close("2026-03-06")
+    close("2026-03-10")
+    for event in (key, closing):
+        void_usage(tenant_id="acme", metric="calls", idempotency_key=event, reason="a test")
+
+    close("2026-03-11")
+    close("2026-03-12")
+
+    notes = """
+        SELECT invoices.number, credit_notes.total_minor FROM credit_notes
+        JOIN invoices ON invoices.id = invoice_id ORDER BY credit_notes.sequence
+    """
+    assert query(notes) == [("INV-000001", 200), ("INV-000003", 1600), ("INV-000002", 600)]
+    used("2026-01-31", "3")
+    close("2026-03-20")
+    assert lines(invoices()[3]) == [("adjustment", "2026-01-01", 600)]
+    assert_reconciled()
+
+
 @pytest.mark.usefixtures("left")
 def test_what_a_note_took_back_already_is_not_taken_back_again() -> None:
     (january,) = invoices()
@@ -425,3 +454,34 @@ def test_published_late_usage_pays_the_blocks_that_were_not_billed(
     close("2026-03-05")
 
     assert Decimal(invoices()[1]["total"]) == Decimal(row["expected_amount"])
+
+
+@pytest.mark.usefixtures("january")
+def test_a_preview_shows_late_usage_of_periods_that_are_billed_and_writes_nothing() -> None:
+    key = used("2026-01-31", "3")
+    used("2026-02-10", "5")
+    before = query("SELECT count(*) FROM late_usage"), query("SELECT count(*) FROM outbox_messages")
+
+    (shown,) = preview_invoice(tenant_id="acme", as_of=instant("2026-02-12"))["invoices"]
+
+    assert lines(shown) == [("usage", "2026-02-01", 1000), ("adjustment", "2026-01-01", 600)]
+    assert shown["lines"][1]["details"]["adjusts"] == "INV-000001"
+    assert len(invoices()) == 1
+    after = query("SELECT count(*) FROM late_usage"), query("SELECT count(*) FROM outbox_messages")
+    assert after == before
+    close("2026-03-05")
+    assert lines(invoices()[1]) == lines(shown)
+
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+    (shown,) = preview_invoice(tenant_id="acme", as_of=instant("2026-03-12"))["invoices"]
+    assert lines(shown)[1:] == [("adjustment", "2026-01-01", -600)]
+
+
+@pytest.mark.usefixtures("january")
+def test_a_preview_leaves_late_usage_to_the_draft_that_takes_it() -> None:
+    generate_invoices(as_of=instant("2026-03-01"))
+    used("2026-01-31", "3")
+
+    (shown,) = preview_invoice(tenant_id="acme", as_of=instant("2026-03-01T10:00:00"))["invoices"]
+
+    assert lines(shown) == [("usage", "2026-03-01", 0)]

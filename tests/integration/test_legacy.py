@@ -165,6 +165,7 @@ def test_a_subscription_is_billed_from_where_the_old_system_stopped(db: Engine) 
     ("changed", "code"),
     [
         ({"billed_until": "2026-03-02"}, "legacy.not_a_period"),
+        ({"plan_key": "ahead"}, "legacy.charged_ahead"),
         ({"plan_key": "max"}, "plan.unknown"),
         ({"ended_at": "2024-01-01"}, "message.invalid"),
         ({"tenant_id": "taken"}, "subscription.overlaps"),
@@ -174,6 +175,7 @@ def test_a_subscription_that_can_not_be_is_refused_by_name(
     db: Engine, changed: dict[str, str], code: str
 ) -> None:
     make_plan(fee("10.00"))
+    make_plan(fee("10.00", timing="advance"), plan_key="ahead")
     set_subscription(
         tenant_id="taken", plan_key="pro", idempotency_key="s", effective_at=NOW, as_of=NOW
     )

@@ -103,7 +103,7 @@ def test_the_rhythm_of_a_plan_in_use_stays(db: Engine) -> None:
 @pytest.mark.parametrize(
     ("price", "code"),
     [
-        (fee("1", timing="advance"), "price.advance_not_supported"),
+        (usage_price("calls", "1", timing="advance"), "price.advance_not_supported"),
         (fee("1", metric="calls"), "price.invalid"),
         (fee("1", kind="usage", model="per_unit"), "price.invalid"),
         (usage_price("calls", "1", model="fixed"), "price.invalid"),

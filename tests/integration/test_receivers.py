@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from models import database
 from tasks import announce, execution
@@ -124,6 +124,27 @@ def test_a_receiver_takes_what_is_sent_once_however_often_it_comes(
         assert len(program.lines()) == 5
         said = [json.loads(line.partition(" ")[2]) for line in program.lines()]
     assert "größer 🦆 \u2028 <&>" in {one.get("reason") for one in said}
+
+
+def test_an_event_that_is_too_large_comes_thin_and_verifies(db: Engine, start: Start) -> None:
+    port = free_port()
+    made = subscribe(f"http://127.0.0.1:{port}/")
+    with start(made["secret"], port=port) as program:
+        say("ü" * 150_000)
+        deliver_webhooks()
+        eventually(program.lines)
+
+        assert states(db) == ["delivered"]
+        assert len(program.lines()) == 1
+    with db.connect() as connection:
+        [(body, truncated)] = connection.execute(
+            text("SELECT body, truncated FROM outbox_messages")
+        ).all()
+    event = json.loads(bytes(body))
+    assert truncated
+    assert event["truncated"] is True
+    assert event["data"] == {}
+    assert len(bytes(body)) < 1_000
 
 
 def test_a_receiver_that_is_given_both_secrets_takes_either(db: Engine, start: Start) -> None:

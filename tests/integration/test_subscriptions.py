@@ -38,6 +38,7 @@ def test_a_subscription_creates_its_tenant_and_says_so(db: Engine) -> None:
         "effective_at": "2026-01-10T08:00:00Z",
         "ended_at": None,
         "trial_ends_at": None,
+        "quantity_from": "2026-01-10T08:00:00Z",
     }
 
 

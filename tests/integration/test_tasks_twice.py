@@ -28,7 +28,9 @@ from models.rules.refusal import Refusal
 from models.store import relay
 from tasks import config, contract, parking
 from tests.conftest import EMPTY_TABLES
+from tests.integration.provider_world import use_provider
 from tests.receiver import Receiver, receiver
+from tests.stripe_server import Stripe, stripe
 from worker import app
 
 AT_ONCE = 8
@@ -47,9 +49,17 @@ MADE_UP = re.compile(
 """Ids with a random part, or that a database counts."""
 
 CLOCK = frozenset(
-    {"created_at", "updated_at", "due_at", "attempted_at", "completed_at", "latency_ms"}
+    {
+        "created_at",
+        "updated_at",
+        "due_at",
+        "begun_at",
+        "attempted_at",
+        "completed_at",
+        "latency_ms",
+    }
 )
-"""When a row was written and a delivery sent, and how long it took, by the real clock."""
+"""When a row was written and something sent, and how long it took, by the real clock."""
 
 NUMBERED = frozenset({"id", "delivery_id", "archive_id"})
 """Ids that a database counts; an attempt that was undone leaves a gap."""
@@ -69,6 +79,7 @@ class World:
     """What the tasks work on, and the ids that only it knows."""
 
     peer: Receiver
+    provider: Stripe
     broker_url: str
     folder: Path
     ids: dict[str, str] = field(default_factory=dict)
@@ -202,6 +213,7 @@ ARGUMENTS: dict[str, Arguments] = {
         "idempotency_key": "more seats",
     },
     "billing.reactivate_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
+    "billing.undo_change": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.check_quota": lambda _: CREDIT,
     "billing.get_balance": lambda _: CREDIT,
     "billing.get_entitlements": lambda _: {"tenant_id": "acme"},
@@ -261,6 +273,12 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.list_offers": lambda _: {},
     "billing.list_products": lambda _: {},
     "billing.list_parked": lambda _: {},
+    "billing.list_syncs": lambda _: {},
+    "billing.get_sync": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.retry_sync": lambda world: {"invoice_id": world.ids["invoice"]},
+    "billing.set_provider_customer": lambda _: {"tenant_id": "acme", "remote_id": "cus_1"},
+    "billing.sync_invoices": lambda _: {},
+    "billing.get_subscription": lambda world: {"subscription_id": world.ids["subscription"]},
     "billing.list_subscriptions": lambda _: {"tenant_id": "acme"},
     "billing.list_plans": lambda _: {},
     "billing.retry_parked": lambda _: {"tenant_id": "acme"},
@@ -493,6 +511,8 @@ CHANGES_NOTHING = frozenset(
         "billing.get_invoice",
         "billing.get_notices",
         "billing.get_reservation",
+        "billing.get_sync",
+        "billing.list_syncs",
         "billing.get_plan",
         "billing.list_endpoints",
         "billing.list_entitlements",
@@ -503,6 +523,7 @@ CHANGES_NOTHING = frozenset(
         "billing.get_batch",
         "billing.get_offer",
         "billing.get_product",
+        "billing.get_subscription",
         "billing.get_wallet",
         "billing.list_batches",
         "billing.list_ledger",
@@ -540,9 +561,9 @@ QUOTAS = frozenset(
 
 @pytest.fixture
 def world(broker_url: str, tmp_path: Path) -> Iterator[World]:
-    """The far end of the webhooks, a Redis on which nothing waits, and an empty folder."""
-    with receiver() as peer:
-        yield World(peer, broker_url, tmp_path)
+    """The far end of the webhooks, a provider, a Redis on which nothing waits, an empty folder."""
+    with receiver() as peer, stripe() as provider:
+        yield World(peer, provider, broker_url, tmp_path)
     with contextlib.closing(Redis.from_url(broker_url)) as client:
         client.delete(STREAM)
 
@@ -791,6 +812,11 @@ def _cancel(world: World) -> None:
     world.do("end_subscription", **ended, as_of=OPENED)
 
 
+def _plan_more_seats(world: World) -> None:
+    more = {"subscription_id": world.ids["subscription"], "quantity": "7", "when": "period_end"}
+    world.do("change_subscription", **more, idempotency_key="seats to come", as_of=LATER)
+
+
 def _park(_: World) -> None:
     fault = ValueError("a test")
     parking.park("acme", Stage.invoicing, fault, now=dt.datetime.fromisoformat(LATER))
@@ -799,6 +825,12 @@ def _park(_: World) -> None:
 def _finalize_an_invoice(world: World) -> None:
     _make_an_invoice(world)
     world.do("finalize_invoice", invoice_id=world.ids["invoice"], as_of=CLOSED)
+
+
+def _have_a_provider(world: World) -> None:
+    use_provider(world.provider)
+    world.provider.account.begin_anew()
+    _finalize_an_invoice(world)
 
 
 def _take_an_invoice_back(world: World) -> None:
@@ -909,6 +941,12 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.bill_late_usage": _leave_and_use_late,
     "billing.retry_parked": _park,
     "billing.reactivate_subscription": _cancel,
+    "billing.get_sync": _have_a_provider,
+    "billing.list_syncs": _have_a_provider,
+    "billing.retry_sync": _have_a_provider,
+    "billing.set_provider_customer": _have_a_provider,
+    "billing.sync_invoices": _have_a_provider,
+    "billing.undo_change": _plan_more_seats,
     "billing.create_credit_note": _finalize_an_invoice,
     "billing.end_coupon": _redeem_a_coupon,
     "billing.finalize_invoice": _make_an_invoice,

@@ -21,7 +21,6 @@ from tasks.papers import accounts, html, paper, pdf
 from tasks.papers.fonts import NoLetter
 from tasks.papers.invoice_paper import Told, invoice_paper
 from tasks.papers.paper import Paper, Party, Row, Sum
-from tasks.papers.scripts import ScriptNotLaidOut
 from tests import pdf_text
 
 MADE_AT = dt.datetime(2026, 2, 2, tzinfo=dt.UTC)
@@ -161,18 +160,59 @@ def test_names_of_many_scripts_can_be_written(name: str) -> None:
     assert all(letter in found[0] for letter in name if letter.strip())
 
 
-def test_a_script_that_a_pdf_can_not_show_is_refused_and_html_has_it() -> None:
-    indian = replace(PAPER, receiver=Party("हिन्दी"))
+@pytest.mark.parametrize(
+    ("name", "glyphs"),
+    [
+        # A conjunct is one glyph, a short i stands before the letter that it follows.
+        ("क्षत्रिय", ["क्ष", "त्रि", "य"]),
+        ("हिन्दी", ["हि", "न्दी"]),
+        # From the right, as it is seen; a lam and an alef are one glyph.
+        ("سلام", ["م", "لا", "س"]),
+        ("חברה", ["ה", "ר", "ב", "ח"]),
+        ("ที่", ["ที่"]),
+    ],
+)
+def test_letters_take_the_shapes_and_places_that_their_font_gives_them(
+    name: str, glyphs: list[str]
+) -> None:
+    (page,) = pdf_text.pages(pdf.render(replace(PAPER, receiver=Party(name)), made_at=MADE_AT))
 
-    with pytest.raises(ScriptNotLaidOut):
-        pdf.render(indian, made_at=MADE_AT)
-    assert "हिन्दी" in html.render(indian)
+    assert "".join(glyphs) in squeezed(page)
 
 
-def test_names_in_arabic_are_joined_and_read_from_the_right() -> None:
-    found = pdf_text.pages(pdf.render(replace(PAPER, receiver=Party("بيت 12")), made_at=MADE_AT))
+def glyphs_of(word: str) -> list[tuple[int, str]]:
+    """The glyphs that a word is written with: the code of each, and the letters it stands for."""
+    (page,) = pdf_text.glyphs(pdf.render(replace(PAPER, remarks=(word,)), made_at=MADE_AT))
+    return [glyph for line in page for glyph in line if set(glyph[1]) & set(word)]
 
-    assert "12 \ufe96\ufef4\ufe91" in found[0]
+
+def test_what_is_joined_is_one_glyph_and_not_its_letters() -> None:
+    assert [letters for _, letters in glyphs_of("क्ष")] == ["क्ष"]
+    assert [letters for _, letters in glyphs_of("لا")] == ["لا"]
+
+
+def test_a_letter_has_another_shape_where_it_is_joined() -> None:
+    shapes = {code for code, letters in glyphs_of("ت بت تب") if letters == "ت"}
+
+    assert len(shapes) == 3
+
+
+def test_numbers_and_latin_words_keep_their_order_among_letters_from_the_right() -> None:
+    named = replace(PAPER, remarks=("חברה 12 Acme Ltd",))
+    (page,) = pdf_text.pages(pdf.render(named, made_at=MADE_AT))
+
+    assert "Acme" in squeezed(page)
+    assert "12" in squeezed(page)
+    assert squeezed(page).index("Acme") < squeezed(page).index("הרבח")
+
+
+def test_long_texts_in_such_scripts_are_broken_between_words_and_clusters() -> None:
+    word = "प्रौद्योगिकी"
+    long = replace(PAPER, rows=(Row(word * 14, "1", "", "1.00"), Row(f"{word} " * 14, "1", "", "")))
+
+    (page,) = pdf_text.pages(pdf.render(long, made_at=MADE_AT))
+
+    assert squeezed(page).count(word) == 28
 
 
 def test_long_words_and_labels_are_broken_inside_their_column() -> None:
@@ -219,9 +259,11 @@ def test_a_row_is_not_torn_apart_by_the_end_of_a_page() -> None:
         assert page.count("Tokens") == page.count("first step") == page.count("last step")
 
 
-def test_a_letter_that_no_font_has_is_refused_by_name_never_left_out() -> None:
+@pytest.mark.parametrize("name", ["株式会社", "தமிழ்", "ខ្មែរ", "မြန်မာ"])
+def test_a_letter_that_no_font_has_is_refused_by_name_and_html_has_it(name: str) -> None:
+    assert name in html.render(replace(PAPER, receiver=Party(name)))
     with pytest.raises(NoLetter, match="BILLING_PAPER_FONT"):
-        pdf.render(replace(PAPER, receiver=Party("株式会社")), made_at=MADE_AT)
+        pdf.render(replace(PAPER, receiver=Party(name)), made_at=MADE_AT)
 
 
 def test_the_operators_own_font_is_used_for_what_ours_lack(tmp_path: Path) -> None:

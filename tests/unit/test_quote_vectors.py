@@ -127,6 +127,47 @@ def test_a_published_quantity_is_rounded_before_it_is_priced(row: Row) -> None:
     assert rule.apply(Decimal(row["input"]["quantity"])) == published
 
 
+LEVELS = vectors.rows(
+    "aggregation", "weighted_sum", "prorated_recurring_sum", "time_weighted_average"
+)
+
+
+@pytest.mark.parametrize("row", LEVELS, ids=vectors.row_id)
+def test_a_published_level_is_weighed_by_the_days_it_lasted(row: Row) -> None:
+    """A price whose units live on charges each day's level its share of the period: at 1 a unit,
+    that is the average."""
+    params, used = level_case(row)
+
+    quoted = quotes.answer("prorated_per_unit", {"unit_price": "1", **params}, "CLF", used)
+
+    exact, published = Decimal(quoted["exact_amount"]), Decimal(row["expected_amount"])
+    # One is published rounded up to five places.
+    up = meter.Rounding(5, meter.RoundingMode.up)
+    assert published in (exact, up.apply(exact))
+
+
+def level_case(row: Row) -> tuple[Row, Row]:
+    """What came and went on which day; the days are given in one of three ways."""
+    params = row["params"]
+    if row["model"] == "time_weighted_average":
+        first = dt.date(2026, 1, 1)
+        last = first + dt.timedelta(days=params["period_days"] - 1)
+        changes, before = [], Decimal(0)
+        for days, level in row["input"]["levels"]:
+            day = first + dt.timedelta(days=int(re.findall(r"\d+", days)[0]) - 1)
+            changes.append([day.isoformat(), str(Decimal(level) - before)])
+            before = Decimal(level)
+        return {"period": [first.isoformat(), last.isoformat()]}, {"events": changes}
+    first_day, end = (dt.date.fromisoformat(at[:10]) for at in params["period"])
+    is_instant = "T" in params["period"][1]
+    last_day = end - dt.timedelta(days=1) if is_instant else end
+    events = [[at[:10], units] for at, units in row["input"]["events"]]
+    before_it = {"persisted_units": params.get("persisted_units", "0")}
+    return {"period": [first_day.isoformat(), last_day.isoformat()], **before_it}, {
+        "events": events
+    }
+
+
 PROGRESSIVE = vectors.rows(
     "progressive", "progressive_billing", "progressive_billing_then_terminate"
 )

@@ -1,4 +1,4 @@
-"""Which Redis the usage stream is drained from."""
+"""Which Redis the usage stream is drained from, and who is told of invoices."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from worker import settings
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An environment in which nothing is configured and no embedded servers run."""
-    for name in ("BROKER_URL", "BILLING_USAGE_STREAM_URL"):
+    names = ("BROKER_URL", "BILLING_USAGE_STREAM_URL", "BILLING_PROVIDER", "BILLING_PROVIDER_KEY")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BILLING_LOCAL_FOLDER", str(tmp_path))
 
@@ -56,3 +57,48 @@ def test_where_the_stream_is_does_not_show_when_the_configuration_does(
     monkeypatch.setenv("BILLING_USAGE_STREAM_URL", "redis://:hunter2@broker:6379/0")
 
     assert "hunter2" not in repr(settings.load().task_config())
+
+
+def test_nobody_is_told_of_invoices_unless_somebody_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert settings.load().task_config().provider is None
+    monkeypatch.setenv("BILLING_PROVIDER", "stripe")
+    monkeypatch.setenv("BILLING_PROVIDER_KEY", "rk_test_51hunter2")
+
+    provider = settings.load().task_config().provider
+
+    assert provider is not None
+    assert (provider.base_url, provider.collects) == ("https://api.stripe.com", False)
+    assert provider.secret_key == "rk_test_51hunter2"
+    assert "hunter2" not in repr(settings.load()) + repr(settings.load().task_config())
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"BILLING_PROVIDER": "stripe"}, "BILLING_PROVIDER_KEY"),
+        ({"BILLING_PROVIDER": "stripe", "BILLING_PROVIDER_KEY": "hunter2 x"}, "_KEY"),
+        ({"BILLING_PROVIDER": "stripe", "BILLING_PROVIDER_KEY": "pk_live_hunter2"}, "_KEY"),
+        ({"BILLING_PROVIDER_KEY": "sk_live_hunter2"}, "set that to stripe"),
+        ({"BILLING_PROVIDER": "paypal", "BILLING_PROVIDER_KEY": "hunter2hunter2"}, "'stripe'"),
+        (
+            {
+                "BILLING_PROVIDER": "stripe",
+                "BILLING_PROVIDER_KEY": "sk_live_hunter2",
+                "BILLING_PROVIDER_URL": "https://169.254.169.254/",
+            },
+            "BILLING_PROVIDER_URL",
+        ),
+    ],
+)
+def test_a_provider_that_can_not_be_told_is_refused_without_its_key(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], named: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(settings.InvalidSettings, match=named) as refused:
+        settings.load().task_config()
+
+    assert "hunter2" not in str(refused.value)

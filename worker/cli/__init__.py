@@ -38,6 +38,7 @@ from worker.cli import (
     run,
     schema,
     subscription,
+    sync,
     tenant,
     trial,
     up,
@@ -93,6 +94,7 @@ app.add_typer(referral.app, name="referral")
 invoice.app.command()(parked.parked)
 invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")
+app.add_typer(sync.app, name="sync")
 app.add_typer(plan.app, name="plan")
 app.add_typer(subscription.app, name="subscription")
 app.add_typer(plan.prices, name="price")

@@ -1,5 +1,7 @@
 """Deliveries: what went where, and sending it again."""
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
@@ -20,11 +22,12 @@ app = typer.Typer(help="What went where, and sending it again.", no_args_is_help
 
 
 class Replayable(StrEnum):
-    """States of deliveries that can be sent again."""
+    """States of deliveries that can be sent again, and those that there are none of yet."""
 
     dead = "dead"
     pending = "pending"
     delivered = "delivered"
+    missing = "missing"
 
 
 DeliveryId = Annotated[int, typer.Argument(metavar="DELIVERY", help="Its number.", min=1)]
@@ -101,43 +104,49 @@ def replay(
     *,
     tenant: OfTenant = None,
     endpoint: Endpoint = None,
+    everybody: Annotated[bool, typer.Option(help="To all endpoints there are.")] = False,
     since: Since = None,
     until: Until = None,
     state: Annotated[
         list[Replayable] | None,
-        typer.Option(help="Which of an endpoint's; several times.", show_default="dead"),
+        typer.Option(
+            help="Which of them; several times. missing: asked for, and never given to it.",
+            show_default="dead",
+        ),
     ] = None,
     topic: Topic = None,
-    most: Annotated[int, typer.Option(help="Of an endpoint's, at most so many.", min=1)] = 100_000,
+    most: Annotated[int, typer.Option(help="Of many, at most so many.", min=1)] = 100_000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and send nothing.")] = False,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send one again, or with --endpoint and --since all of an endpoint's that are dead."""
+    """Send one again; or, with --since, what is dead of an endpoint, a tenant or everybody."""
     start, end = instant(since, option="--since"), instant(until, option="--until")
-    if (delivery_id is None) == (endpoint is None or start is None):
-        raise typer.BadParameter("give either DELIVERY, or --endpoint and --since")
+    if (delivery_id is None) == (start is None):
+        raise typer.BadParameter("give either DELIVERY, or --since and to whom")
     printing.prepare()
     key = printing.key_or_new(key)
     if delivery_id is not None:
-        answer = replay_delivery(delivery_id=delivery_id, tenant_id=tenant, idempotency_key=key)
-        if as_json:
-            printing.print_json(answer)
-        else:
-            typer.echo(f"delivery {delivery_id} is {answer['state']}")
+        if everybody or dry_run:
+            raise typer.BadParameter("DELIVERY is one: there is nothing to choose or to count")
+        _replay_one(delivery_id, tenant, key, as_json=as_json)
         return
     wanted = {
         "endpoint_id": endpoint,
         "tenant_id": tenant,
+        "everybody": everybody,
         "since": start,
         "until": end,
         "states": [one.value for one in state or [Replayable.dead]],
         "topic": topic,
+        "dry_run": dry_run,
     }
-    replayed = sum(_replayed(wanted, most, key))
+    counts: Counter[str] = sum(_replayed(wanted, most, key), Counter())
     if as_json:
-        printing.print_json({"endpoint_id": str(endpoint), "replayed": replayed})
+        answer = {"replayed": counts.total(), "by_state": dict(counts), "dry_run": dry_run}
+        printing.print_json(answer)
     else:
-        typer.echo(f"sent again: {replayed:,}")
+        typer.echo(delivery_view.replayed(counts, dry_run=dry_run))
 
 
 @app.command()
@@ -169,16 +178,26 @@ def _pages(wanted: dict[str, Any], limit: int) -> tuple[list[Any], str | None]:
             return found, cursor
 
 
-def _replayed(wanted: dict[str, Any], most: int, key: str) -> Iterator[int]:
-    """How many each chunk had; every chunk has a key of its own, made of the command's."""
-    after: int | None = 0
-    while most > 0 and after is not None:
+def _replay_one(delivery_id: int, tenant: str | None, key: str, *, as_json: bool) -> None:
+    answer = replay_delivery(delivery_id=delivery_id, tenant_id=tenant, idempotency_key=key)
+    if as_json:
+        printing.print_json(answer)
+    else:
+        typer.echo(f"delivery {delivery_id} is {answer['state']}")
+
+
+def _replayed(wanted: dict[str, Any], most: int, key: str) -> Iterator[Counter[str]]:
+    """What each chunk had; every chunk has a key of its own, made of the command's."""
+    cursor: str | None = None
+    for number in itertools.count():
         chunk = replay_deliveries(
             **wanted,
-            after=after,
+            cursor=cursor,
             limit=min(most, replaying.MOST),
-            idempotency_key=f"{key[:100]} after {after}",
+            idempotency_key=f"{key[:100]} chunk {number}",
         )
+        yield Counter(chunk["by_state"])
         most -= chunk["replayed"]
-        after = chunk["next_after"]
-        yield chunk["replayed"]
+        cursor = chunk["next_cursor"]
+        if most <= 0 or cursor is None:
+            return

@@ -79,3 +79,13 @@ def event(one: Mapping[str, Any]) -> str:
 def ended(outcome: str | None, status: int | None) -> str:
     """Return how an attempt ended, as "http_error 503"."""
     return " ".join(str(part) for part in (outcome, status) if part is not None)
+
+
+def replayed(counts: Mapping[str, int], *, dry_run: bool) -> str:
+    """Return in words how many deliveries were sent again, by what they were before."""
+    said = f"{'would send' if dry_run else 'sent'} again: {sum(counts.values()):,}"
+    if len(counts) > 1:
+        said += (
+            " (" + ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) + ")"
+        )
+    return said

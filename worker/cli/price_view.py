@@ -138,7 +138,8 @@ def _conditions(price: Price) -> Iterator[str]:
 
 
 def _charged(one: PriceAnswer) -> str:
-    return one["metric"] or _WORDS[one["kind"]]
+    charged = one["metric"] or _WORDS[one["kind"]]
+    return f"{charged}, ahead" if one["timing"] == "advance" else charged
 
 
 def _instant(value: object) -> str:

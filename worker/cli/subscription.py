@@ -18,8 +18,10 @@ from tasks.plan_changes import (
     When,
     cancel_subscription,
     change_subscription,
+    get_subscription,
     list_subscriptions,
     reactivate_subscription,
+    undo_change,
 )
 from tasks.subscriptions import SubscriptionAnswer
 from worker import boot
@@ -51,6 +53,26 @@ def print_list(
 
 
 @app.command()
+def show(
+    named: Named,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_of: AsOf = None,
+) -> None:
+    """Show a subscription, with the seats it had and will have."""
+    with _prepared():
+        found = get_subscription(subscription_id=named, **_at(as_of))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        return
+    _print([found])
+    seats = Table("seats", "from")
+    for one in found["seats"]:
+        seats.add_row(one["quantity"], _instant(one["effective_at"]))
+    Console(markup=False, highlight=False).print(seats)
+
+
+@app.command()
 def change(
     named: Named,
     *,
@@ -70,7 +92,8 @@ def change(
             **{name: value for name, value in wanted.items() if value is not None},
             **_at(as_of),
         )
-    _print([answer["replaced"], answer["subscription"]])
+    changed = [answer["replaced"], answer["subscription"]]
+    _print([one for one in changed if one is not None])
 
 
 @app.command()
@@ -94,6 +117,14 @@ def resume(named: Named, *, as_of: AsOf = None) -> None:
     """Take back the end of a subscription that has not ended yet."""
     with _prepared():
         answer = reactivate_subscription(subscription_id=named, **_at(as_of))
+    _print([answer])
+
+
+@app.command()
+def undo(named: Named, *, as_of: AsOf = None) -> None:
+    """Take back a change of plan or seats that has not come yet."""
+    with _prepared():
+        answer = undo_change(subscription_id=named, **_at(as_of))
     _print([answer])
 
 

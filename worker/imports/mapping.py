@@ -1,7 +1,8 @@
 """From rows to usage events: which column is what, and the key of a row that brings none."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,11 +91,12 @@ class Mapper:
         self._are_whole = columns.are_whole
         self._amount_columns = columns.amounts
         self._is_csv = header is not None
-        self._cells: list[tuple[str, int]] = []
+        self._names: Sequence[str] = ()
+        self._cells: Callable[[Sequence[str]], Sequence[str]] = tuple
         if header is not None:
             _check(name, header, columns)
-            wanted = header if columns.are_whole else columns.named
-            self._cells = [(column, header.index(column)) for column in wanted]
+            self._names = header if columns.are_whole else columns.named
+            self._cells = _picking([header.index(column) for column in self._names])
         # In the order of their names: moving a column makes no other row.
         self._order = sorted(range(len(header or ())), key=lambda place: (header or ())[place])
         named = [(header or ())[place] for place in self._order]
@@ -112,7 +114,7 @@ class Mapper:
         return self._mapped(row, values)
 
     def _csv(self, row: rows.Row) -> dict[str, Any]:
-        return {column: row.values[place].strip() for column, place in self._cells}
+        return dict(zip(self._names, map(str.strip, self._cells(row.values)), strict=True))
 
     def _json(self, row: rows.Row) -> dict[str, Any]:
         """The object, with amounts as they are written: a float would bill something else."""
@@ -151,12 +153,13 @@ class Mapper:
         if columns.metadata:
             shared["metadata"] = {name: values[name] for name in columns.metadata if name in values}
         if columns.metric is not None:
-            metrics: Sequence[tuple[Any, str]] = [(values.get(columns.metric), str(columns.amount))]
+            amount = values.get(str(columns.amount))
+            events = [{"metric": values.get(columns.metric), "amount": amount, **shared}]
         else:
-            metrics = columns.metrics
-        events = [
-            {"metric": metric, "amount": values.get(column), **shared} for metric, column in metrics
-        ]
+            events = [
+                {"metric": metric, "amount": values.get(column), **shared}
+                for metric, column in columns.metrics
+            ]
         if columns.skip_empty:
             return [event for event in events if event["amount"] not in (None, "")]
         return events
@@ -198,9 +201,22 @@ def _with_metadata(cells: dict[str, Any]) -> Event:
         return cells | {"metadata": text}  # which is refused, and says so
 
 
+def _picking(places: Sequence[int]) -> Callable[[Sequence[str]], Sequence[str]]:
+    """Return what takes the cells at some places out of a row."""
+    if len(places) == 1:
+        return lambda cells: [cells[places[0]]]  # of one place `itemgetter` gives no row
+    return operator.itemgetter(*places)
+
+
 def _joined(values: Mapping[str, Any], columns: Sequence[str]) -> str:
     """The cells of a row's key as one, so that no two rows have the same; "" if all are empty."""
-    parts = ["" if values.get(name) is None else str(values[name]) for name in columns]
-    if len(parts) == 1 or not any(parts):
-        return "".join(parts)
+    if len(columns) == 1:
+        return _text(values.get(columns[0]))
+    parts = [_text(values.get(name)) for name in columns]
+    if not any(parts):
+        return ""
     return "|".join(part.replace("\\", r"\\").replace("|", r"\|") for part in parts)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

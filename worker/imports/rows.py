@@ -102,7 +102,10 @@ def _cells(reader: Any, lines: Lines, before: int, width: int) -> Iterator[Row]:
             continue  # an empty line
         elif fault is None and len(cells) != width:
             fault = f"has {len(cells)} cells, the header has {width}"
-        yield Row(line, None if fault else cells, size=sum(map(len, cells)), fault=fault)
+        if fault is None:
+            yield Row(line, cells, sum(map(len, cells)))
+        else:
+            yield Row(line, None, fault=fault)
 
 
 def _objects(first: str, lines: Lines) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tasks.usage import Preview, UsageAnswer
-from worker.imports import mapping, rows, text
+from worker.imports import mapping, rows, text, threads
 
 CHUNK: Final = 5_000
 """Events recorded in one transaction."""
@@ -95,8 +95,11 @@ class _Chunk:
 
     @property
     def is_full(self) -> bool:
-        held = max(len(self.events), len(self.faults))
-        return held >= CHUNK or self.characters >= CHUNK_CHARACTERS
+        return (
+            len(self.events) >= CHUNK
+            or self.characters >= CHUNK_CHARACTERS
+            or len(self.faults) >= CHUNK
+        )
 
 
 def check(files: Iterable[str], options: Options) -> None:
@@ -133,7 +136,7 @@ def run(
     Raises:
         UnusableFile: a file can not be read further.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="record") as thread:
+    with threads.tuned(), ThreadPoolExecutor(1, thread_name_prefix="record") as thread:
         writer = _Writer(thread, record, tally, watch)
         try:
             for chunk in _chunks(files, options):
@@ -149,9 +152,10 @@ def _chunks(files: Sequence[str], options: Options) -> Iterator[_Chunk]:
         with text.opened(name, encoding=options.encoding) as lines:
             table = rows.read(lines, delimiter=options.delimiter)
             mapper = mapping.Mapper(name, table, options.columns)
+            amounts = len(options.columns.amounts)
             chunk = _Chunk(name)
             for row in table.rows:
-                _add(chunk, row, mapper, amounts=len(options.columns.amounts))
+                _add(chunk, row, mapper, amounts=amounts)
                 if chunk.is_full:
                     chunk.taken = before + lines.taken()
                     yield chunk

@@ -42,11 +42,11 @@ class Line:
     @property
     def is_plain(self) -> bool:
         """Whether quantity and unit amount say all there is to say."""
-        return (
-            self.unit_amount is not None
-            and len(self.steps) == 1
-            and self.steps[0].quantity == self.quantity
-        )
+        if self.unit_amount is None or len(self.steps) != 1:
+            return False
+        # As integers: a fraction takes several times longer to compare itself with a decimal.
+        quantity = self.steps[0].quantity
+        return self.quantity.as_integer_ratio() == (quantity.numerator, quantity.denominator)
 
 
 def rate(

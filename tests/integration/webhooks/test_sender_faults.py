@@ -2,12 +2,13 @@
 
 import contextlib
 import datetime as dt
+import os
 import random
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tests.integration.outbox_world import (
     states,
     subscribe,
 )
+from tests.integration.webhooks.peers import Peer, Wire
 from tests.processes import eventually
 from tests.receiver import Answer, Receiver, receiver
 from webhooks import events, signing
@@ -40,6 +42,9 @@ from webhooks.keyring import Keyring, new_master_key
 from worker import local
 
 SEED = 5
+
+SHARE = window.SLOTS // window.OWNER_SHARE
+"""Attempts on the wire at once for one tenant."""
 TENANTS = ("acme", "bolt", "cube", "dune")
 
 KILLS = 16
@@ -48,6 +53,9 @@ EVERY = (0.1, 0.8)
 
 LONGEST = 15.0
 """Seconds of killing, however few kills that were."""
+
+FOR_SECONDS = float(os.environ.get("BILLING_TEST_KILL_SECONDS", "0"))
+"""Seconds of killing, however many kills that are: a minute, before a release."""
 
 TIMEOUT_SECONDS = 2
 """Of one attempt; a lease is four times that."""
@@ -100,8 +108,8 @@ def test_two_senders_killed_at_random_lose_nothing_and_double_only_what_was_in_f
         receivers(Answer(delay=0.03)) as peers,
         senders.sending_from(tmp_path, environment, 2) as both,
     ):
-        kills, next_kill, until = 0, time.monotonic(), time.monotonic() + LONGEST
-        while kills < KILLS and time.monotonic() < until:
+        kills, next_kill, until = 0, time.monotonic(), time.monotonic() + (FOR_SECONDS or LONGEST)
+        while time.monotonic() < until and (FOR_SECONDS or kills < KILLS):
             tenant = chance.choice(TENANTS)
             sent[tenant] += emit(tenant, count=chance.randint(1, 8))
             victim = chance.choice(both)
@@ -124,6 +132,134 @@ def test_two_senders_killed_at_random_lose_nothing_and_double_only_what_was_in_f
         tenant = endpoint_tenant[row.endpoint_id]
         times = got[tenant][f"evt_{row.message_id.hex}"]
         assert 1 <= times <= 1 + in_flight[row.id], (row, times)
+
+
+@pytest.mark.slow
+def test_what_was_claimed_but_not_begun_when_its_sender_was_killed_is_sent_once(
+    db: Engine, database_url: str, tmp_path: Path
+) -> None:
+    environment = wired(database_url, tmp_path, timeout=1)
+    with (
+        receiver(*[Answer(delay=0.8)] * SHARE, Answer()) as peer,
+        senders.sending_from(tmp_path, environment, 1) as [sender],
+    ):
+        for _ in range(3):
+            subscribe(peer)
+        event_ids = emit(count=5)
+        eventually(lambda: len(peer.requests) == SHARE and len(sending_now(db)) == 15)
+        begun = Counter(peer.ids)
+        sender.kill()
+        eventually(lambda: set(states(db)) == {"delivered"})
+
+        # Those on the wire once more, those that waited for a slot only now.
+        assert Counter(peer.ids) - begun == Counter(dict.fromkeys(event_ids, 3))
+
+
+@pytest.mark.slow
+def test_what_was_answered_well_but_not_written_when_its_sender_was_killed_is_sent_twice(
+    db: Engine, database_url: str, tmp_path: Path
+) -> None:
+    environment = wired(database_url, tmp_path, timeout=1)
+    with (
+        receiver(Answer(delay=0.3)) as peer,
+        senders.sending_from(tmp_path, environment, 1) as [sender],
+    ):
+        subscribe(peer)
+        [event_id] = emit()
+        eventually(lambda: peer.requests)
+        with db.begin() as held:
+            held.execute(text("SELECT id FROM deliveries FOR UPDATE"))
+            eventually(lambda: waits_for_a_lock(db))
+            sender.kill()
+        assert states(db) == ["sending"]
+        eventually(lambda: states(db) == ["delivered"])
+
+        assert peer.ids == [event_id, event_id]
+        # Of the first attempt nobody could tell any more.
+        assert len(attempts(db)) == 1
+
+
+def waits_for_a_lock(db: Engine) -> bool:
+    """Tell whether somebody waits for a row of the deliveries: to write a result."""
+    with db.connect() as connection:
+        asked = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return bool(connection.scalar(asked))
+
+
+def rss(pid: int) -> int:
+    """Return the bytes of memory that a process holds."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+HUGE_HEAD = b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 60_000 + b"\r\n"
+
+HOSTILE: dict[str, Callable[[Peer, Wire], None]] = {
+    "endless body": lambda _, wire: poured(wire, OK_HEAD, b"x" * 65_536),
+    "endless redirect": lambda _, wire: poured(
+        wire, b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\n\r\n", b"x" * 65_536
+    ),
+    "endless chunks": lambda _, wire: poured(
+        wire,
+        b"HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"10000\r\n" + b"x" * 65_536 + b"\r\n",
+    ),
+    "endless head": lambda _, wire: poured(wire, HUGE_HEAD, b"X: " + b"y" * 60_000 + b"\r\n"),
+    "endless line": lambda _, wire: poured(wire, b"HTTP/1.1 200 ", b"y" * 65_536),
+    "endless interim answers": lambda _, wire: poured(
+        wire, b"", b"HTTP/1.1 103 Early Hints\r\nX: " + b"y" * 60_000 + b"\r\n\r\n"
+    ),
+    "drip": lambda _, wire: dripped(wire, b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10_000),
+}
+
+
+def poured(wire: Wire, head: bytes, body: bytes) -> None:
+    wire.read_request()
+    wire.send(head)
+    wire.pour(body)
+
+
+def dripped(wire: Wire, data: bytes) -> None:
+    wire.read_request()
+    wire.drip(data, 0.05)
+
+
+LISTEN_SECONDS = 4.0
+
+TOPICS = ["billing.quota_consumed"]
+
+MOST_GROWTH = 48 * 1024 * 1024
+"""Bytes: 32 attempts at once with a socket's and a reader's buffers each are a fraction of it."""
+
+
+@pytest.mark.slow
+def test_a_senders_memory_stays_bounded_while_hostile_peers_talk(
+    db: Engine, database_url: str, tmp_path: Path
+) -> None:
+    environment = wired(database_url, tmp_path, timeout=1)
+    with contextlib.ExitStack() as stack:
+        healthy = stack.enter_context(receiver())
+        for tenant in TENANTS:
+            subscribe(healthy, tenant_id=tenant, topics=TOPICS)
+        [sender] = stack.enter_context(senders.sending_from(tmp_path, environment, 1))
+        emit(count=20)
+        eventually(lambda: len(healthy.requests) == 20)
+        before = most = rss(sender.pid)
+        for script in HOSTILE.values():
+            peer = stack.enter_context(Peer(script))
+            for tenant in TENANTS:
+                subscribe(f"http://127.0.0.1:{peer.port}/", tenant_id=tenant, topics=TOPICS)
+        sent = [emit(tenant, count=6) for tenant in TENANTS]
+        until = time.monotonic() + LISTEN_SECONDS
+        while time.monotonic() < until:
+            most = max(most, rss(sender.pid))
+            time.sleep(0.05)
+        eventually(lambda: len(healthy.requests) == 20 + sum(len(one) for one in sent))
+
+        tried = {row.outcome for row in attempts(db)}
+    assert {"timeout", "http_error", "delivered"} <= tried
+    assert most - before < MOST_GROWTH
 
 
 def tenants_of_endpoints(db: Engine) -> dict[UUID, str]:

@@ -100,6 +100,49 @@ def changed_amount(row: vectors.Row) -> Decimal:
     return -price if row["model"] == "proration_remove_item" else price
 
 
+@pytest.mark.parametrize(
+    "row", vectors.rows("proration", "proration_change_qty_and_price"), ids=vectors.row_id
+)
+def test_a_published_change_of_price_and_quantity_at_once_comes_out(row: vectors.Row) -> None:
+    params, change = row["params"], midnight(row["input"]["change"])
+    share = share_left(change, month_of(change))
+    assert share == Fraction(params["days_left"], params["days_in_period"])
+    found = {}
+    for name, side, sign in (("credit", "old", -1), ("debit", "new", 1)):
+        seats, price = params[side].split(" x ")
+        amount = sign * Decimal(seats) * Decimal(price)
+        found[name] = proration.prorate(amount, share, row["currency"])
+        wanted = Decimal(row["expected"][name])
+        assert found[name] == money.to_minor(wanted, row["currency"])
+    assert sum(found.values()) == published(row)
+
+
+@pytest.mark.parametrize(
+    "row", vectors.rows("proration", "proration_day_count_conventions"), ids=vectors.row_id
+)
+def test_published_days_are_counted_as_they_are(row: vectors.Row) -> None:
+    """Of the three conventions ours is the first; months of 30 days are not on offer."""
+    used = Period(midnight(row["input"]["from"]), midnight(row["input"]["to_inclusive"]) + DAY)
+    share = proration.by_days(used=used, full=month_of(used.start), zone=UTC_ZONE)
+    assert share == Fraction(row["expected"]["actual"])
+
+
+@pytest.mark.parametrize(
+    "row", vectors.rows("proration", "partial_plus_full_month"), ids=vectors.row_id
+)
+def test_a_published_first_part_and_the_month_after_it_come_out(row: vectors.Row) -> None:
+    """Two invoices of ours: each period is rounded by itself."""
+    params = row["params"]
+    start, target = (midnight(row["input"][name]) for name in ("start", "target"))
+    total = 0
+    while start <= target:
+        full = month_of(start, cycle_day=params["anchor_day"])
+        share = proration.by_days(used=Period(start, full.end), full=full, zone=UTC_ZONE)
+        total += proration.prorate(Decimal(params["monthly_price"]), share, row["currency"])
+        start = full.end
+    assert total == published(row)
+
+
 @pytest.mark.parametrize("row", vectors.rows("proration", *AS_TERMINATED), ids=vectors.row_id)
 def test_published_terminations_give_back_the_days_after_the_last(row: vectors.Row) -> None:
     terminated = datetime.fromisoformat(row["input"]["terminated"])

@@ -39,8 +39,7 @@ CATEGORIES = frozenset(
     }
 )
 
-AVERAGES = "no meter weighs a level by how long it lasted"
-IN_ADVANCE = "no fee is charged in advance"
+BY_SECONDS = "a level is weighed by the days it lasted, not by seconds"
 OF_CREDIT = "not rating: run by the tests of credit"
 
 UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
@@ -51,30 +50,9 @@ UNSUPPORTED: dict[str | tuple[str, str], str | None] = {
     "credits": OF_CREDIT,
     ("credits", "prepaid_credit_covers_invoice"): None,
     "reservation": OF_CREDIT,
-    ("aggregation", "weighted_sum"): AVERAGES,
-    ("aggregation", "time_weighted_average"): AVERAGES,
+    "V083": BY_SECONDS,
     ("aggregation", "aggregation:avg"): "not among sum, count, max, unique_count, latest",
     ("aggregation", "aggregation:min"): "not among sum, count, max, unique_count, latest",
-    ("aggregation", "prorated_recurring_sum"): (
-        "a meter's units do not live on; those of a recurring price do (prorated_graduated)"
-    ),
-    ("proration", "proration_day_count_conventions"): "months of 30 days are not on offer",
-    ("proration", "partial_plus_full_month"): "one invoice over two periods",
-    (
-        "proration",
-        "proration_change_qty_and_price",
-    ): "price and seats change together",
-    **{
-        ("proration", model): IN_ADVANCE
-        for model in (
-            "in_advance_then_terminated",
-            "interval_change_month_to_year",
-            "interval_change_upgrade",
-            "interval_change_year_to_month",
-            "plan_change_after_item_adjustment",
-            "plan_change_in_advance",
-        )
-    },
 }
 
 CLAIMED: set[tuple[str, str]] = set()

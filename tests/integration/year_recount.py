@@ -1,0 +1,389 @@
+"""What the year comes to, worked out once more, without a line of the program's own.
+
+From the story: every line that there has to be, day by day. From the database: the plain rows of
+invoices. Amounts in minor units.
+"""
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from models import database
+from tests.integration import year_catalogue as catalogue
+from tests.integration.billing_world import query
+from tests.integration.year_calendar import DAY
+from tests.integration.year_story import Story, Term, Used
+
+MINOR: Final = {"USD": 100, "JPY": 1, "KWD": 1000}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One price of one subscription, on some days of one billing period."""
+
+    subscription_id: str
+    price_key: str
+    first: dt.date
+    after: dt.date
+
+
+@dataclass(frozen=True)
+class Due:
+    """What it comes to. `cost` is what another quantity would."""
+
+    kind: str
+    quantity: Fraction
+    amount: int
+    cost: Callable[[Fraction], int]
+
+    def is_billed_by(self, quantity: Fraction, amount: int) -> bool:
+        """Whether the amount is right, and the quantity: another one must cost the same, since
+        late usage that costs nothing more is on no line."""
+        if self.kind == "commitment":
+            return amount == self.amount
+        return amount == self.amount and (
+            quantity == self.quantity or self.cost(quantity) == self.amount
+        )
+
+
+def half_up(value: Fraction) -> int:
+    whole = int(abs(value) + Fraction(1, 2))
+    return whole if value >= 0 else -whole
+
+
+# From the story.
+
+
+def expected(story: Story) -> dict[Key, Due]:
+    """Every line there has to be, in all, late usage in the line of its own days."""
+    used: dict[tuple[str, str], list[Used]] = defaultdict(list)
+    for one in story.used.values():
+        used[one.tenant_id, one.metric].append(one)
+    found: dict[Key, Due] = {}
+    for term in story.terms:
+        own = dict(_lines_of(story, term, used))
+        for key, due in own.items():
+            if due.kind == "commitment":
+                reached = sum(
+                    other.amount
+                    for at, other in own.items()
+                    if other.kind in ("fixed", "usage") and key.first <= at.first < key.after
+                )
+                own[key] = replace(due, amount=max(0, due.amount - reached))
+        found |= own
+    return found
+
+
+def _lines_of(
+    story: Story, term: Term, used: Mapping[tuple[str, str], list[Used]]
+) -> Iterator[tuple[Key, Due]]:
+    begin, end = term.charged
+    for price_key in catalogue.PLANS[term.plan_key].prices:
+        for raised, since, until in _versions(story, term, price_key):
+            first = max(begin, since)
+            last = min(end, until)
+            if price_key == "setup":
+                last = min(last, begin + DAY) if term.owes_setup else first
+            while first < last:
+                period = term.period(first)
+                after = min(last, period[1])
+                events = used[term.tenant.tenant_id, price_key]
+                quantity = sum((Fraction(one.amount) for one in events
+                                if first <= term.day(one.at) < after), Fraction(0))  # fmt: skip
+                price = catalogue.terms(price_key, term.tenant.currency, raised)
+                is_fee = price["kind"] == "fixed"
+                for begins, ends, seats in (
+                    term.runs(first, after) if is_fee else [(first, after, 1)]
+                ):
+                    key = Key(term.subscription_id, price_key, begins, ends)
+                    yield (
+                        key,
+                        _due(term, price, key, period, Fraction(seats) if is_fee else quantity),
+                    )
+                first = after
+
+
+def _versions(story: Story, term: Term, price_key: str) -> Iterator[tuple[int, dt.date, dt.date]]:
+    """How often the price was raised, from which day, until which; versions that are alike are
+    one."""
+    begins = [dt.date.min, *(term.day(at) for at in story.raised.get(term.plan_key, ()))]
+    if price_key == "mails":
+        begins = begins[:1]
+    yield from (
+        (raised, since, until)
+        for raised, (since, until) in enumerate(
+            zip(begins, [*begins[1:], dt.date.max], strict=True)
+        )
+    )
+
+
+def _due(
+    term: Term,
+    price: Mapping[str, Any],
+    key: Key,
+    period: tuple[dt.date, dt.date],
+    count: Fraction,
+) -> Due:
+    share = Fraction((key.after - key.first).days, (period[1] - period[0]).days)
+    kind = price["kind"]
+
+    def cost(quantity: Fraction) -> int:
+        if kind == "usage":
+            exact = _cost(price, quantity, share)
+        else:
+            exact = Fraction(price["unit_amount"]) * quantity * (1 if kind == "setup" else share)
+        return half_up(exact * MINOR[term.tenant.currency])
+
+    quantity = count if kind in ("usage", "fixed") else Fraction(1)
+    return Due(kind, quantity, cost(quantity), cost)
+
+
+def _cost(price: Mapping[str, Any], quantity: Fraction, share: Fraction) -> Fraction:
+    if price["model"] == "per_unit":
+        return quantity * Fraction(price["unit_amount"])
+    params = price["params"]
+    if price["model"] == "package":
+        packages = -(-quantity // Fraction(params["package_size"]))
+        return packages * Fraction(params["package_price"])
+    bounds = [Fraction(tier.get("up_to", 10**12)) * share for tier in params["tiers"]]
+    prices = [Fraction(tier["unit_price"]) for tier in params["tiers"]]
+    if price["model"] == "volume":
+        return quantity * next(
+            each for each, bound in zip(prices, bounds, strict=True) if quantity <= bound
+        )
+    cost, below = Fraction(0), Fraction(0)
+    for tier, each, bound in zip(params["tiers"], prices, bounds, strict=True):
+        if below < quantity:
+            cost += (min(quantity, bound) - below) * each
+            cost += Fraction(tier.get("flat_fee", 0)) * share
+        below = bound
+    return cost
+
+
+# From the database.
+
+
+LINES = """
+    SELECT line.subscription_id::text, price.price_key, line.period_start, line.period_end,
+           line.kind, line.quantity, line.amount_minor, invoice.id::text, invoice.state
+    FROM invoice_lines AS line JOIN invoices AS invoice ON invoice.id = line.invoice_id
+    LEFT JOIN prices AS price ON price.id = line.price_id
+    UNION ALL
+    SELECT line.subscription_id::text, price.price_key, line.period_start, line.period_end,
+           'credited', -back.quantity, -back.amount_minor, line.invoice_id::text, 'finalized'
+    FROM late_usage_credits AS back
+    JOIN invoice_lines AS line USING (invoice_id, position)
+    JOIN prices AS price ON price.id = line.price_id
+"""
+
+
+def billed(story: Story) -> tuple[dict[Key, tuple[Fraction, int]], Counter[Key]]:
+    """What was billed by key, and of how many lines that are no corrections each is made."""
+    zones = {term.subscription_id: term.tenant.zone for term in story.terms}
+    sums: dict[Key, tuple[Fraction, int]] = defaultdict(lambda: (Fraction(0), 0))
+    lines: Counter[Key] = Counter()
+    for subscription_id, price_key, start, end, kind, quantity, amount, _, state in query(LINES):
+        assert state in ("finalized", "paid"), state
+        zone = zones[subscription_id]
+        days = (at.astimezone(zone).date() for at in (start, end))
+        key = Key(subscription_id, price_key, *days)
+        before = sums[key]
+        sums[key] = before[0] + Fraction(quantity), before[1] + amount
+        if kind not in ("adjustment", "credited"):
+            lines[key] += 1
+    return dict(sums), lines
+
+
+def check_lines(story: Story) -> None:
+    """Each day of each subscription is charged once, and each event is in one billed figure."""
+    wanted = expected(story)
+    sums, lines = billed(story)
+    assert set(sums) == set(wanted), _differ(story, set(wanted), set(sums))
+    assert lines == Counter(wanted.keys())
+    wrong = {
+        key: (due, sums[key]) for key, due in wanted.items() if not due.is_billed_by(*sums[key])
+    }
+    assert not wrong, _shown(story, wrong)
+
+
+def check_days(story: Story) -> None:
+    """The same, said as plainly as it can be: the days that fees were charged for, in a row."""
+    _, lines = billed(story)
+    days: dict[str, list[dt.date]] = defaultdict(list)
+    for key in lines.elements():
+        if key.price_key == "base":
+            days[key.subscription_id] += [
+                key.first + DAY * number for number in range((key.after - key.first).days)
+            ]
+    for term in story.terms:
+        if "base" in catalogue.PLANS[term.plan_key].prices:
+            first, after = term.charged
+            whole = [first + DAY * number for number in range((after - first).days)]
+            assert sorted(days.pop(term.subscription_id, [])) == whole, term
+    assert not days
+
+
+def _differ(story: Story, wanted: set[Key], found: set[Key]) -> str:
+    return f"missing {_known(story, wanted - found)}, not wanted {_known(story, found - wanted)}"
+
+
+def _shown(story: Story, wrong: Mapping[Key, Any]) -> str:
+    return f"{len(wrong)} differ: " + "; ".join(
+        f"{one}: {wrong[key]}" for key in list(wrong)[:3] for one in _known(story, {key})
+    )
+
+
+def _known(story: Story, keys: set[Key]) -> list[str]:
+    terms = {term.subscription_id: term for term in story.terms}
+    return [f"{key} of {terms[key.subscription_id]}" for key in sorted(keys, key=str)[:3]]
+
+
+# Invoices.
+
+
+INVOICES = """
+    SELECT id::text, tenant_id, currency, timezone, kind, state, period_start, period_end, series,
+           sequence, number, subtotal_minor, discount_minor, tax_minor, included_tax_minor,
+           total_minor, credit_minor, amount_due_minor, reduced_minor
+    FROM invoices ORDER BY sequence
+"""
+DISCOUNTS = """
+    SELECT invoice_id::text, coupon_key, amount_minor FROM invoice_discounts ORDER BY position
+"""
+TAXES = "SELECT invoice_id::text, tax_key, amount_minor FROM invoice_taxes ORDER BY position"
+PARTS = """
+    SELECT invoice_id::text, amount_minor, discounts_minor, taxes_minor FROM invoice_lines
+"""
+
+
+def check_invoices(story: Story) -> None:
+    """Lines, discounts, taxes and credit make the figures of each invoice; numbers have no gap."""
+    parts, discounts, taxes = (_by_invoice(each) for each in (PARTS, DISCOUNTS, TAXES))
+    of_tenant = {tenant.tenant_id: tenant for tenant in story.tenants}
+    invoices = [row._mapping for row in _rows(INVOICES)]
+    for one in invoices:
+        lines = parts.pop(one["id"])
+        left = sum(line[1] for line in lines)
+        assert left == one["subtotal_minor"]
+        for place, (_, coupon_key, amount) in enumerate(discounts[one["id"]]):
+            assert amount == sum(line[2][place] for line in lines)
+            assert amount == _off(coupon_key, left), one
+            left -= amount
+        rates = of_tenant[one["tenant_id"]].taxes
+        assert [tax[1] for tax in taxes[one["id"]]] == list(rates)
+        inside = sum(Fraction(catalogue.TAXES[key][0]) for key in rates if catalogue.TAXES[key][1])
+        levied = {True: 0, False: 0}
+        for place, (_, tax_key, amount) in enumerate(taxes[one["id"]]):
+            percent, inclusive = catalogue.TAXES[tax_key]
+            assert amount == sum(line[3][place] for line in lines)
+            assert amount == half_up(Fraction(left) / (1 + inside / 100) * Fraction(percent) / 100)
+            levied[inclusive] += amount
+        assert one["discount_minor"] == one["subtotal_minor"] - left
+        assert (one["tax_minor"], one["included_tax_minor"]) == (sum(levied.values()), levied[True])
+        assert one["total_minor"] == left + levied[False]
+        assert one["amount_due_minor"] == one["total_minor"] - one["credit_minor"]
+        owed = one["amount_due_minor"] - one["reduced_minor"]
+        assert (one["state"] == "paid") == (owed == 0)
+    assert not parts
+    _check_numbers(invoices)
+
+
+def _off(coupon_key: str, left: int) -> int:
+    said = catalogue.COUPONS[coupon_key]
+    if "percent" in said:
+        return half_up(max(0, left) * Fraction(said["percent"]) / 100)
+    return min(max(0, left), int(said["amount"]) * MINOR[said["currency"]])
+
+
+def _check_numbers(invoices: list[Any]) -> None:
+    sequences: dict[str, list[int]] = defaultdict(list)
+    for one in invoices:
+        sequences[one["series"]].append(one["sequence"])
+    for series, sequence in query("SELECT series, sequence FROM credit_notes"):
+        sequences[series].append(sequence)
+    for series, given in sequences.items():
+        assert sorted(given) == list(range(1, len(given) + 1)), series
+    ends: dict[str, dt.datetime] = {}
+    for one in invoices:  # by number
+        if one["kind"] == "subscription":
+            before = ends.get(one["tenant_id"], one["period_end"])
+            assert before <= one["period_end"], one
+            ends[one["tenant_id"]] = one["period_end"]
+
+
+def check_coupons(story: Story) -> None:
+    """Each coupon is on as many invoices as it may be; one for ever on all that it can be on."""
+    on: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for invoice_id, tenant_id, coupon_key in query("""
+        SELECT invoices.id::text, tenant_id, coupon_key
+        FROM invoices JOIN invoice_discounts ON invoice_id = invoices.id
+    """):
+        on[tenant_id, coupon_key].add(invoice_id)
+    invoices = [row._mapping for row in _rows(INVOICES)]
+    redeemed = {
+        (tenant_id, coupon_key): at
+        for tenant_id, held in story.redeemed.items()
+        for coupon_key, at in reversed(held)
+    }
+    assert on.keys() <= redeemed.keys()
+    for (tenant_id, coupon_key), at in redeemed.items():
+        said, found = catalogue.COUPONS[coupon_key], on[tenant_id, coupon_key]
+        could = {
+            one["id"]
+            for one in invoices
+            if one["tenant_id"] == tenant_id
+            and one["currency"] == said.get("currency", one["currency"])
+            and at < one["period_end"]
+            # Or other coupons left nothing to be taken off.
+            and (one["subtotal_minor"] - one["discount_minor"] > 50 or one["id"] in found)
+        }
+        most = {"once": 1, "repeating": 3, "forever": len(could)}[said["duration"]]
+        assert found <= could, (tenant_id, coupon_key)
+        assert len(found) == min(len(could), most), (tenant_id, coupon_key)
+
+
+def check_credit(story: Story) -> None:
+    """What was granted, less what paid invoices, is what is left."""
+    moved: dict[str, Decimal] = defaultdict(Decimal, story.granted)
+    for row in _rows(INVOICES):
+        moved[row.tenant_id] -= Decimal(row.credit_minor) / MINOR[row.currency]
+    for tenant_id, currency, back in query(
+        "SELECT tenant_id, currency, to_credit_minor FROM credit_notes"
+    ):
+        moved[tenant_id] += Decimal(back) / MINOR[currency]
+    left = dict(query("SELECT tenant_id, balance FROM credit_balances"))
+    assert {key: value for key, value in moved.items() if value} == {
+        key: value for key, value in left.items() if value
+    }
+
+
+def check_events() -> None:
+    """Every invoice was told of: once when it was made, once when it got its number."""
+    told: dict[str, Counter[str]] = defaultdict(Counter)
+    for topic, invoice_id in query("""
+        SELECT type, convert_from(body, 'UTF8')::json -> 'data' ->> 'invoice_id'
+        FROM outbox_messages WHERE type LIKE 'billing.invoice.%'
+    """):
+        told[topic.removeprefix("billing.invoice.")][invoice_id] += 1
+    invoices = {row.id: row.state for row in _rows(INVOICES)}
+    assert told["created"] == told["finalized"] == Counter(invoices.keys())
+    paid = Counter(key for key, state in invoices.items() if state == "paid")
+    assert told["paid"] == paid
+
+
+def _rows(statement: str) -> list[Any]:
+    with database.transaction() as session:
+        return list(session.execute(text(statement)))
+
+
+def _by_invoice(statement: str) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for row in query(statement):
+        found[row[0]].append(row)
+    return found
