@@ -285,7 +285,10 @@ def test_secrets_kept_of_refused_messages_before_are_taken_away(empty_database: 
                 "payload": json.dumps({"url": "u", "headers": {"A": "hush"}}),
                 "without": json.dumps({"url": "u", "headers": None}),
                 "errors": json.dumps(
-                    [{"field": "headers.A", "reason": "r", "value": "hush"}, {"field": "url"}]
+                    [
+                        {"field": "headers.A", "reason": "r", "value": "hush"},
+                        {"field": "url", "reason": "s"},
+                    ]
                 ),
             },
         )
@@ -298,6 +301,9 @@ def test_secrets_kept_of_refused_messages_before_are_taken_away(empty_database: 
         )
     assert "hush" not in json.dumps([scrubbed.payload, scrubbed.errors])
     assert scrubbed.payload["url"] == "u"
-    assert scrubbed.errors == [{"field": "headers.A", "reason": "r"}, {"field": "url"}]
+    assert scrubbed.errors == [
+        {"field": "headers.A", "reason": "r"},
+        {"field": "url", "reason": "s"},
+    ]
     assert same.payload == {"url": "u", "headers": None}
     assert usage.payload["headers"] == {"A": "hush"}

@@ -39,5 +39,4 @@ SCRUB = f"""
 
 
 def upgrade() -> None:
-    # op.execute would take a colon for a parameter.
-    op.get_bind().exec_driver_sql(SCRUB.replace("%", "%%"))
+    op.execute(SCRUB)
