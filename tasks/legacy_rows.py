@@ -1,5 +1,6 @@
 """What rows of a system before this one look like, kind by kind, and how each is taken over."""
 
+import abc
 import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
@@ -40,7 +41,7 @@ class NotAPeriod(Refusal):
     code = "legacy.not_a_period"
 
 
-class LegacyRow(BaseModel):
+class LegacyRow(BaseModel, abc.ABC):
     """A row, known by its id in the system it comes from. An empty cell is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,9 +58,9 @@ class LegacyRow(BaseModel):
             return given
         return {name: value for name, value in given.items() if value not in ("", None)}
 
+    @abc.abstractmethod
     def take_over(self, session: database.Session, *, owner: str, now: dt.datetime) -> str | None:
         """Make of it what it is here, for a tenant that exists; return the id of that, if any."""
-        raise NotImplementedError
 
 
 class LegacyIdentity(LegacyRow):

@@ -4,18 +4,15 @@
 >>> reply = caller.call("GET", "https://api.example.com/v1/invoices/in_1", headers={})
 """
 
-import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from webhooks import diagnosis, guard
-from webhooks.adapter import Adapter, Post
+from webhooks.adapter import Post
+from webhooks.connections import Connections
 from webhooks.retry import Outcome
-from webhooks.wire import Call, Watchdog
 
-DEADLINE_SECONDS_MAX: Final = 30.0
 ANSWER_BYTES: Final = 1 << 20
 """The most that is read of an answer: an invoice of 250 lines is a quarter of that."""
 USER_AGENT: Final = "billing-sync/1"
@@ -38,32 +35,8 @@ class Reply:
     error: str | None = None
 
 
-class Caller:
-    """Calls an API and keeps connections open between calls; usable from several threads.
-
-    `ca_file` is a PEM file of trusted authorities instead of the public ones. Make one per
-    process, after any fork: connections and threads do not survive it.
-    """
-
-    def __init__(
-        self,
-        *,
-        policy: guard.Policy = guard.STRICT,
-        deadline_seconds: float = DEADLINE_SECONDS_MAX,
-        ca_file: str | None = None,
-        resolver: guard.Resolver | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if not 0 < deadline_seconds <= DEADLINE_SECONDS_MAX:
-            raise ValueError(f"deadline {deadline_seconds} s is not in (0, {DEADLINE_SECONDS_MAX}]")
-        # It would log each malformed header a peer sends, with the URL.
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
-        self._policy = policy
-        self._deadline_seconds = deadline_seconds
-        self._resolver = resolver
-        self._clock = clock
-        self._watchdog = Watchdog(clock)
-        self._adapter = Adapter(self._watchdog, ca_file=ca_file)
+class Caller(Connections):
+    """Calls an API. Make one per process, after any fork."""
 
     def call(
         self, method: str, url: str, *, headers: Mapping[str, str], body: bytes = b""
@@ -86,8 +59,7 @@ class Caller:
             "content-length": str(len(body)),
             "host": target.authority,
         }
-        deadline = started + self._deadline_seconds
-        call = Call(target, self._policy, self._resolver, self._clock, started, deadline)
+        call = self._begin(target, started)
         post = Post(
             call,
             sent,
@@ -109,11 +81,6 @@ class Caller:
             body=response.content or b"",
             retry_after=response.headers.get("retry-after"),
         )
-
-    def close(self) -> None:
-        """Take no further call, wait for those under way, close the connections."""
-        self._watchdog.close()
-        self._adapter.close()
 
     def _spent(self, started: float) -> int:
         return round((self._clock() - started) * 1000)

@@ -6,22 +6,21 @@
 """
 
 import functools
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import requests
 
 from webhooks import diagnosis, guard, retry, signing
-from webhooks.adapter import Adapter, Post
+from webhooks.adapter import Post
+from webhooks.connections import DEADLINE_SECONDS, Connections
 from webhooks.headers import HeaderRefused, check_headers
 from webhooks.retry import Outcome
-from webhooks.wire import Call, Watchdog
+from webhooks.wire import Call
 
 __all__ = [
     "Attempt",
@@ -33,8 +32,6 @@ __all__ = [
     "send",
 ]
 
-DEADLINE_SECONDS: Final = 15.0
-DEADLINE_SECONDS_MAX: Final = 30.0
 USER_AGENT: Final = "billing-webhooks/1"
 
 _OWNER_ERRORS: Final = (HeaderRefused, signing.InvalidSecret, signing.NothingToSignWith)
@@ -84,32 +81,8 @@ class Attempt:
     """What went wrong, for the endpoint's owner: no secret, no content of ours."""
 
 
-class Sender:
-    """Sends attempts and keeps connections open between them; usable from several threads.
-
-    `ca_file` is a PEM file of trusted authorities instead of the public ones. Make one per
-    process, after any fork: connections and threads do not survive it.
-    """
-
-    def __init__(
-        self,
-        *,
-        policy: guard.Policy = guard.STRICT,
-        deadline_seconds: float = DEADLINE_SECONDS,
-        ca_file: str | None = None,
-        resolver: guard.Resolver | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if not 0 < deadline_seconds <= DEADLINE_SECONDS_MAX:
-            raise ValueError(f"deadline {deadline_seconds} s is not in (0, {DEADLINE_SECONDS_MAX}]")
-        # It would log each malformed header a peer sends, with the URL, which may hold a token.
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
-        self._policy = policy
-        self._deadline_seconds = deadline_seconds
-        self._resolver = resolver
-        self._clock = clock
-        self._watchdog = Watchdog(clock)
-        self._adapter = Adapter(self._watchdog, ca_file=ca_file)
+class Sender(Connections):
+    """Sends attempts. Make one per process, after any fork."""
 
     def send(self, request: Request) -> Attempt:
         """Make one attempt. Returns within the deadline, at the latest a tenth of a second after.
@@ -127,29 +100,12 @@ class Sender:
         except guard.UrlRefused as error:
             return _unsent(Outcome.ADDRESS_REFUSED, error)
         headers["host"] = target.authority
-        deadline = started + self._deadline_seconds
-        call = Call(target, self._policy, self._resolver, self._clock, started, deadline)
+        call = self._begin(target, started)
         try:
             response = self._adapter.send(Post(call, headers, request.body))
         except diagnosis.PEER_ERRORS as error:
             return _failed(error, call)
         return _answered(response, request)
-
-    def close(self) -> None:
-        """Take no further request, wait for those under way, close the connections."""
-        self._watchdog.close()
-        self._adapter.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def send(
