@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 from collections.abc import Iterator
 
+import pydantic
 import pytest
 
 import tasks
@@ -31,7 +32,11 @@ def test_every_module_with_tasks_is_included_by_name() -> None:
     assert set(TASK_MODULES) <= modules
 
 
-@pytest.mark.parametrize("spec", list(specs()), ids=lambda spec: spec.name)
+def by_name(spec: contract.Spec) -> str:
+    return spec.name
+
+
+@pytest.mark.parametrize("spec", list(specs()), ids=by_name)
 def test_a_task_is_named_documented_keyword_only_and_has_a_schema(spec: contract.Spec) -> None:
     parameters = inspect.signature(spec.body).parameters.values()
     positional = [p.name for p in parameters if p.kind is not inspect.Parameter.KEYWORD_ONLY]
@@ -40,6 +45,21 @@ def test_a_task_is_named_documented_keyword_only_and_has_a_schema(spec: contract
     assert positional == (["session"] if spec.kind == "command" else [])
     assert len(spec.doc.splitlines()) >= 3, "say when it runs, what it does, why twice is harmless"
     assert spec.model.model_json_schema()["additionalProperties"] is False
+
+
+def tenants_of(spec: contract.Spec) -> list[str]:
+    """The arguments of a task that name a tenant and may not be left out."""
+    fields = spec.model.model_fields.items()
+    return [name for name, field in fields if name.endswith("tenant_id") and field.is_required()]
+
+
+@pytest.mark.parametrize("spec", [one for one in specs() if tenants_of(one)], ids=by_name)
+def test_a_missing_tenant_is_an_error_and_never_a_tenant_called_none(spec: contract.Spec) -> None:
+    for name in tenants_of(spec):
+        for given in ({}, {name: None}, {name: ""}, {name: 0}, {name: False}, {name: ["acme"]}):
+            with pytest.raises(pydantic.ValidationError) as refused:
+                spec.model.model_validate(given)
+            assert (name,) in {error["loc"] for error in refused.value.errors()}
 
 
 def test_a_task_is_registered_with_celery_and_routed_to_its_queue() -> None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
 
 from tasks.catalog_import import export_catalog
 from tests.integration.billing_world import query
@@ -12,16 +11,6 @@ from tests.integration.command import Command
 from worker.demo import scenario
 
 SAMPLE = str(scenario.CATALOG)
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 def test_what_is_written_is_read_again_as_yaml_and_as_json(

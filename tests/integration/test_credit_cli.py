@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
 
 from tests.integration import wallet
 from tests.integration.billing_world import query
@@ -19,16 +18,6 @@ from worker.cli import printing
 from worker.cli.bar import ASCII, BLOCKS, WIDTH, bar
 
 AMOUNTS = st.decimals(min_value=0, max_value=1000, places=3)
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 @pytest.fixture

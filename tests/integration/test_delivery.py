@@ -13,6 +13,7 @@ from models import database
 from models.rules import ids
 from models.rules.states import DeliveryState
 from models.store import delivery, endpoint, relay
+from tasks import announce as announcing
 from tasks import config, sending
 from tasks.announce import announce
 from tasks.delivery import deliver_webhooks
@@ -29,6 +30,7 @@ from tests.integration.outbox_world import (
     subscribe,
     take,
 )
+from tests.integration.test_credit_crashes import ends_by_kill, kill
 from tests.receiver import Answer, receiver
 from webhooks import events
 from webhooks.keyring import Keyring, new_master_key
@@ -69,6 +71,22 @@ def test_an_event_reaches_its_endpoint_and_verifies(db: Engine) -> None:
     assert (attempt.outcome, attempt.status, attempt.attempt_number) == ("delivered", 200, 1)
     assert attempt.delivery_id == row.id
     assert attempt.response_excerpt is None
+
+
+def die_as_it_rings(_: Engine) -> None:
+    """What was done is committed, and the process ends where it would tell a worker."""
+    config.use(replace(config.current(), kick=True))
+    announcing.kick_sender = kill
+
+
+def test_a_kill_between_the_commit_and_the_ring_loses_no_webhook(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        assert ends_by_kill(die_as_it_rings, emit)
+
+        summary = deliver_webhooks()
+
+        assert summary["delivered"] == len(peer.ids) == 1
 
 
 def test_a_second_run_sends_nothing_twice(db: Engine) -> None:

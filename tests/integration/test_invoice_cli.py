@@ -42,16 +42,6 @@ from worker.cli import exporting
 LATER = instant("2026-12-31")
 
 
-@pytest.fixture
-def billing(
-    db: Engine,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
-
-
 def draft(tenant_id: str = "acme", *, timezone: str = "Europe/Berlin") -> Any:
     """31.00 and 12.34 of usage, less 10 %, with 19 % and 2.5 % on top."""
     make_plan(fee("31", description="Team plan"), usage_price("calls", "0.01"))

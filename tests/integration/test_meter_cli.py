@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from tasks.aggregation import aggregate_usage
 from tasks.meters import set_meter
@@ -14,16 +13,6 @@ from tests.integration.billing_world import instant, make_plan, query, usage_pri
 from tests.integration.command import Command
 
 AS_OF = instant("2026-05-04T12:00:00")
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 def use(*metrics: str) -> None:

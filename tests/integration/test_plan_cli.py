@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from tasks import plan_list
 from tasks.plan_list import list_plans, list_prices
@@ -12,16 +11,6 @@ from tests.integration.billing_world import fee, instant, make_plan, usage_price
 from tests.integration.command import Command
 
 LATER = instant("2026-02-10T12:00:00")
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 def of_model(model: str, metric: str, **params: Any) -> dict[str, Any]:

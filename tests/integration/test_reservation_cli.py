@@ -14,16 +14,6 @@ NOBODY = "00000000-0000-7000-8000-000000000000"
 
 
 @pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
-
-
-@pytest.fixture
 def held(db: Engine) -> list[str]:
     """Three holds of two tenants; one was committed."""
     wallet.product()

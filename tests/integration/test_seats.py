@@ -25,7 +25,6 @@ from tests.integration.test_ahead_vectors import minor
 from tests.integration.test_fees_ahead import ahead, fees, notes, run
 from tests.integration.test_late_usage import close, used
 from tests.integration.test_plan_changes import cancel, change
-from tests.integration.test_subscription_cli import billing  # noqa: F401 (a fixture)
 from tests.unit.rules import vectors
 
 GRADUATED: dict[str, Any] = {
@@ -171,7 +170,7 @@ def test_rights_by_the_seat_follow_the_seats_of_the_instant(two: Any) -> None:
     assert check(when=instant("2026-01-11T12:00:00"))["limit"] == "50"
 
 
-def test_an_operator_sees_the_seats_there_were(billing: Command, two: Any) -> None:  # noqa: F811
+def test_an_operator_sees_the_seats_there_were(billing: Command, two: Any) -> None:
     one = str(two["subscription_id"])
     changed = billing("subscription", "change", one, "--quantity", "5", "--key", "k", "--as-of",
                       "2026-01-11")  # fmt: skip

@@ -2,21 +2,8 @@
 
 import json
 
-import pytest
-from sqlalchemy import Engine
-
 from tests.integration.billing_world import fee, make_plan, query, subscribe
 from tests.integration.command import Command
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 def test_a_subscription_is_changed_cancelled_and_resumed(billing: Command) -> None:

@@ -14,7 +14,6 @@ from tests.integration.command import Command
 from tests.integration.plan_credits import give, plan
 from tests.integration.test_fees_ahead import ahead, fees, run
 from tests.integration.test_plan_changes import cancel, change
-from tests.integration.test_subscription_cli import billing  # noqa: F401 (a fixture)
 
 IN_FORCE = """
     SELECT plan_key, ended_at FROM subscriptions
@@ -126,7 +125,7 @@ def test_credit_that_was_given_ahead_is_taken_back(acme: Any) -> None:
     assert [int(one) for (one,) in query("SELECT remaining_amount FROM credit_batches")] == [0]
 
 
-def test_an_operator_takes_a_change_back(billing: Command, acme: Any) -> None:  # noqa: F811
+def test_an_operator_takes_a_change_back(billing: Command, acme: Any) -> None:
     change(acme, "2026-01-11", plan_key="max", when="period_end")
     undone = billing("subscription", "undo", str(acme["subscription_id"]), "--as-of", "2026-01-12")
     assert (undone.status, "pro" in undone.out) == (0, True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from models import database
 from tasks.aggregation import aggregate_usage
@@ -21,16 +21,6 @@ from tests.integration.command import Command
 from worker.cli.sparkline import ASCII, BLOCKS, sparkline
 
 AS_OF = dt.datetime(2024, 6, 20, 12, tzinfo=dt.UTC)
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 def event(key: str = "k", **changed: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from models import database
 from tests.integration.command import Command, Ended
@@ -33,16 +33,6 @@ MAPPED = (
     "--at=TIMESTAMP",
 )
 REAL = "azure-llm-2023-code.csv"
-
-
-@pytest.fixture
-def billing(
-    db: Engine,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    database_url: str,
-) -> Command:
-    return Command(monkeypatch, capsys, database_url)
 
 
 def rows(statement: str) -> list[Any]:
