@@ -567,7 +567,7 @@ def test_shutdown_begins_nothing_and_gives_back_what_was_claimed(
         assert peer.requests == []
 
 
-@pytest.mark.parametrize("seconds", [1, 15, 30])
+@pytest.mark.parametrize("seconds", [10, 15, 30])
 def test_a_lease_leaves_time_to_wait_for_a_slot_whatever_the_deadline_of_an_attempt(
     db: Engine, seconds: int
 ) -> None:
@@ -584,7 +584,7 @@ def test_a_lease_leaves_time_to_wait_for_a_slot_whatever_the_deadline_of_an_atte
 
     assert states(db) == ["delivered"] * 3
     # Half of it to wait in, and an attempt that begins last still ends well before it.
-    assert least >= most - 1 >= 4 * seconds - 2
+    assert least >= most - 1 >= 3 * seconds
 
 
 def test_a_run_that_is_stopped_gives_back_what_it_has_not_begun(
