@@ -579,28 +579,37 @@ def test_every_task_stands_in_the_table() -> None:
     assert not contract.REGISTRY.keys() - ARGUMENTS.keys()
 
 
-def test_a_second_run_changes_nothing(db: Engine, world: World, name: str) -> None:
+@pytest.mark.slow
+def test_twice_or_eight_at_once_leaves_the_state_of_one(
+    db: Engine, world: World, name: str
+) -> None:
     arguments = furnish(world, name)
     furnished = contents(db)
+    seen_again = SEEN_AGAIN.get(name, frozenset())
 
     first = run(name, arguments)
-    once = contents(db)
+    once, one = contents(db), of_one_world(db)
     again = run(name, arguments)
 
     assert (once == furnished) == (name in CHANGES_NOTHING)
-    assert_same(contents(db), once, but_for=SEEN_AGAIN.get(name, frozenset()))
+    assert_same(contents(db), once, but_for=seen_again)
     if "idempotency_key" in arguments:
         assert again == first
 
+    if name not in CHANGES_NOTHING:
+        with db.begin() as connection:
+            connection.execute(text(EMPTY_TABLES))
+        arguments = furnish(world, name)
 
-@pytest.mark.slow
-def test_eight_at_once_leave_the_state_of_one(db: Engine, world: World, name: str) -> None:
-    run(name, furnish(world, name))
-    one = of_one_world(db)
-    with db.begin() as connection:
-        connection.execute(text(EMPTY_TABLES))
+    answers = at_once(name, arguments)
 
-    arguments = furnish(world, name)
+    assert_same(of_one_world(db), one, but_for=seen_again)
+    if "idempotency_key" in arguments:
+        assert all(answer == answers[0] for answer in answers)
+
+
+def at_once(name: str, arguments: dict[str, Any]) -> list[Any]:
+    """Run a task in eight threads that begin at the same instant."""
     gate = threading.Barrier(AT_ONCE)
 
     def call(_: int) -> Any:
@@ -608,11 +617,7 @@ def test_eight_at_once_leave_the_state_of_one(db: Engine, world: World, name: st
         return run(name, arguments)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        answers = list(threads.map(call, range(AT_ONCE)))
-
-    assert_same(of_one_world(db), one, but_for=SEEN_AGAIN.get(name, frozenset()))
-    if "idempotency_key" in arguments:
-        assert all(answer == answers[0] for answer in answers)
+        return list(threads.map(call, range(AT_ONCE)))
 
 
 WITH_A_HOLD = frozenset(
