@@ -195,15 +195,12 @@ def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
 
 
 def _run_in(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
-    arguments = whose.of_today(session, spec, sent)
-    if spec.once == "item" or arguments.get("idempotency_key") is None:
-        return spec.body(session, **arguments)
-    return _run_once(spec, session, arguments, sent)
+    if spec.once == "item" or sent.get("idempotency_key") is None:
+        return spec.body(session, **whose.of_today(session, spec, sent))
+    return _run_once(session, spec, sent)
 
 
-def _run_once(
-    spec: Spec, session: database.Session, arguments: dict[str, Any], sent: dict[str, Any]
-) -> Any:
+def _run_once(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
     """Give the stored answer of this idempotency key, or run the body and store its answer.
 
     What was sent makes the request, the tenant of today the key: so a caller that sends again what
@@ -211,12 +208,13 @@ def _run_once(
     """
     request = {name: value for name, value in sent.items() if name != "as_of"}
     call = inbox.Call(
-        tenant_id=str(arguments.get("tenant_id") or ""),
-        operation=spec.name if spec.scope is None else f"{spec.name} {arguments[spec.scope]}",
-        key=arguments["idempotency_key"],
+        tenant_id=str(sent.get("tenant_id") or ""),
+        operation=spec.name if spec.scope is None else f"{spec.name} {sent[spec.scope]}",
+        key=sent["idempotency_key"],
         request_hash=inbox.hash_request(pydantic_core.to_jsonable_python(request)),
     )
-    answer = inbox.find_answer(session, call, now=arguments.get("as_of") or now())
+    at = sent.get("as_of") or now()
+    call, answer, arguments = whose.answered(session, spec, sent, call, now=at)
     if answer is None:
         outbox.gather(session)
         answer = pydantic_core.to_jsonable_python(spec.body(session, **arguments))

@@ -1,19 +1,35 @@
 """The one place where a tenant's id becomes that of the tenant it was merged into."""
 
+from datetime import datetime
 from typing import Any
 
 from models import database
-from models.store import alias
+from models.store import alias, inbox
 from tasks.spec import Spec
 
 
 def of_today(session: database.Session, spec: Spec, sent: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call with the tenant of today, who stays so until it has ended."""
-    tenant_id = sent.get("tenant_id")
-    if not spec.follows_alias or not tenant_id:
+    if not _is_followed(spec, sent):
         return sent
-    owner = alias.follow(session, tenant_id, hold=not spec.only_reads)
-    return sent if owner == tenant_id else {**sent, "tenant_id": owner}
+    return _of(alias.follow(session, sent["tenant_id"], hold=not spec.only_reads), sent)
+
+
+def answered(
+    session: database.Session, spec: Spec, sent: dict[str, Any], call: inbox.Call, *, now: datetime
+) -> tuple[inbox.Call, Any, dict[str, Any]]:
+    """Claim a call's key, or find the answer it got before, in the name of the tenant of today.
+
+    Return the call in that name, the answer or None, and the arguments as `of_today` does: one
+    statement says both.
+
+    Raises:
+        IdempotencyConflict: the key was used for another request of this operation.
+    """
+    if not _is_followed(spec, sent):
+        return call, inbox.find_answer(session, call, now=now), sent
+    call, answer = inbox.find_answer_of_today(session, call, now=now)
+    return call, answer, _of(call.tenant_id, sent)
 
 
 def alone(sent: dict[str, Any]) -> dict[str, Any]:
@@ -22,3 +38,11 @@ def alone(sent: dict[str, Any]) -> dict[str, Any]:
         return sent
     with database.transaction() as session:
         return {**sent, "tenant_id": alias.follow(session, sent["tenant_id"], hold=False)}
+
+
+def _is_followed(spec: Spec, sent: dict[str, Any]) -> bool:
+    return spec.follows_alias and bool(sent.get("tenant_id"))
+
+
+def _of(owner: str, sent: dict[str, Any]) -> dict[str, Any]:
+    return sent if owner == sent["tenant_id"] else {**sent, "tenant_id": owner}

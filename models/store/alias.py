@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models import hot
+
 
 def follow(session: Session, tenant_id: str, *, hold: bool) -> str:
     """Return who an id stands for: itself, unless it was merged; itself too if nobody knows it.
@@ -17,8 +19,8 @@ def follow(session: Session, tenant_id: str, *, hold: bool) -> str:
     Args:
         hold: see to it that it stays so until the transaction ends.
     """
-    found = session.execute(_HOLD if hold else _READ, {"tenant_id": tenant_id}).scalar()
-    return tenant_id if found is None else str(found)
+    rows = hot.execute(session, _HOLD if hold else _READ, {"tenant_id": tenant_id})
+    return tenant_id if not rows or rows[0][0] is None else str(rows[0][0])
 
 
 def family(session: Session, tenant_id: str) -> list[str]:
@@ -33,10 +35,10 @@ def of_tenants(session: Session, tenant_ids: Collection[str]) -> Mapping[str, st
     return {row.tenant_id: row.merged_into for row in rows}
 
 
-_READ = text("SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id")
+_READ = hot.statement("SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id")
 
 # A row that was waited for is looked at again: what is returned is what the merge has written.
-_HOLD = text("SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id FOR KEY SHARE")
+_HOLD = hot.statement("SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id FOR KEY SHARE")
 
 _ALIASES = text("""
     SELECT tenant_id FROM tenants

@@ -5,16 +5,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy.orm import Session
 
 from models import database, hot
 from models.rules import money
+from models.store import recordset
 from models.store.credit_account import Account
 from models.store.credit_change import Change, Posting, Shift
+from models.store.recordset import Recordset
 
 _FOLLOWED = "ledger_entries"
 
@@ -70,20 +72,22 @@ def write(
         account.debt += change.debt
     written = hot.execute(
         session,
-        _WRITE,
+        _writing(recordset.shape(change.shifts), recordset.shape(change.postings)),
         {
             "tenant_id": account.tenant_id,
             "product_key": account.product_key,
-            "shifts": _json([_shift(batch_id, one) for batch_id, one in change.shifts.items()]),
             "balance": balance,
             "account_held": account.held,
             "debt": account.debt,
             "depletes": depletes,
-            "postings": _json([_posting(*one) for one in zip(change.postings, after, strict=True)]),
             "cause_type": cause.type,
             "cause_id": cause.id,
             "details": json.dumps(details),
             "now": now,
+            **_SHIFTS.parameters([_shift(*one) for one in change.shifts.items()]),
+            **_POSTINGS.parameters(
+                [_posting(*one) for one in zip(change.postings, after, strict=True)]
+            ),
         },
     )
     account.balance, account.version, account.first = balance, account.version + 1, None
@@ -141,23 +145,18 @@ def _running(balance: Decimal, postings: Sequence[Posting]) -> list[Decimal]:
     return after
 
 
-def _shift(batch_id: UUID, shift: Shift) -> dict[str, Any]:
-    return {"batch_id": batch_id, "remaining": str(shift.remaining), "held": str(shift.held)}
+def _shift(batch_id: UUID, shift: Shift) -> tuple[Any, ...]:
+    return batch_id, shift.remaining, shift.held
 
 
-def _posting(posting: Posting, balance_after: Decimal) -> dict[str, Any]:
-    return {
-        "direction": posting.direction.value,
-        "action": posting.action.value,
-        "amount": str(posting.amount),
-        "batch_id": posting.batch_id,
-        "balance_after": str(balance_after),
-    }
-
-
-def _json(rows: list[dict[str, Any]]) -> str:
-    """The driver takes several times longer to write arrays."""
-    return orjson.dumps(rows).decode()
+def _posting(posting: Posting, balance_after: Decimal) -> tuple[Any, ...]:
+    return (
+        posting.direction.value,
+        posting.action.value,
+        posting.amount,
+        posting.batch_id,
+        balance_after,
+    )
 
 
 def _entry(
@@ -178,9 +177,28 @@ def _entry(
     )
 
 
-# One round trip however many batches and entries. All was decided under the balance's lock, which
-# is still held, so the balance is set and not added to.
-_WRITE = hot.statement("""
+_SHIFTS = Recordset("shift", {"batch_id": "uuid", "remaining": "numeric", "held": "numeric"})
+
+_POSTINGS = Recordset(
+    "posting",
+    {
+        "direction": "text",
+        "action": "text",
+        "amount": "numeric",
+        "batch_id": "uuid",
+        "balance_after": "numeric",
+    },
+)
+
+
+@cache
+def _writing(shifts: int, postings: int) -> str:
+    """Return the statement that writes rows of these shapes.
+
+    One round trip however many batches and entries. All was decided under the balance's lock, which
+    is still held, so the balance is set and not added to.
+    """
+    return hot.statement(f"""
 WITH batch AS (
     UPDATE credit_batches AS batch
     SET remaining_amount = batch.remaining_amount + shift.remaining,
@@ -191,8 +209,7 @@ WITH batch AS (
         closed_at = CASE WHEN batch.state IN ('EXPIRED', 'REVOKED') THEN batch.closed_at
                          WHEN batch.remaining_amount + shift.remaining = 0
                          THEN coalesce(batch.closed_at, CAST(:now AS timestamptz)) END
-    FROM json_to_recordset(CAST(:shifts AS json))
-         AS shift (batch_id uuid, remaining numeric, held numeric)
+    FROM {_SHIFTS.source(shifts)}
     WHERE batch.id = shift.batch_id
 ), balance AS (
     UPDATE credit_balances
@@ -206,9 +223,7 @@ INSERT INTO ledger_entries
      cause_type, cause_id, metadata, created_at)
 SELECT :tenant_id, :product_key, direction, amount, action, batch_id, balance_after,
        :cause_type, :cause_id, CAST(:details AS jsonb), CAST(:now AS timestamptz)
-FROM ROWS FROM (json_to_recordset(CAST(:postings AS json))
-        AS (direction text, action text, amount numeric, batch_id uuid, balance_after numeric))
-     WITH ORDINALITY AS posting (direction, action, amount, batch_id, balance_after, nth)
+FROM {_POSTINGS.source(postings)}
 ORDER BY nth
 RETURNING id
-""")
+""")  # noqa: S608 (constants of this module)

@@ -1,5 +1,6 @@
 """Answers already given, and keeping messages that could not be taken."""
 
+import dataclasses
 import datetime as dt
 import hashlib
 import json
@@ -48,9 +49,29 @@ def find_answer(session: Session, call: Call, *, now: dt.datetime) -> dict[str, 
     Raises:
         IdempotencyConflict: the key was used for another request of this operation.
     """
-    given = {**_key_of(call), "request_hash": call.request_hash, "now": now}
-    if hot.execute(session, CLAIM, given):
+    if hot.execute(session, CLAIM, _claim_of(call, now)):
         return None
+    return _answer(session, call)
+
+
+def find_answer_of_today(
+    session: Session, call: Call, *, now: dt.datetime
+) -> tuple[Call, dict[str, Any] | None]:
+    """Do as `find_answer` does for whom the call's tenant became part of, if it did.
+
+    Return the call as it is then, and the answer. Who the tenant is stays so until the transaction
+    ends, as `alias.follow` with `hold` would see to in a statement of its own.
+
+    Raises:
+        IdempotencyConflict: the key was used for another request of this operation.
+    """
+    ((owner, is_new),) = hot.execute(session, CLAIM_OF_TODAY, _claim_of(call, now))
+    if owner is not None:
+        call = dataclasses.replace(call, tenant_id=owner)
+    return call, None if is_new else _answer(session, call)
+
+
+def _answer(session: Session, call: Call) -> dict[str, Any]:
     row = session.execute(ANSWER, _key_of(call)).one()
     if row.request_hash != call.request_hash:
         raise IdempotencyConflict(
@@ -131,6 +152,10 @@ def hash_request(request: Any) -> bytes:
     return hashlib.sha256(_canonical(request)).digest()
 
 
+def _claim_of(call: Call, now: dt.datetime) -> dict[str, Any]:
+    return {**_key_of(call), "request_hash": call.request_hash, "now": now}
+
+
 def _key_of(call: Call) -> dict[str, str]:
     return {"tenant_id": call.tenant_id, "operation": call.operation, "key": call.key}
 
@@ -196,6 +221,20 @@ CLAIM = hot.statement("""
     VALUES (:tenant_id, :operation, :key, :request_hash, :now)
     ON CONFLICT DO NOTHING
     RETURNING key
+""")
+
+# The tenant's row first, then the key. As in `alias`, a row that was waited for is looked at again.
+CLAIM_OF_TODAY = hot.statement("""
+    WITH tenant AS MATERIALIZED (
+        SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id FOR KEY SHARE
+    ), claimed AS (
+        INSERT INTO idempotency_keys (tenant_id, operation, key, request_hash, created_at)
+        SELECT coalesce((SELECT merged_into FROM tenant), :tenant_id),
+               :operation, :key, :request_hash, CAST(:now AS timestamptz)
+        ON CONFLICT DO NOTHING
+        RETURNING key
+    )
+    SELECT (SELECT merged_into FROM tenant), EXISTS (SELECT FROM claimed)
 """)
 
 ANSWER = sql("""

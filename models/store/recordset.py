@@ -1,0 +1,58 @@
+"""Rows that are handed to a statement: a few as values, many as one JSON text."""
+
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+FEW: Final = 8
+"""Rows that a statement is written for. It is planned for so many, and looks each up by its key;
+of a JSON text the planner expects a hundred, and may rather read a table whole to join it."""
+
+MANY: Final = 0
+"""The shape of more rows than a few, or of none."""
+
+
+def shape(rows: Sized) -> int:
+    """Return what of the number of rows a statement depends on: up to FEW, or MANY."""
+    return len(rows) if len(rows) <= FEW else MANY
+
+
+@dataclass(frozen=True, slots=True)
+class Recordset:
+    """Rows of one shape: their name in the statement, and the type of each column."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    def source(self, shape: int) -> str:
+        """Return the item of FROM, called `name`: the columns, and as `nth` a row's place."""
+        columns = ", ".join(self.columns)
+        if shape != MANY:
+            rows = ", ".join(self._values(nth) for nth in range(shape))
+            return f"(VALUES {rows}) AS {self.name} (nth, {columns})"
+        types = ", ".join(f"{column} {type_}" for column, type_ in self.columns.items())
+        return (
+            f"ROWS FROM (json_to_recordset(CAST(:{self.name} AS json)) AS ({types}))"
+            f" WITH ORDINALITY AS {self.name} ({columns}, nth)"
+        )
+
+    def parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """Return what `source` of their shape needs; each row has its values as `columns` says."""
+        if shape(rows) == MANY:
+            # The driver takes several times longer to write arrays.
+            made = [dict(zip(self.columns, row, strict=True)) for row in rows]
+            return {self.name: orjson.dumps(made, default=str).decode()}
+        return {
+            f"{self.name}_{nth}_{column}": value
+            for nth, row in enumerate(rows)
+            for column, value in zip(self.columns, row, strict=True)
+        }
+
+    def _values(self, nth: int) -> str:
+        values = (
+            f"CAST(:{self.name}_{nth}_{column} AS {type_})"
+            for column, type_ in self.columns.items()
+        )
+        return f"({nth}, {', '.join(values)})"
