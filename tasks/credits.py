@@ -186,7 +186,7 @@ def consume_quota(
         details=metadata or {},
     )
     try:
-        spent = credit_spending.consume(session, debit, now=as_of)
+        spent = credit_spending.consume(session, debit, now=as_of, ends=True)
     except credit_spending.TooLittle as short:
         reason: Literal["quota_exhausted", "insufficient_funds"] = (
             "insufficient_funds" if short.available else "quota_exhausted"
@@ -241,7 +241,7 @@ def deduct_after_service(
         details=metadata or {},
     )
     tenant.ensure(session, tenant_id, now=as_of)
-    spent = credit_spending.deduct(session, debit, now=as_of)
+    spent = credit_spending.deduct(session, debit, now=as_of, ends=True)
     announce_all(session, credit_news.of_spending(debit, spent), now=as_of)
     return {
         "deducted": True,

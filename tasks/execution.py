@@ -13,7 +13,7 @@ from celery.exceptions import Reject
 
 from models import database
 from models.rules.refusal import Refusal
-from models.store import inbox, outbox
+from models.store import ending, inbox
 from tasks import credit_errors, whose, withholding
 from tasks.spec import REGISTRY, Spec
 
@@ -216,7 +216,7 @@ def _run_once(session: database.Session, spec: Spec, sent: dict[str, Any]) -> An
     at = sent.get("as_of") or now()
     call, answer, arguments = whose.answered(session, spec, sent, call, now=at)
     if answer is None:
-        outbox.gather(session)
+        ending.gather(session)
         answer = pydantic_core.to_jsonable_python(spec.body(session, **arguments))
         inbox.keep_answer(session, call, answer)
     return answer

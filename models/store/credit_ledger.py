@@ -11,11 +11,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models import database, hot
+from models import database
 from models.rules import money
-from models.store import recordset
+from models.store import ending, recordset
 from models.store.credit_account import Account
 from models.store.credit_change import Change, Posting, Shift
+from models.store.ending import Part
 from models.store.recordset import Recordset
 
 _FOLLOWED = "ledger_entries"
@@ -54,6 +55,7 @@ def write(
     details: dict[str, Any],
     now: dt.datetime,
     depletes: bool = False,
+    ends: bool = False,
 ) -> None:
     """Carry out a change of a locked account, which then says what it has come to.
 
@@ -63,6 +65,8 @@ def write(
     Args:
         details: a producer's own data, kept with every entry.
         depletes: nothing usable is left from now on, and subscribers are told.
+        ends: nothing else of the transaction reads or changes the account, so that this may be
+            written when the command ends.
     """
     with money.exact():
         held = sum((shift.held for shift in change.shifts.values()), Decimal(0))
@@ -70,11 +74,10 @@ def write(
         balance = after[-1] if after else account.balance
         account.held += held
         account.debt += change.debt
-    written = hot.execute(
-        session,
+    part = Part(
         _writing(recordset.shape(change.shifts), recordset.shape(change.postings)),
         {
-            "tenant_id": account.tenant_id,
+            "account_tenant_id": account.tenant_id,
             "product_key": account.product_key,
             "balance": balance,
             "account_held": account.held,
@@ -93,6 +96,10 @@ def write(
     account.balance, account.version, account.first = balance, account.version + 1, None
     if depletes:
         account.depleted_at = now
+    if ends and ending.gathers(session) and not is_followed():
+        ending.leave(session, part)
+        return
+    written = ending.write(session, [part], _NUMBERS)
     if is_followed():
         lines = zip((row[0] for row in written), change.postings, after, strict=True)
         follow(session, [_entry(account, cause, now, one) for one in lines])
@@ -191,15 +198,18 @@ _POSTINGS = Recordset(
 )
 
 
+_NUMBERS = Part("SELECT id FROM entry ORDER BY id", {})
+
+
 @cache
 def _writing(shifts: int, postings: int) -> str:
-    """Return the statement that writes rows of these shapes.
+    """Return the expressions that write rows of these shapes.
 
     One round trip however many batches and entries. All was decided under the balance's lock, which
     is still held, so the balance is set and not added to.
     """
-    return hot.statement(f"""
-WITH batch AS (
+    return f"""
+batch AS (
     UPDATE credit_batches AS batch
     SET remaining_amount = batch.remaining_amount + shift.remaining,
         held_amount = batch.held_amount + shift.held,
@@ -216,14 +226,15 @@ WITH batch AS (
     SET balance = :balance, held = :account_held, debt = :debt, version = version + 1,
         depleted_at = CASE WHEN :depletes THEN CAST(:now AS timestamptz) ELSE depleted_at END,
         updated_at = :now
-    WHERE tenant_id = :tenant_id AND product_key = :product_key
+    WHERE tenant_id = :account_tenant_id AND product_key = :product_key
+), entry AS (
+    INSERT INTO ledger_entries
+        (tenant_id, product_key, direction, amount, action, batch_id, balance_after,
+         cause_type, cause_id, metadata, created_at)
+    SELECT :account_tenant_id, :product_key, direction, amount, action, batch_id, balance_after,
+           :cause_type, :cause_id, CAST(:details AS jsonb), CAST(:now AS timestamptz)
+    FROM {_POSTINGS.source(postings)}
+    ORDER BY nth
+    RETURNING id
 )
-INSERT INTO ledger_entries
-    (tenant_id, product_key, direction, amount, action, batch_id, balance_after,
-     cause_type, cause_id, metadata, created_at)
-SELECT :tenant_id, :product_key, direction, amount, action, batch_id, balance_after,
-       :cause_type, :cause_id, CAST(:details AS jsonb), CAST(:now AS timestamptz)
-FROM {_POSTINGS.source(postings)}
-ORDER BY nth
-RETURNING id
-""")  # noqa: S608 (constants of this module)
+"""  # noqa: S608 (constants of this module)

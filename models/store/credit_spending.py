@@ -60,11 +60,15 @@ class TooLittle(burndown.InsufficientCredit):
         self.lapsed = lapsed
 
 
-def consume(session: Session, debit: Debit, *, now: dt.datetime) -> Spent:
+def consume(session: Session, debit: Debit, *, now: dt.datetime, ends: bool = False) -> Spent:
     """Spend from usable batches in the product's order, all of the amount or nothing.
 
     A product of type period or unlimited only needs a usable batch: its use is entered in the
     ledger and takes nothing away.
+
+    Args:
+        ends: the command does nothing else with the tenant's credit, so that this may be written
+            together with its answer.
 
     Raises:
         UnknownProduct: there is no product by that key.
@@ -80,18 +84,21 @@ def consume(session: Session, debit: Debit, *, now: dt.datetime) -> Spent:
         allowing = credit_account.first_batches(session, account, now=now)
         if not allowing:
             raise TooLittle(Decimal(0), debit.amount)
-        return _use(session, account, debit, allowing, now)
+        return _use(session, account, debit, allowing, now=now, ends=ends)
     funds = credit_funds.find(session, account, debit.amount, cause=debit.cause, now=now)
     if funds.available < debit.amount:
         raise TooLittle(funds.available, debit.amount, funds.lapsed)
     slices = burndown.plan(funds.batches, debit.amount, now=now, policy=account.policy)
-    return _spend(session, account, debit, _Plan(slices, funds), now)
+    return _spend(session, account, debit, _Plan(slices, funds), now=now, ends=ends)
 
 
-def deduct(session: Session, debit: Debit, *, now: dt.datetime) -> Spent:
+def deduct(session: Session, debit: Debit, *, now: dt.datetime, ends: bool = False) -> Spent:
     """Spend what is available, and let the rest become debt. The tenant must exist.
 
     The use of a product that is not counted is entered whether or not a batch allows it.
+
+    Args:
+        ends: as for `consume`.
 
     Raises:
         UnknownProduct: there is no product by that key.
@@ -102,10 +109,10 @@ def deduct(session: Session, debit: Debit, *, now: dt.datetime) -> Spent:
     )
     if not account.is_counted:
         allowing = credit_account.first_batches(session, account, now=now)
-        return _use(session, account, debit, allowing, now)
+        return _use(session, account, debit, allowing, now=now, ends=ends)
     funds = credit_funds.find(session, account, debit.amount, cause=debit.cause, now=now)
     slices = burndown.plan_up_to(funds.batches, debit.amount, now=now, policy=account.policy)
-    return _spend(session, account, debit, _Plan(slices, funds), now)
+    return _spend(session, account, debit, _Plan(slices, funds), now=now, ends=ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ class _Plan:
 
 
 def _spend(
-    session: Session, account: Account, debit: Debit, plan: _Plan, now: dt.datetime
+    session: Session, account: Account, debit: Debit, plan: _Plan, *, now: dt.datetime, ends: bool
 ) -> Spent:
     slices, funds = plan.slices, plan.funds
     taken = burndown.total(slices)
@@ -136,6 +143,7 @@ def _spend(
         details=debit.details,
         now=now,
         depletes=depleted,
+        ends=ends,
     )
     return _spent(account, slices, overdraft, depleted=depleted, lapsed=funds.lapsed)
 
@@ -145,13 +153,17 @@ def _use(
     account: Account,
     debit: Debit,
     allowing: Sequence[burndown.Batch],
+    *,
     now: dt.datetime,
+    ends: bool,
 ) -> Spent:
     """Record a use that takes nothing away, on the batch that allows it if there is one."""
     slices = [burndown.Slice(batch.id, debit.amount) for batch in allowing[:1]]
     change = Change()
     change.use(slices[0].batch_id if slices else None, debit.amount, debit.action)
-    credit_ledger.write(session, account, change, cause=debit.cause, details=debit.details, now=now)
+    credit_ledger.write(
+        session, account, change, cause=debit.cause, details=debit.details, now=now, ends=ends
+    )
     return _spent(account, slices, Decimal(0), depleted=False, lapsed=[])
 
 

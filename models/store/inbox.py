@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from models import hot
 from models.inbox import RejectedMessage
 from models.rules.refusal import Refusal
-from models.store import outbox
+from models.store import ending, outbox
+from models.store.ending import Part
 
 DEEPEST = 300
 """Levels of nesting that are kept. Metadata we accept has at most 254, and Python's JSON reader
@@ -86,14 +87,10 @@ def _answer(session: Session, call: Call) -> dict[str, Any]:
 def keep_answer(session: Session, call: Call, answer: dict[str, Any]) -> None:
     """Store the answer beside the key that `find_answer` claimed in this transaction.
 
-    With it go the messages that were gathered for the outbox: one statement fewer for each command.
+    With it goes what was left for the end, messages for the outbox too: one round trip for all.
     """
-    messages = outbox.taken(session)
-    given = {**_key_of(call), "answer": json.dumps(answer)}
-    if messages is None:
-        hot.execute(session, KEEP, given)
-    else:
-        hot.execute(session, KEEP_AND_TELL, {**given, "messages": messages})
+    parts = [*ending.taken(session), *outbox.taken(session)]
+    ending.write(session, parts, Part(KEEP, {**_key_of(call), "answer": json.dumps(answer)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +188,12 @@ def _storable(text: str | None) -> str | None:
 
 def _canonical(value: Any) -> bytes:
     """JSON in one fixed form: keys sorted, ASCII only (so that any string survives)."""
-    written = json.dumps(
-        _plain(value),
-        default=str,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
-        allow_nan=False,
-    )
-    return written.encode("ascii")
+    return _CANONICAL.encode(_plain(value)).encode("ascii")
+
+
+_CANONICAL = json.JSONEncoder(
+    default=str, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
@@ -242,11 +236,7 @@ ANSWER = sql("""
     WHERE tenant_id = :tenant_id AND operation = :operation AND key = :key
 """)
 
-_KEEP = """
+KEEP = """
     UPDATE idempotency_keys SET answer = CAST(:answer AS jsonb)
     WHERE tenant_id = :tenant_id AND operation = :operation AND key = :key
 """
-
-KEEP = hot.statement(_KEEP)
-
-KEEP_AND_TELL = hot.statement(f"WITH {outbox.STORING} {_KEEP}")

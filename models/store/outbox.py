@@ -10,6 +10,9 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models.store import ending
+from models.store.ending import Part
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -29,25 +32,17 @@ def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> N
     if not messages:
         return
     rows = [_row(message, now) for message in messages]
-    if _GATHERED in session.info:
+    if ending.gathers(session):
         # A new list: a savepoint that is undone goes back to the one there was.
-        session.info[_GATHERED] = [*session.info[_GATHERED], *rows]
+        session.info[_GATHERED] = [*session.info.get(_GATHERED, ()), *rows]
     else:
         session.execute(_ADD, {"messages": orjson.dumps(rows).decode()})
 
 
-def gather(session: Session) -> None:
-    """Let the messages of this transaction wait from now on for who has a statement to store them.
-
-    That one calls `taken`, and puts STORING into it.
-    """
-    session.info.setdefault(_GATHERED, [])
-
-
-def taken(session: Session) -> str | None:
-    """Return what has been gathered, as STORING wants it, and gather no more; None if nothing."""
+def taken(session: Session) -> Sequence[Part]:
+    """Return what stores the messages that wait for the end of a command, and let none wait."""
     rows = session.info.pop(_GATHERED, None)
-    return orjson.dumps(rows).decode() if rows else None
+    return [Part(_STORING, {"messages": orjson.dumps(rows).decode()})] if rows else []
 
 
 def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: dt.datetime) -> int:
@@ -107,8 +102,7 @@ _MESSAGE = """
 
 _ADD = text(f"WITH {_MESSAGE} {_QUEUING}")
 
-STORING = f"{_MESSAGE}, pending AS ({_QUEUING})"
-"""Common table expressions that store `:messages`, as `taken` returns them, and queue them."""
+_STORING = f"{_MESSAGE}, pending AS ({_QUEUING})"
 
 # Due by the database's clock at the latest, as in a fan-out.
 _ADD_FOR_ONE = text("""

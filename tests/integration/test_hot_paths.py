@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DataError, DBAPIError
 
 from models import database, hot
-from models.store import inbox, outbox
+from models.store import ending, inbox
 from tasks.announce import announce
 from tests.integration import wallet
 from webhooks import events
@@ -87,7 +87,7 @@ def test_events_wait_for_the_answer_but_not_those_of_a_savepoint_that_was_undone
     ]
     with database.transaction() as session:
         assert inbox.find_answer(session, call, now=now) is None
-        outbox.gather(session)
+        ending.gather(session)
         announce(session, told[0], tenant_id="acme", sequence=1, now=now)
         with contextlib.suppress(ZeroDivisionError), database.savepoint(session):
             announce(session, told[1], tenant_id="acme", sequence=2, now=now)
