@@ -21,7 +21,7 @@ from models.rules.refusal import Refusal
 from tasks import execution
 from tasks.execution import InvalidMessage
 from tasks.queues import Queue
-from tasks.spec import REGISTRY, SECRET_FIELDS, Reveal, Spec
+from tasks.spec import REGISTRY, SECRET_FIELDS, First, Reveal, Spec
 
 __all__ = [
     "NOW",
@@ -67,6 +67,7 @@ def command(
     once: Literal["call", "item"] = "call",
     scope: str | None = None,
     follows_alias: bool = True,
+    first: First | None = None,
 ) -> Callable[[Callable[Concatenate[database.Session, P], R_co]], Task[P, R_co]]: ...
 
 
@@ -89,6 +90,7 @@ def command(
     reveal: Reveal | None = None,
     scope: str | None = None,
     follows_alias: bool = True,
+    first: First | None = None,
 ) -> Callable[[Callable[Concatenate[database.Session, P], Any]], Task[P, Any]]:
     """Declare a task that is one transaction. The body gets the open session first.
 
@@ -103,6 +105,7 @@ def command(
             is unique: for commands that name no tenant, whose keys would else be everybody's.
         follows_alias: whether the body is given, as `tenant_id`, the tenant that the one which was
             sent became part of. No only for a body that follows it by itself.
+        first: what the body is sure to read first of its tenant: it is read as the key is claimed.
     """
 
     def declare(body: Callable[Concatenate[database.Session, P], Any]) -> Task[P, Any]:
@@ -116,6 +119,7 @@ def command(
             scope=scope,
             # A body that sorts out items needs to know under which id each was sent.
             follows_alias=follows_alias and once == "call",
+            first=first,
         )
         return cast("Task[P, Any]", task)
 
@@ -141,6 +145,7 @@ def _declare(
     reveal: Reveal | None = None,
     scope: str | None = None,
     follows_alias: bool = True,
+    first: First | None = None,
 ) -> Any:
     spec = Spec(
         name=name,
@@ -154,6 +159,7 @@ def _declare(
         reveal=reveal,
         scope=scope,
         follows_alias=follows_alias,
+        first=first,
     )
     if name in REGISTRY:
         raise ValueError(f"two tasks are named {name!r}")

@@ -1,12 +1,13 @@
 """Prepaid credit: granted, spent before or after the fact, looked up."""
 
 import datetime as dt
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from models import database
 from models.rules import decimals
-from models.store import credit, credit_spending, tenant
+from models.store import credit, credit_account, credit_spending, tenant
+from models.store.ending import Part
 from tasks import contract, credit_news, fields
 from tasks.announce import announce, announce_all
 from tasks.queues import Queue
@@ -148,7 +149,11 @@ def add_credits(
     }
 
 
-@contract.command("billing.consume_quota", queue=Queue.billing)
+def _account(sent: dict[str, Any]) -> Part:
+    return credit_account.at_first(product_key=sent["product_key"])
+
+
+@contract.command("billing.consume_quota", queue=Queue.billing, first=_account)
 def consume_quota(
     session: database.Session,
     *,

@@ -7,10 +7,14 @@ from typing import Any, Literal
 import pydantic
 
 from models import database
+from models.store.ending import Part
 from tasks.queues import Queue
 
 Reveal = Callable[[database.Session, Any], Any]
 """Completes an answer with what must not be stored, such as a secret."""
+
+First = Callable[[dict[str, Any]], Part]
+"""Makes of the arguments what is read as a command's key is claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Spec:
         scope: the argument within whose value an `idempotency_key` is unique, besides tenant_id.
         follows_alias: whether a `tenant_id` that became part of another tenant is that one to the
             body.
+        first: what the body reads first, so that it is read as the key is claimed.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Spec:
     reveal: Reveal | None = None
     scope: str | None = None
     follows_alias: bool = True
+    first: First | None = None
 
     @property
     def only_reads(self) -> bool:

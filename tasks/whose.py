@@ -28,7 +28,8 @@ def answered(
     """
     if not _is_followed(spec, sent):
         return call, inbox.find_answer(session, call, now=now), sent
-    call, answer = inbox.find_answer_of_today(session, call, now=now)
+    first = None if spec.first is None else spec.first(sent)
+    call, answer = inbox.find_answer_of_today(session, call, now=now, first=first)
     return call, answer, _of(call.tenant_id, sent)
 
 

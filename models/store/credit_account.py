@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from models import hot
 from models.catalog import ProductType
 from models.rules.burndown import Batch, Policy
-from models.store import alias
+from models.store import alias, ending
+from models.store.ending import Part
 
 FIRST_LOOK = 32
 """Batches read before all of an account's: spending seldom needs more than the first few."""
@@ -68,7 +69,8 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
 
     Of a tenant that became part of another one it is the other's: a merge leaves no balance behind.
     """
-    rows = hot.execute(
+    first = [row for row in ending.found(session) if row[:2] == (tenant_id, product_key)]
+    rows = first or hot.execute(
         session,
         _LOCK,
         {
@@ -84,6 +86,15 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
     if owner == tenant_id:
         return None
     return lock(session, tenant_id=owner, product_key=product_key, now=now)
+
+
+def at_first(*, product_key: str) -> Part:
+    """Have a command that is new lock its tenant's account, if there is one, as it begins.
+
+    `lock` with the instant of the command, which must come before anything else that is done with
+    the account, then need not ask.
+    """
+    return Part(_AT_FIRST, {"product_key": product_key, "at_most": FIRST_LOOK})
 
 
 def lock_or_make(
@@ -130,7 +141,7 @@ def has_others(
 
 def _account(tenant_id: str, product_key: str, rows: Sequence[tuple[Any, ...]]) -> Account:
     type_, policy, balance, held, debt, version, depleted_at, has_overdue, version_read = rows[0][
-        :_BATCH
+        _ACCOUNT:_BATCH
     ]
     # The batches were read before the lock was had: they are of now only if nothing changed since.
     first = [Batch(*found[_BATCH:]) for found in rows if found[_BATCH] is not None]
@@ -173,8 +184,8 @@ FOR KEY SHARE
 ON CONFLICT DO NOTHING
 """)
 
-_BATCH = 9
-"""Columns of _LOCK before those of a batch."""
+_ACCOUNT, _BATCH = 2, 11
+"""Columns of _LOCK before those of the balance, and before those of a batch."""
 
 # Lock and first look in one round trip. Only the locked row is of the instant when the lock was
 # had; all else, `read` too, is of the statement's beginning. Whoever changes anything under this
@@ -190,8 +201,9 @@ _FIRST = " UNION ALL ".join(
     for policy, order in _ORDERS.items()
 )
 
-_LOCK = hot.statement(f"""
-SELECT product.type, product.burn_policy, balance.balance, balance.held, balance.debt,
+_LOOK = f"""
+SELECT balance.tenant_id AS owner_id, balance.product_key AS owned_key,
+       product.type, product.burn_policy, balance.balance, balance.held, balance.debt,
        balance.version, balance.depleted_at, read.has_overdue, read.version AS version_read, batch.*
 FROM credit_balances AS balance
 JOIN products AS product USING (product_key)
@@ -206,10 +218,16 @@ CROSS JOIN LATERAL (
     WHERE before.tenant_id = balance.tenant_id AND before.product_key = balance.product_key
 ) AS read
 LEFT JOIN LATERAL ({_FIRST}) AS batch ON true
-WHERE balance.tenant_id = :tenant_id AND balance.product_key = :product_key
+WHERE balance.tenant_id = {{owner}} AND balance.product_key = :product_key
 -- Of the balance only, a product's row is everybody's.
 FOR UPDATE OF balance
-""")  # noqa: S608 (constants of this module)
+"""  # noqa: S608 (constants of this module)
+
+_LOCK = hot.statement(_LOOK.format(owner=":tenant_id"))
+
+# Behind the tenant and the key, as always: only of who is known to be the owner, and only if the
+# key was claimed.
+_AT_FIRST = _LOOK.format(owner="(SELECT tenant_id FROM owner) AND EXISTS (SELECT FROM claimed)")
 
 _BATCHES = {
     policy: text(f"""

@@ -1,4 +1,8 @@
-"""What a command leaves to be written when it ends, in the statement that keeps its answer."""
+"""What goes with a command's first and last statement, which claim its key and keep its answer.
+
+What it is sure to read first is found as its key is claimed, what it leaves for the end is written
+with its answer.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +14,30 @@ from sqlalchemy.orm import Session
 from models import hot
 
 _LEFT = "left_for_the_end"
+_FOUND = "found_at_the_beginning"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Common table expressions that write something, and their parameters.
+    """Something of a statement that somebody else runs, and its parameters.
 
-    Their names are used once in a command's last statement.
+    To be read first: a query of `owner`, which has the tenant's id, and of rows while the key is
+    `claimed`. To be written last: common table expressions, whose names are used once.
     """
 
     expressions: str
     parameters: Mapping[str, Any]
+
+
+def keep_found(session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Keep what a command's first statement has read, until somebody asks."""
+    session.info[_FOUND] = rows
+
+
+def found(session: Session) -> Sequence[tuple[Any, ...]]:
+    """Return what a command's first statement has read; nothing if that was asked before."""
+    rows: Sequence[tuple[Any, ...]] = session.info.pop(_FOUND, ())
+    return rows
 
 
 def gather(session: Session) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 from sqlalchemy import select
@@ -56,17 +57,26 @@ def find_answer(session: Session, call: Call, *, now: dt.datetime) -> dict[str, 
 
 
 def find_answer_of_today(
-    session: Session, call: Call, *, now: dt.datetime
+    session: Session, call: Call, *, now: dt.datetime, first: Part | None = None
 ) -> tuple[Call, dict[str, Any] | None]:
     """Do as `find_answer` does for whom the call's tenant became part of, if it did.
 
     Return the call as it is then, and the answer. Who the tenant is stays so until the transaction
     ends, as `alias.follow` with `hold` would see to in a statement of its own.
 
+    Args:
+        first: what is read with it if the key is new; `ending.found` then has its rows.
+
     Raises:
         IdempotencyConflict: the key was used for another request of this operation.
     """
-    ((owner, is_new),) = hot.execute(session, CLAIM_OF_TODAY, _claim_of(call, now))
+    statement, more = CLAIM_OF_TODAY, _claim_of(call, now)
+    if first is not None:
+        statement, more = _claiming(first.expressions), {**more, **first.parameters}
+    rows = hot.execute(session, statement, more)
+    owner, is_new = rows[0][:_CLAIM]
+    if first is not None:
+        ending.keep_found(session, [row[_CLAIM:] for row in rows])
     if owner is not None:
         call = dataclasses.replace(call, tenant_id=owner)
     return call, None if is_new else _answer(session, call)
@@ -218,18 +228,32 @@ CLAIM = hot.statement("""
 """)
 
 # The tenant's row first, then the key. As in `alias`, a row that was waited for is looked at again.
-CLAIM_OF_TODAY = hot.statement("""
-    WITH tenant AS MATERIALIZED (
+_OF_TODAY = """
+    tenant AS MATERIALIZED (
         SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id FOR KEY SHARE
+    ), owner AS (
+        SELECT coalesce((SELECT merged_into FROM tenant), :tenant_id) AS tenant_id
     ), claimed AS (
         INSERT INTO idempotency_keys (tenant_id, operation, key, request_hash, created_at)
-        SELECT coalesce((SELECT merged_into FROM tenant), :tenant_id),
-               :operation, :key, :request_hash, CAST(:now AS timestamptz)
+        SELECT tenant_id, :operation, :key, :request_hash, CAST(:now AS timestamptz) FROM owner
         ON CONFLICT DO NOTHING
         RETURNING key
     )
-    SELECT (SELECT merged_into FROM tenant), EXISTS (SELECT FROM claimed)
-""")
+"""
+
+_CLAIM = 2
+"""Columns of a claim before those of what is read with it."""
+
+_TOLD = "(SELECT merged_into FROM tenant), EXISTS (SELECT FROM claimed)"
+
+CLAIM_OF_TODAY = hot.statement(f"WITH {_OF_TODAY} SELECT {_TOLD}")
+
+
+@cache
+def _claiming(first: str) -> str:
+    reading = f"WITH {_OF_TODAY}, first AS ({first}) SELECT {_TOLD}, first.*"
+    return hot.statement(f"{reading} FROM (VALUES (0)) AS one LEFT JOIN first ON true")
+
 
 ANSWER = sql("""
     SELECT request_hash, answer FROM idempotency_keys
