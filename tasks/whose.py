@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from models import database
-from models.store import alias, inbox
+from models.store import alias, claiming, inbox
 from tasks.spec import Spec
 
 
@@ -29,7 +29,7 @@ def answered(
     if not _is_followed(spec, sent):
         return call, inbox.find_answer(session, call, now=now), sent
     first = None if spec.first is None else spec.first(sent)
-    call, answer = inbox.find_answer_of_today(session, call, now=now, first=first)
+    call, answer = claiming.find_answer_of_today(session, call, now=now, first=first)
     return call, answer, _of(call.tenant_id, sent)
 
 

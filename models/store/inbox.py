@@ -1,13 +1,11 @@
 """Answers already given, and keeping messages that could not be taken."""
 
-import dataclasses
 import datetime as dt
 import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 from sqlalchemy import select
@@ -51,38 +49,17 @@ def find_answer(session: Session, call: Call, *, now: dt.datetime) -> dict[str, 
     Raises:
         IdempotencyConflict: the key was used for another request of this operation.
     """
-    if hot.execute(session, CLAIM, _claim_of(call, now)):
+    if hot.execute(session, CLAIM, claim_of(call, now=now)):
         return None
-    return _answer(session, call)
+    return get_answer(session, call)
 
 
-def find_answer_of_today(
-    session: Session, call: Call, *, now: dt.datetime, first: Part | None = None
-) -> tuple[Call, dict[str, Any] | None]:
-    """Do as `find_answer` does for whom the call's tenant became part of, if it did.
-
-    Return the call as it is then, and the answer. Who the tenant is stays so until the transaction
-    ends, as `alias.follow` with `hold` would see to in a statement of its own.
-
-    Args:
-        first: what is read with it if the key is new; `ending.found` then has its rows.
+def get_answer(session: Session, call: Call) -> dict[str, Any]:
+    """Return the answer that the same call got before, whose key was found to be taken.
 
     Raises:
         IdempotencyConflict: the key was used for another request of this operation.
     """
-    statement, more = CLAIM_OF_TODAY, _claim_of(call, now)
-    if first is not None:
-        statement, more = _claiming(first.expressions), {**more, **first.parameters}
-    rows = hot.execute(session, statement, more)
-    owner, is_new = rows[0][:_CLAIM]
-    if first is not None:
-        ending.keep_found(session, [row[_CLAIM:] for row in rows])
-    if owner is not None:
-        call = dataclasses.replace(call, tenant_id=owner)
-    return call, None if is_new else _answer(session, call)
-
-
-def _answer(session: Session, call: Call) -> dict[str, Any]:
     row = session.execute(ANSWER, _key_of(call)).one()
     if row.request_hash != call.request_hash:
         raise IdempotencyConflict(
@@ -154,13 +131,14 @@ def times_seen(session: Session, rejected_message_id: int) -> int:
     return found
 
 
+def claim_of(call: Call, *, now: dt.datetime) -> dict[str, Any]:
+    """Return the row that claims a call's key."""
+    return {**_key_of(call), "request_hash": call.request_hash, "now": now}
+
+
 def hash_request(request: Any) -> bytes:
     """Return the SHA-256 of a request's canonical JSON, 32 bytes."""
     return hashlib.sha256(_canonical(request)).digest()
-
-
-def _claim_of(call: Call, now: dt.datetime) -> dict[str, Any]:
-    return {**_key_of(call), "request_hash": call.request_hash, "now": now}
 
 
 def _key_of(call: Call) -> dict[str, str]:
@@ -226,34 +204,6 @@ CLAIM = hot.statement("""
     ON CONFLICT DO NOTHING
     RETURNING key
 """)
-
-# The tenant's row first, then the key. As in `alias`, a row that was waited for is looked at again.
-_OF_TODAY = """
-    tenant AS MATERIALIZED (
-        SELECT merged_into FROM tenants WHERE tenant_id = :tenant_id FOR KEY SHARE
-    ), owner AS (
-        SELECT coalesce((SELECT merged_into FROM tenant), :tenant_id) AS tenant_id
-    ), claimed AS (
-        INSERT INTO idempotency_keys (tenant_id, operation, key, request_hash, created_at)
-        SELECT tenant_id, :operation, :key, :request_hash, CAST(:now AS timestamptz) FROM owner
-        ON CONFLICT DO NOTHING
-        RETURNING key
-    )
-"""
-
-_CLAIM = 2
-"""Columns of a claim before those of what is read with it."""
-
-_TOLD = "(SELECT merged_into FROM tenant), EXISTS (SELECT FROM claimed)"
-
-CLAIM_OF_TODAY = hot.statement(f"WITH {_OF_TODAY} SELECT {_TOLD}")
-
-
-@cache
-def _claiming(first: str) -> str:
-    reading = f"WITH {_OF_TODAY}, first AS ({first}) SELECT {_TOLD}, first.*"
-    return hot.statement(f"{reading} FROM (VALUES (0)) AS one LEFT JOIN first ON true")
-
 
 ANSWER = sql("""
     SELECT request_hash, answer FROM idempotency_keys

@@ -1,6 +1,10 @@
 """What hot paths leave out is not missed: no ping, no wrapping by SQLAlchemy, no event too many."""
 
 import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
@@ -8,10 +12,17 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DataError, DBAPIError
 
 from models import database, hot
-from models.store import ending, inbox
+from models.store import credit, credit_spending, ending, inbox, recordset
 from tasks.announce import announce
+from tasks.merging import merge_customers
 from tests.integration import wallet
+from tests.processes import eventually
 from webhooks import events
+
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 ME = "SELECT pg_backend_pid()"
 
@@ -103,3 +114,107 @@ def test_events_wait_for_the_answer_but_not_those_of_a_savepoint_that_was_undone
     assert wallet.rows(db, waiting) == [(3,)]
     with database.transaction() as session:
         assert inbox.find_answer(session, call, now=now) == {"done": True}
+
+
+def statements(run: Callable[[], object]) -> list[str]:
+    """What SQL a call runs, apart from BEGIN and COMMIT."""
+    heard: list[str] = []
+
+    def listen(*heard_of: Any) -> None:
+        heard.append(heard_of[2])
+
+    event.listen(database.engine(), "before_cursor_execute", listen)
+    try:
+        run()
+    finally:
+        event.remove(database.engine(), "before_cursor_execute", listen)
+    return heard
+
+
+def test_a_use_of_credit_is_two_statements_and_the_same_use_again_is_two(db: Engine) -> None:
+    wallet.product()
+    wallet.grant(10, "g")
+
+    assert len(statements(lambda: wallet.consume(3, "u", day=1))) == 2
+    assert len(statements(lambda: wallet.consume(3, "u", day=1))) == 2
+    assert wallet.balance()["balance"] == "7"
+    wallet.assert_sound()
+
+
+def test_a_use_under_the_name_of_an_alias_is_two_statements_too(db: Engine) -> None:
+    wallet.product()
+    wallet.grant(10, "g")
+    wallet.grant(5, "g2", tenant_id="old")
+    merge_customers(source="old", target="acme", idempotency_key="m", as_of=wallet.at(1))
+
+    assert len(statements(lambda: wallet.consume(12, "u", tenant_id="old", day=2))) == 2
+    assert wallet.balance()["balance"] == "3"
+    wallet.assert_sound()
+
+
+@pytest.mark.parametrize("batches", [1, recordset.FEW, recordset.FEW + 1, 3 * recordset.FEW])
+def test_a_use_takes_from_any_number_of_batches_in_order(db: Engine, batches: int) -> None:
+    wallet.product()
+    for number in range(batches):
+        wallet.grant(number + 1, f"g{number}", day=number)
+    total = batches * (batches + 1) // 2
+
+    wallet.consume(total, "u", day=batches)
+
+    taken = [row for row in wallet.ledger(db) if row[1] == "consume"]
+    left = [total - (n + 1) * (n + 2) // 2 for n in range(batches)]
+    assert taken == [("DEBIT", "consume", n + 1, left[n]) for n in range(batches)]
+    wallet.assert_sound()
+
+
+def test_a_use_that_waits_for_its_end_in_a_savepoint_that_was_undone_did_not_happen(
+    db: Engine,
+) -> None:
+    wallet.product()
+    wallet.grant(10, "g")
+    call = inbox.Call(tenant_id="acme", operation="o", key="k", request_hash=b"")
+    with database.transaction() as session:
+        inbox.find_answer(session, call, now=wallet.at(1))
+        ending.gather(session)
+        with contextlib.suppress(ZeroDivisionError), database.savepoint(session):
+            spend(session, "undone", 5, ends=True)
+            raise ZeroDivisionError
+        spend(session, "kept", 3, ends=True)
+        assert wallet.rows(db, "SELECT balance FROM credit_balances") == [(10,)]
+        inbox.keep_answer(session, call, {})
+
+    assert [row[:3] for row in wallet.ledger(db)] == [
+        ("CREDIT", "grant", 10),
+        ("DEBIT", "consume", 3),
+    ]
+    wallet.assert_sound()
+
+
+def test_a_use_that_waited_for_another_spends_what_that_one_left(db: Engine) -> None:
+    """Its first look, which came with the claim of its key, is older than its lock."""
+    wallet.product()
+    wallet.grant(10, "g")
+    with ThreadPoolExecutor(1) as waiting:
+        with database.transaction() as session:
+            spend(session, "first", 4)
+            late = waiting.submit(wallet.consume, 7, "late", day=1)
+            eventually(lambda: wallet.rows(db, WAITING) == [(1,)])
+
+        assert late.result(timeout=30) == {
+            "consumed": False,
+            "reason": "insufficient_funds",
+            "available": "6",
+        }
+    assert wallet.consume(6, "rest", day=1)["consumed"]
+    wallet.assert_sound()
+
+
+def spend(session: database.Session, key: str, amount: int, *, ends: bool = False) -> None:
+    debit = credit_spending.Debit(
+        tenant_id="acme",
+        product_key="CALLS",
+        amount=Decimal(amount),
+        cause=credit.Cause("test", key),
+        details={},
+    )
+    credit_spending.consume(session, debit, now=wallet.at(1), ends=ends)
