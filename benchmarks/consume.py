@@ -32,6 +32,7 @@ AIM = 0.50
 SAME_ROWS = "bare lock, update, insert of the same rows"
 AT_ONCE = f"{CROWD} threads at once, one hot tenant"
 ONE_BY_ONE = "the same calls, one after the other"
+UNCHECKED = "the same rows, without foreign keys"
 BALANCE_ONLY = "bare lock, update, insert: balance and ledger alone"
 
 PREPARE = (
@@ -151,6 +152,15 @@ def _spending(stage: Stage, whose: str, calls: int, messages: int, tenants: int)
 
         return lambda: rounds.rate(calls, repeat)
 
+    def writing(statements: tuple[str, ...], *, role: str) -> Way:
+        write = calling(lambda key, number: _write(stage, statements, key, number))
+
+        def repeat() -> float:
+            with stage.role(role):
+                return write()
+
+        return repeat
+
     def send() -> float:
         made = [
             _arguments(f"{whose} {key}", key % tenants)
@@ -164,12 +174,14 @@ def _spending(stage: Stage, whose: str, calls: int, messages: int, tenants: int)
         {
             in_process: calling(lambda key, number: consume_quota(**_arguments(key, number))),
             celery: send,
-            SAME_ROWS: calling(lambda key, number: _write(stage, ALL, key, number)),
-            BALANCE_ONLY: calling(lambda key, number: _write(stage, LEAST, key, number)),
+            SAME_ROWS: writing(ALL, role="origin"),
+            UNCHECKED: writing(ALL, role="replica"),
+            BALANCE_ONLY: writing(LEAST, role="origin"),
         },
     )
     return [
         rates.beside(in_process, SAME_ROWS, job=JOB, aim=AIM),
+        rates.beside(in_process, UNCHECKED, job=JOB),
         rates.beside(in_process, BALANCE_ONLY, job=JOB),
         rates.beside(celery, SAME_ROWS, job=JOB),
         rates.beside(celery, BALANCE_ONLY, job=JOB),
