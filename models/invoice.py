@@ -145,7 +145,9 @@ class InvoiceLine(Base):
 
     Its currency is the invoice's. `discounts_minor` and `taxes_minor` are its parts of the
     invoice's discounts and taxes, by their positions. Changes to the lines of a finalized invoice
-    are refused. An adjustment says which invoice billed its period before.
+    are refused. An adjustment says which invoice billed its period before. That the invoices, price
+    and subscription it names are there is checked by a trigger, once a statement; none of them can
+    be removed.
     """
 
     __tablename__ = "invoice_lines"
@@ -170,11 +172,11 @@ class InvoiceLine(Base):
         ),
     )
 
-    invoice_id: Mapped[UUID] = mapped_column(ForeignKey("invoices.id"), primary_key=True)
+    invoice_id: Mapped[UUID] = mapped_column(primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
-    subscription_id: Mapped[UUID | None] = mapped_column(ForeignKey("subscriptions.id"))
-    price_id: Mapped[UUID | None] = mapped_column(ForeignKey("prices.id"))
+    subscription_id: Mapped[UUID | None]
+    price_id: Mapped[UUID | None]
     metric: Mapped[str | None]
     description: Mapped[str]
     quantity: Mapped[Decimal]
@@ -186,7 +188,7 @@ class InvoiceLine(Base):
     period_start: Mapped[dt.datetime]
     period_end: Mapped[dt.datetime]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    adjusts_invoice_id: Mapped[UUID | None] = mapped_column(ForeignKey("invoices.id"))
+    adjusts_invoice_id: Mapped[UUID | None]
 
 
 class InvoiceDiscount(Base):

@@ -17,6 +17,7 @@ from models.invoice import InvoiceKind
 from models.rules import ahead as ahead_rules
 from models.rules import billing, period
 from models.rules.billing import Days, PriceVersion, Subscription
+from models.rules.charging import Charging
 from models.store import (
     bill,
     drafting,
@@ -213,10 +214,10 @@ def price(
     for one in subscriptions:
         of_tenant[one.tenant_id, one.currency].append(one)
     versions = price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
+    charging = Charging(versions)
     charged = [
-        billing.charges(
+        charging.charges(
             of_tenant[target.tenant_id, target.currency],
-            versions,
             days=target.days,
             zone=period.zone(target.timezone),
         )

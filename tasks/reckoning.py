@@ -36,7 +36,11 @@ def reckon(session: database.Session, drafts: Sequence[Drafted]) -> list[Drafted
         _note_uses(header.id, coupons, bill, used)
         if bill.total_minor != header.total_minor:
             header = replace(header, total_minor=bill.total_minor)
-        reckoned.append(replace(one, header=header, bill=bill))
+        reckoned.append(
+            one
+            if bill == one.bill and header is one.header
+            else replace(one, header=header, bill=bill)
+        )
     return reckoned
 
 

@@ -157,14 +157,20 @@ def exact() -> AbstractContextManager[Context]:
 
 def exact_fraction(amount: Decimal) -> Fraction:
     """`amount` as a fraction, without rounding. Raises AmountOutOfRange."""
+    # Of two integers: to tell what kind of number it is given takes a fraction longer than that.
+    return Fraction(*exact_ratio(amount))
+
+
+def exact_ratio(amount: Decimal) -> tuple[int, int]:
+    """`amount` as a numerator and a denominator above zero. Raises AmountOutOfRange."""
+    _, digits, exponent = amount.as_tuple()
     if (
-        not amount.is_finite()
-        or abs(amount.adjusted()) > MAX_DIGITS
-        or _decimals(amount) > MAX_DIGITS
+        not isinstance(exponent, int)  # it is infinite, or no number
+        or abs(exponent + len(digits) - 1) > MAX_DIGITS
+        or -exponent > MAX_DIGITS
     ):
         raise AmountOutOfRange(amount)
-    # Of two integers: to tell what kind of number it is given takes a fraction longer than that.
-    return Fraction(*amount.as_integer_ratio())
+    return amount.as_integer_ratio()
 
 
 def round_half_up(value: Fraction) -> int:
@@ -188,8 +194,3 @@ def _largest_remainder(total: int, weights: Sequence[Decimal]) -> list[int]:
     for index in by_remainder[: total - sum(parts)]:
         parts[index] += 1
     return parts
-
-
-def _decimals(amount: Decimal) -> int:
-    exponent = amount.as_tuple().exponent
-    return -exponent if isinstance(exponent, int) else 0

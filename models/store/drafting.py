@@ -97,7 +97,7 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
                                   created_at, updated_at, amount_due_minor, {FIGURES})
             SELECT id, tenant_id, kind, currency, timezone, period_start, period_end, :now, :now,
                    total_minor, {FIGURES}
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS new(
+            FROM json_to_recordset(CAST(:rows AS json)) AS new(
                 id uuid, tenant_id text, kind text, currency text, timezone text,
                 period_start timestamptz, period_end timestamptz, {FIGURE_TYPES})
         """),  # noqa: S608 (constants)
@@ -122,7 +122,7 @@ def rewrite(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) ->
             UPDATE invoices
             SET ({FIGURES}) = (SELECT {FIGURES} FROM (SELECT changed.*) AS figures),
                 amount_due_minor = changed.total_minor, version = version + 1, updated_at = :now
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS changed(id uuid, {FIGURE_TYPES})
+            FROM json_to_recordset(CAST(:rows AS json)) AS changed(id uuid, {FIGURE_TYPES})
             WHERE invoices.id = changed.id AND state = 'draft'
         """),  # noqa: S608 (constants)
         {"rows": _json(rows), "now": now},

@@ -76,7 +76,7 @@ _FINALIZE = sql("""
         billed_to = jsonb_build_object('name', tenants.name, 'address', tenants.address,
                                        'tax_number', tenants.tax_number),
         version = given.version, finalized_at = :now, due_at = :due_at, updated_at = :now
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS given(
+    FROM json_to_recordset(CAST(:rows AS json)) AS given(
              id uuid, version integer, sequence bigint, number text, credit_minor bigint)
          JOIN invoices AS draft ON draft.id = given.id
          JOIN tenants ON tenants.tenant_id = draft.tenant_id

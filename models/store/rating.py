@@ -23,6 +23,8 @@ def usages(session: Session, wants: Sequence[Want]) -> list[Usage]:
     Raises:
         Unpriceable: events lack what a price is made of, or their meter does not go with it.
     """
+    if all(want.price.is_of_total for want in wants):
+        return _totals(session, wants)
     of_reader: dict[Reader, list[int]] = defaultdict(list)
     for place, want in enumerate(wants):
         of_reader[_reader(want)].append(place)

@@ -88,7 +88,7 @@ def claim_due_tenants(
 def of_tenants(session: Session, tenant_ids: Sequence[str]) -> list[billing.Subscription]:
     """Return every subscription of the tenants, ended ones too."""
     rows = session.execute(_SELECT.where(Subscription.tenant_id == func.any(list(tenant_ids))))
-    return [_read(row) for row in rows]
+    return [_read(row) for row in rows.all()]
 
 
 def get(session: Session, subscription_id: UUID) -> billing.Subscription:
@@ -312,7 +312,7 @@ def advance(session: Session, advances: Sequence[Advance]) -> None:
             UPDATE subscriptions
             SET billed_until = moved.billed_until, next_invoice_at = moved.next_invoice_at,
                 fees_due_at = moved.fees_due_at, fees_from = moved.fees_from
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS moved(
+            FROM json_to_recordset(CAST(:rows AS json)) AS moved(
                 subscription_id uuid, billed_until date, next_invoice_at timestamptz,
                 fees_due_at timestamptz, fees_from date)
             WHERE subscriptions.id = moved.subscription_id

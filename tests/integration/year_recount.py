@@ -174,6 +174,7 @@ LINES = """
            line.kind, line.quantity, line.amount_minor, invoice.id::text, invoice.state
     FROM invoice_lines AS line JOIN invoices AS invoice ON invoice.id = line.invoice_id
     LEFT JOIN prices AS price ON price.id = line.price_id
+    WHERE invoice.state <> 'void'
     UNION ALL
     SELECT line.subscription_id::text, price.price_key, line.period_start, line.period_end,
            'credited', -back.quantity, -back.amount_minor, line.invoice_id::text, 'finalized'
@@ -268,7 +269,9 @@ def check_invoices(story: Story) -> None:
     of_tenant = {tenant.tenant_id: tenant for tenant in story.tenants}
     invoices = [row._mapping for row in _rows(INVOICES)]
     for one in invoices:
-        lines = parts.pop(one["id"])
+        lines = parts.pop(one["id"], [])
+        # The late usage it was drawn up for may be on a withdrawn invoice's successor by now.
+        assert lines or one["kind"] == "closing", one
         left = sum(line[1] for line in lines)
         assert left == one["subtotal_minor"]
         for place, (_, coupon_key, amount) in enumerate(discounts[one["id"]]):
@@ -310,11 +313,16 @@ def _check_numbers(invoices: list[Any]) -> None:
     for series, given in sequences.items():
         assert sorted(given) == list(range(1, len(given) + 1)), series
     ends: dict[str, dt.datetime] = {}
+    again = {_period_of(one) for one in invoices if one["state"] == "void"}
     for one in invoices:  # by number
-        if one["kind"] == "subscription":
+        if one["kind"] == "subscription" and _period_of(one) not in again:
             before = ends.get(one["tenant_id"], one["period_end"])
             assert before <= one["period_end"], one
             ends[one["tenant_id"]] = one["period_end"]
+
+
+def _period_of(one: Any) -> tuple[Any, ...]:
+    return tuple(one[name] for name in ("tenant_id", "currency", "period_start", "period_end"))
 
 
 def check_coupons(story: Story) -> None:
@@ -323,9 +331,10 @@ def check_coupons(story: Story) -> None:
     for invoice_id, tenant_id, coupon_key in query("""
         SELECT invoices.id::text, tenant_id, coupon_key
         FROM invoices JOIN invoice_discounts ON invoice_id = invoices.id
+        WHERE state <> 'void'
     """):
         on[tenant_id, coupon_key].add(invoice_id)
-    invoices = [row._mapping for row in _rows(INVOICES)]
+    invoices = [row._mapping for row in _rows(INVOICES) if row.state != "void"]
     redeemed = {
         (tenant_id, coupon_key): at
         for tenant_id, held in story.redeemed.items()
@@ -352,7 +361,8 @@ def check_credit(story: Story) -> None:
     """What was granted, less what paid invoices, is what is left."""
     moved: dict[str, Decimal] = defaultdict(Decimal, story.granted)
     for row in _rows(INVOICES):
-        moved[row.tenant_id] -= Decimal(row.credit_minor) / MINOR[row.currency]
+        if row.state != "void":  # what paid one was given back
+            moved[row.tenant_id] -= Decimal(row.credit_minor) / MINOR[row.currency]
     for tenant_id, currency, back in query(
         "SELECT tenant_id, currency, to_credit_minor FROM credit_notes"
     ):
@@ -373,8 +383,8 @@ def check_events() -> None:
         told[topic.removeprefix("billing.invoice.")][invoice_id] += 1
     invoices = {row.id: row.state for row in _rows(INVOICES)}
     assert told["created"] == told["finalized"] == Counter(invoices.keys())
-    paid = Counter(key for key, state in invoices.items() if state == "paid")
-    assert told["paid"] == paid
+    for state, topic in (("paid", "paid"), ("void", "voided")):
+        assert told[topic] == Counter(key for key, each in invoices.items() if each == state)
 
 
 def _rows(statement: str) -> list[Any]:

@@ -18,6 +18,8 @@ from zoneinfo import ZoneInfo
 from models.rules.refusal import Refusal
 from tasks.coupons import redeem_coupon
 from tasks.credits import add_credits
+from tasks.invoices import generate_monthly_invoice
+from tasks.payments import void_invoice
 from tasks.plan_changes import cancel_subscription, change_subscription, reactivate_subscription
 from tasks.subscriptions import set_subscription
 from tasks.taxes import set_tenant_taxes
@@ -25,6 +27,7 @@ from tasks.tenants import set_tenant
 from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
 from tests.integration import year_catalogue as catalogue
+from tests.integration.billing_world import query
 from tests.integration.year_calendar import midnight, period_of
 
 FIRST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -36,8 +39,17 @@ ALLOWED: Final = {
     "subscription.overlaps",
     "subscription.ends_before_it_starts",
     "coupon.used_up",
+    "invoice.not_open",
+    "invoice.touched",
 }
 """What a tenant may be refused: it asks for things without looking at what it has."""
+
+
+NUMBERED: Final = """
+    SELECT id, period_start, period_end FROM invoices
+    WHERE tenant_id = :tenant_id AND kind = 'subscription' AND state <> 'draft'
+    ORDER BY sequence
+"""
 
 
 @dataclass(frozen=True)
@@ -183,6 +195,8 @@ class Story:
             self.at(self.between(begin, LAST), lambda at, c=coupon: self._redeem(tenant, c, at))  # type: ignore[misc]
         for _ in range(chance.choice((0, 0, 0, 1, 2))):
             self.at(self.between(begin, LAST), lambda at: self._top_up(tenant, at))
+        for _ in range(chance.choice((0, 0, 1, 2))):
+            self.at(self.between(begin, LAST), lambda at: self._bill_again(tenant, at))
         for _ in range(chance.randrange(6, 22)):
             self._use(tenant, begin)
 
@@ -306,6 +320,23 @@ class Story:
         )
         before = self.granted.get(tenant.tenant_id, Decimal(0))
         self.granted[tenant.tenant_id] = before + Decimal(amount)
+
+    def _bill_again(self, tenant: Tenant, at: dt.datetime) -> None:
+        """Have one of its invoices withdrawn, and its period billed anew."""
+        numbered = query(NUMBERED, tenant_id=tenant.tenant_id)
+        if not numbered:
+            return
+        invoice_id, start, end = self.chance.choice(numbered)
+        void_invoice(invoice_id=invoice_id, reason="billed to the wrong address", as_of=at)
+        first, after = (each.astimezone(tenant.zone).date() for each in (start, end))
+        generate_monthly_invoice(
+            tenant_id=tenant.tenant_id,
+            period_start=first.isoformat(),
+            period_end=after.isoformat(),
+            currency=tenant.currency,
+            as_of=at,
+        )
+        self.counts["billed again"] += 1
 
     def _use(self, tenant: Tenant, begin: dt.datetime) -> None:
         """Use something once; it is heard of soon, days later, or long after its invoice."""

@@ -52,7 +52,8 @@ class Price:
         prorate: whether tiers, allowances, fees and limits are those of a whole period, so that a
             line over some of its days has that share of them.
 
-    `is_plain` is true of a quantity times an amount, and nothing else.
+    `is_plain` is true of a quantity times an amount, and nothing else; `is_of_total` where the sum
+    of what was used is all that it needs.
     """
 
     default: Tariff
@@ -64,6 +65,7 @@ class Price:
     max_spend: Decimal | None = None
     prorate: bool = True
     is_plain: bool = field(init=False, compare=False, repr=False)
+    is_of_total: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         checks.amount("min_spend", self.min_spend)
@@ -78,6 +80,7 @@ class Price:
         _check_filters(self)
         _check_model(self)
         # Asked for each line, so it is worked out once.
+        object.__setattr__(self, "is_of_total", _is_of_total(self))
         object.__setattr__(self, "is_plain", _is_plain(self))
 
     @property
@@ -95,12 +98,6 @@ class Price:
     def can_be_fee(self) -> bool:
         """Whether seats can be charged by it: it has no limits, and nothing that is of usage."""
         return isinstance(self.default.terms, OF_FEES) and self == Price(self.default)
-
-    @property
-    def is_of_total(self) -> bool:
-        """Whether the sum of what was used is all that it needs."""
-        needs = self.filters, self.group_by, self.max_per, self.amount_field
-        return not any(needs) and not self.is_by_event and not self.recurring
 
     @property
     def is_by_event(self) -> bool:
@@ -135,6 +132,11 @@ class Price:
     def tariff(self, place: int | None) -> Tariff:
         """Return the tariff of a filter, or of what none matches."""
         return self.default if place is None else self.filters[place].tariff
+
+
+def _is_of_total(price: Price) -> bool:
+    needs = price.filters, price.group_by, price.max_per, price.amount_field
+    return not any(needs) and not price.is_by_event and not price.recurring
 
 
 def _is_plain(price: Price) -> bool:
