@@ -20,7 +20,7 @@ from models import database
 from models.usage import UsageEvent
 from tasks.queues import Queue
 from tasks.usage import record_usage
-from worker.imports import mapping
+from worker.imports import mapping, recording
 from worker.imports import run as imports
 
 JOB = "ingest"
@@ -172,7 +172,7 @@ def _importing(stage: Stage, events: Sequence[Event]) -> Way:
             [str(file)],
             options,
             imports.Tally(),
-            record=lambda chunk: record_usage(events=chunk),  # type: ignore[arg-type]
+            recording=recording.storing(),
             watch=lambda _: None,
         )
 

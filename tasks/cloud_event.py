@@ -78,7 +78,10 @@ def check(
     checked = check(
         [from_one(event) if is_one(event := events[place]) else event for place in places]
     )
-    faults += [_renamed(fault, places[fault.index], events) for fault in checked.faults]
+    faults += [
+        renamed(usage_event.Fault(places[fault.index], fault.errors), events)
+        for fault in checked.faults
+    ]
     return usage_event.Checked(
         events=checked.events,
         places=[places[index] for index in checked.places],
@@ -129,6 +132,13 @@ def field_name(event: Any, field: str | None) -> str | None:
     return NAMES.get(field, field)
 
 
+def renamed(fault: usage_event.Fault, events: Sequence[Any]) -> usage_event.Fault:
+    """Return a fault of one of `events` in the words of who sent it."""
+    event = events[fault.index]
+    errors = [{**error, "field": field_name(event, error["field"])} for error in fault.errors]
+    return usage_event.Fault(fault.index, errors)
+
+
 def _errors(event: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return why an event can not be mapped; nothing if it can."""
     errors = []
@@ -144,10 +154,3 @@ def _errors(event: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(event.get("data"), dict | None):
         errors.append(("data", "must be a JSON object"))
     return [{"field": field, "reason": reason} for field, reason in errors]
-
-
-def _renamed(fault: usage_event.Fault, place: int, events: Sequence[Any]) -> usage_event.Fault:
-    errors = [
-        {**error, "field": field_name(events[place], error["field"])} for error in fault.errors
-    ]
-    return usage_event.Fault(place, errors)

@@ -101,6 +101,19 @@ def carry_out(session: database.Session, spec: Spec, kwargs: dict[str, Any]) -> 
     return pydantic_core.to_jsonable_python(answer)
 
 
+def insist(work: Callable[[database.Session], T]) -> T:
+    """Do `work` in a transaction; again, a bounded number of times, if the database undid it.
+
+    As the body of a task is run that is called in this process.
+    """
+
+    def once() -> T:
+        with database.transaction() as session:
+            return work(session)
+
+    return _again(once)
+
+
 def keep_lost(name: str, kwargs: dict[str, Any], error: BaseException, message_id: str) -> None:
     """Keep a command whose process died or ran out of time too often to try again."""
     spec = REGISTRY.get(name)
@@ -163,17 +176,24 @@ def _validate(spec: Spec, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bounded(spec: Spec, message_id: str | None, work: Callable[[], T]) -> T:
+    """Do `work`, again if need be; put a message back to its queue if the database stays away."""
+    try:
+        return _again(work)
+    except Exception as error:
+        is_message = spec.kind == "command" and message_id is not None
+        if is_message and database.is_unreachable(error):
+            _put_back(spec, error)
+        raise
+
+
+def _again(work: Callable[[], T]) -> T:
     """Do `work`; again, a bounded number of times, if the database undid it or was away."""
     for tried in range(1, MOST_TRIES + 1):
         try:
             return work()
         except Exception as error:
-            away = database.is_unreachable(error)
-            if not (away or database.is_retryable(error)):
-                raise
-            if tried == MOST_TRIES:
-                if away and spec.kind == "command" and message_id is not None:
-                    _put_back(spec, error)
+            may_work = database.is_unreachable(error) or database.is_retryable(error)
+            if not may_work or tried == MOST_TRIES:
                 raise
         time.sleep(SHORTEST_PAUSE * 2**tried * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
     raise AssertionError("the last try returns or raises")

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox
-from tasks import config, contract, execution, fields, shutdown, usage
+from tasks import config, contract, execution, fields, shutdown, usage_chunk, usage_refused
 from tasks.producer.stream import FIELD, STREAM
 from tasks.queues import Queue
 
@@ -311,7 +311,7 @@ def _record(
         if entry.fault is not None
     ]
     events = [entry.event for entry in entries if entry.fault is None]
-    answer = usage.record_chunk(session, events, now=now)
+    answer = usage_chunk.record(session, usage_chunk.look(events, now=now))
     kept = inbox.keep_rejections(session, unreadable, now=now)
     if kept:
         log.warning("usage_stream.unreadable", count=len(kept), rejected_message_id=kept[0])
@@ -326,7 +326,7 @@ def _record(
 def _rejection(entry: Entry, code: str, reason: str) -> inbox.Rejection:
     tenant_id = entry.event.get("tenant_id") if isinstance(entry.event, dict) else None
     return inbox.Rejection(
-        task=usage.NAME,
+        task=usage_refused.TASK,
         tenant_id=tenant_id if isinstance(tenant_id, str) else None,
         payload={"events": [entry.event]},
         code=code,

@@ -47,38 +47,65 @@ class Checked:
     faults: Sequence[Fault]
 
 
-def no_meters(_: Collection[str]) -> Mapping[str, Terms]:
-    """The meters of a program that has none."""
-    return {}
+def check(events: Sequence[Any], *, latest: dt.datetime) -> Checked:
+    """Tell good events from bad ones by their fields alone; one that is bad costs only itself.
 
-
-def check(
-    events: Sequence[Any],
-    *,
-    latest: dt.datetime,
-    meters: Callable[[Collection[str]], Mapping[str, Terms]] = no_meters,
-) -> Checked:
-    """Tell good events from bad ones; one that is bad costs only itself.
+    Whether the meters can count what is good is for `misfits` to say.
 
     Args:
         events: anything, also what is no event at all.
         latest: the last instant an event may have happened.
+    """
+    good: list[UsageEvent] = []
+    places: list[int] = []
+    faults: list[Fault] = []
+    for first in range(0, len(events), LOOKED_AT_TOGETHER):
+        some = events[first : first + LOOKED_AT_TOGETHER]
+        usual = usage_fields.find_usual(some, latest=latest)
+        if usual is not None:
+            good += usual
+            places += range(first, first + len(some))
+            continue
+        for place, event in enumerate(some, first):
+            try:
+                good.append(usage_fields.EVENT.validate_python(event, context=latest))
+                places.append(place)
+            except pydantic.ValidationError as error:
+                faults.append(Fault(place, [_short(fault) for fault in execution.describe(error)]))
+    return Checked(good, places, faults)
+
+
+def misfits(
+    checked: Checked, *, meters: Callable[[Collection[str]], Mapping[str, Terms]]
+) -> list[Fault]:
+    """Return what keeps their meters from counting good events, for those it keeps from it.
+
+    Args:
         meters: finds the meters of metrics. Asked at most once, and only if an event's amount is
             negative or its metadata may hold its value.
     """
-    checked = _check_fields(events, latest)
     asking = {event["metric"] for event in checked.events if _asks_its_meter(event)}
     if not asking:
-        return checked
+        return []
     terms = meters(asking)
     by_value = {metric for metric, each in terms.items() if each.definition.needs_number}
-    misfits = {
-        place: misfit
+    return [
+        Fault(checked.places[place], [misfit])
         for place, event in enumerate(checked.events)
         if (event["metric"] in by_value or _is_negative(event))
         and (misfit := _misfit(event, terms)) is not None
-    }
-    return _without(checked, misfits) if misfits else checked
+    ]
+
+
+def without(checked: Checked, faults: Sequence[Fault]) -> Checked:
+    """Return the same with more faults, and the events that have them no more among the good."""
+    bad = {fault.index for fault in faults}
+    kept = [place for place, index in enumerate(checked.places) if index not in bad]
+    return Checked(
+        [checked.events[place] for place in kept],
+        [checked.places[place] for place in kept],
+        sorted([*checked.faults, *faults], key=lambda fault: fault.index),
+    )
 
 
 def dated(message: dict[str, Any], at: dt.datetime) -> dict[str, Any]:
@@ -100,26 +127,6 @@ def _dated(event: dict[str, Any], at: dt.datetime) -> dict[str, Any]:
     # A CloudEvent has another word for it.
     name = "time" if "specversion" in event else "at"
     return event if event.get(name) is not None else event | {name: at.isoformat()}
-
-
-def _check_fields(events: Sequence[Any], latest: dt.datetime) -> Checked:
-    good: list[UsageEvent] = []
-    places: list[int] = []
-    faults: list[Fault] = []
-    for first in range(0, len(events), LOOKED_AT_TOGETHER):
-        some = events[first : first + LOOKED_AT_TOGETHER]
-        usual = usage_fields.find_usual(some, latest=latest)
-        if usual is not None:
-            good += usual
-            places += range(first, first + len(some))
-            continue
-        for place, event in enumerate(some, first):
-            try:
-                good.append(usage_fields.EVENT.validate_python(event, context=latest))
-                places.append(place)
-            except pydantic.ValidationError as error:
-                faults.append(Fault(place, [_short(fault) for fault in execution.describe(error)]))
-    return Checked(good, places, faults)
 
 
 def _asks_its_meter(event: UsageEvent) -> bool:
@@ -153,16 +160,6 @@ def _plain_text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return ""
     return value if isinstance(value, str) else decimals.plain(Decimal(str(value)))
-
-
-def _without(checked: Checked, misfits: Mapping[int, dict[str, Any]]) -> Checked:
-    kept = [place for place in range(len(checked.events)) if place not in misfits]
-    faults = [Fault(checked.places[place], [error]) for place, error in misfits.items()]
-    return Checked(
-        [checked.events[place] for place in kept],
-        [checked.places[place] for place in kept],
-        sorted([*checked.faults, *faults], key=lambda fault: fault.index),
-    )
 
 
 def _short(fault: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The fields of a usage event and their limits: as a schema, and as one quick look at an event."""
 
 import datetime as dt
+import functools
 import itertools
 import re
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from tasks import fields
 TOO_MUCH: Final = 10**18
 """An amount is less than this."""
 
+MOST_DIGITS: Final = 18
+"""Digits before the point that are surely less than that."""
+
 MOST_DECIMALS: Final = 12
 
 LONGEST_NUMBER: Final = 64
@@ -24,6 +28,9 @@ LONGEST_NUMBER: Final = 64
 
 EARLIEST: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 """Before it the rules of many time zones, and so the days to bill, are not known."""
+
+NAMES_REMEMBERED: Final = 4_096
+"""Tenants and metrics that were looked at before: there are few beside their events."""
 
 LONGEST_NAME: Final = 64
 LONGEST_KEY: Final = 128
@@ -51,7 +58,7 @@ def find_usual(events: Sequence[Any], *, latest: dt.datetime) -> "list[UsageEven
         names = {event["tenant_id"] for event in events} | {event["metric"] for event in events}
         if not all(map(_is_name, names)) or not _are_keys([e["idempotency_key"] for e in events]):
             return None
-        amounts = [_amount(event["amount"]) for event in events]
+        amounts = _amounts([event["amount"] for event in events])
         ats = _instants([event.get("at") for event in events], latest)
         metadata = [event["metadata"] for event in events if event.get("metadata") is not None]
     except (KeyError, TypeError, ValueError):
@@ -69,6 +76,7 @@ def _is_name(value: Any) -> bool:
     return type(value) is str and 0 < len(value) <= LONGEST_NAME and _is_printable(value)
 
 
+@functools.lru_cache(maxsize=NAMES_REMEMBERED)
 def _is_printable(value: str) -> bool:
     return value.isprintable() and value[0] != " " and value[-1] != " "
 
@@ -92,6 +100,15 @@ def _instants(
     if {instant.tzinfo for instant in instants} != {dt.UTC}:
         return None
     return instants if min(instants) >= EARLIEST and max(instants) <= latest else None
+
+
+def _amounts(values: Sequence[Any]) -> Sequence[int | str]:
+    if {*map(type, values)} == {str}:
+        text = "".join(values)
+        lengths = [*map(len, values)]
+        if text.isascii() and text.isdecimal() and min(lengths) > 0 and max(lengths) <= MOST_DIGITS:
+            return values
+    return [_amount(value) for value in values]
 
 
 def _amount(value: Any) -> int | str:

@@ -26,14 +26,13 @@ IMPORT = ("usage", "import", "--tenant=acme", "--metric=tokens=n", "--at=at", "-
 
 MEASURE = """
 import resource, sys
-from tasks.usage import record_usage
 from worker import boot
-from worker.imports import mapping, run
+from worker.imports import mapping, recording, run
 boot.prepare()
 columns = mapping.Columns(tenant_id="acme", metrics=[("tokens", "n")], at="at")
 for name in sys.argv[1:]:
     tally = run.Tally()
-    run.run([name], run.Options(columns), tally, record=lambda e: record_usage(events=e),
+    run.run([name], run.Options(columns), tally, recording=recording.storing(),
             watch=lambda _: None)
     print(tally.accepted, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -84,12 +83,13 @@ def test_an_import_ended_in_the_middle_is_made_whole_by_another_run(
             time.sleep(0.02)
         importing.send_signal(number)
         out, err = importing.communicate(timeout=GIVE_UP_SECONDS)
-    stored = count(database_url)[0]
+    stored, amount = count(database_url)
     again = billing(*IMPORT, str(file), database_url=database_url)
     answer = json.loads(again.communicate(timeout=GIVE_UP_SECONDS)[0])
 
     assert 0 < stored < ROWS
-    assert stored % run.CHUNK == 0
+    # Whole chunks, one after the other: the first rows, and no other.
+    assert amount == sum(n % 7 for n in range(stored))
     if number == signal.SIGINT:
         told = json.loads(out)
         assert importing.returncode == 130

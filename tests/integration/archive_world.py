@@ -16,7 +16,8 @@ from tasks.aggregation import aggregate_usage
 from tasks.archiving import ArchiveAnswer, archive_usage
 from tasks.config import Retention
 from tasks.invoice_runs import finalize_invoices, generate_invoices
-from tasks.usage import UsageAnswer, record_usage
+from tasks.usage import record_usage
+from tasks.usage_chunk import UsageAnswer
 from tests.integration.billing_world import instant, make_plan, query, subscribe, usage_price
 
 AGE = dt.timedelta(days=60)

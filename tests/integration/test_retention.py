@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from models import database
 from models.store.horizon import UsageArchived
 from models.store.usage_void import UnknownUsage
-from tasks.usage import preview, record_usage
+from tasks import usage_chunk
+from tasks.usage import record_usage
 from tasks.usage_refused import UsageConflict
 from tasks.usage_voids import void_usage
 from tests.integration import archive_world as world
@@ -200,7 +201,7 @@ def test_a_dry_run_tells_the_same_and_stores_nothing(folder: Path) -> None:
     ]
 
     with database.transaction() as session:
-        told = preview(session, sent, now=world.OLD)
+        told = usage_chunk.preview(session, usage_chunk.look(sent, now=world.OLD))
 
     assert (told["accepted"], told["duplicate"], told["conflict"], told["rejected"]) == (2, 1, 1, 1)
     assert [(each["index"], each["verdict"]) for each in told["refused"]] == [

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models import database
 from models.store import tenant
-from tasks import contract
+from tasks import contract, usage_chunk
 from tasks import usage as task
 from tasks.usage import record_usage
 from tasks.usage_refused import UsageConflict
@@ -27,7 +27,7 @@ def event(key: str = "k1", **changed: Any) -> Any:
     return plain | changed
 
 
-def send(*events: Any) -> task.UsageAnswer:
+def send(*events: Any) -> usage_chunk.UsageAnswer:
     return record_usage(events=list(events), as_of=AS_OF)
 
 
@@ -247,7 +247,7 @@ def test_an_empty_chunk_is_nothing_to_do(db: Engine) -> None:
 
 
 def test_stored_events_can_be_neither_changed_nor_deleted(session: database.Session) -> None:
-    task.record_chunk(session, [event("a")], now=AS_OF)
+    usage_chunk.record(session, usage_chunk.look([event("a")], now=AS_OF))
     for statement in (
         "UPDATE usage_events SET amount = 0",
         "DELETE FROM usage_events",
@@ -261,7 +261,7 @@ def test_eight_senders_of_the_same_events_store_each_once(db: Engine) -> None:
     events = [event(f"k{number}", tenant_id=f"t{number % 7}") for number in range(200)]
     start = threading.Barrier(8)
 
-    def sender(seed: int) -> list[task.UsageAnswer]:
+    def sender(seed: int) -> list[usage_chunk.UsageAnswer]:
         mine = random.Random(seed).sample(events, len(events))
         start.wait()
         return [send(*mine[:120]), send(*mine[120:])]

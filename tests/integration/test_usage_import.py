@@ -1,20 +1,25 @@
 """Files of usage: every row gets a verdict, the same file twice is one, no file is too odd."""
 
 import csv
+import datetime as dt
 import gzip
 import io
 import itertools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from models import database
+from tasks import usage_chunk
+from tests.integration import waiting
 from tests.integration.command import Command, Ended
 from worker.imports import mapping, run
 from worker.imports import text as import_text
@@ -346,6 +351,17 @@ def test_a_number_in_json_is_taken_as_it_is_written(billing: Command, tmp_path: 
     }
 
 
+def test_an_amount_that_is_no_number_is_kept_as_it_came_beside_one_that_is(
+    billing: Command, tmp_path: Path
+) -> None:
+    name = write(tmp_path, '{"a": 0.5, "b": {"x": 0.5}}\n', "n.jsonl")
+
+    ended = billing("usage", "import", name, "--tenant=t", "--metric=m=a", "--metric=n=b", "--json")
+
+    assert verdicts(ended) == {"accepted": 1, "rejected": 1}
+    assert rows("SELECT payload -> 'amount' FROM rejected_messages") == [({"x": 0.5},)]
+
+
 def test_keys_metrics_and_metadata_come_from_the_columns_that_are_named(
     billing: Command, tmp_path: Path
 ) -> None:
@@ -471,3 +487,28 @@ def test_columns_are_named_once_each() -> None:
     columns = mapping.Columns(metrics=[("a", "x"), ("b", "x")], at="x", key=("y",))
 
     assert columns.named == ["tenant_id", "x", "y"]
+
+
+def test_a_chunk_whose_connection_is_cut_is_tried_again_and_stored_once(
+    db: Engine, database_url: str
+) -> None:
+    looked = usage_chunk.look(
+        [{"tenant_id": "t", "metric": "m", "amount": n, "idempotency_key": str(n)} for n in (1, 2)],
+        now=dt.datetime(2024, 5, 1, tzinfo=dt.UTC),
+    )
+    url = database_url.replace("+psycopg", "")
+    with ThreadPoolExecutor(1) as thread:
+        with psycopg.connect(url) as connection:
+            # Whoever stores waits here, after its tenants and before its events.
+            connection.execute("LOCK TABLE usage_events IN EXCLUSIVE MODE")
+            storing = thread.submit(usage_chunk.store, looked)
+            waiting.until_somebody_waits()
+            cut = connection.execute(
+                f"SELECT pg_terminate_backend(pid) FROM ({waiting.WAITING}) AS waiting"  # noqa: S608
+            ).fetchall()
+        answer = storing.result(timeout=60)
+
+    assert cut == [(True,)]
+    assert (answer["accepted"], answer["duplicate"]) == (2, 0)
+    assert totals() == {"m": (3, 2)}
+    assert rows("SELECT tenant_ids FROM usage_touched_days") == [(["t"],)]

@@ -1,14 +1,14 @@
 """CloudEvents become usage events, and what is wrong with one is told in its own words."""
 
 import datetime as dt
-import functools
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import cloud_event, usage_event
+from tasks import cloud_event
+from tests.unit import unmetered
 
 LATEST = dt.datetime(2026, 5, 2, tzinfo=dt.UTC)
 AT = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -34,7 +34,7 @@ def ours(key: str = "k1") -> dict[str, Any]:
 
 
 def check(*events: Any) -> Any:
-    return cloud_event.check(events, check=functools.partial(usage_event.check, latest=LATEST))
+    return unmetered.check(events, latest=LATEST)
 
 
 def test_each_attribute_has_its_place() -> None:

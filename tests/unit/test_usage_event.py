@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import usage_event
+from tests.unit import unmetered
 
 LATEST = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
 GOOD: dict[str, Any] = {
@@ -20,7 +21,7 @@ GOOD: dict[str, Any] = {
 
 
 def check(**changed: object) -> usage_event.Checked:
-    return usage_event.check([GOOD | changed], latest=LATEST)
+    return unmetered.check([GOOD | changed], latest=LATEST)
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -155,14 +156,14 @@ def test_a_bad_field_is_refused_by_its_name(field: str, value: object) -> None:
 def test_a_missing_field_is_refused_by_its_name(missing: str) -> None:
     event = {name: value for name, value in GOOD.items() if name != missing}
 
-    faults = usage_event.check([event], latest=LATEST).faults
+    faults = unmetered.check([event], latest=LATEST).faults
 
     assert [fault.errors[0]["field"] for fault in faults] == [missing]
 
 
 @pytest.mark.parametrize("event", [None, 5, "text", [], ["tenant_id"], {"\ud800": 1}, float("nan")])
 def test_what_is_no_event_at_all_is_refused(event: object) -> None:
-    faults = usage_event.check([event], latest=LATEST).faults
+    faults = unmetered.check([event], latest=LATEST).faults
 
     assert [fault.index for fault in faults] == [0]
     assert faults[0].errors
@@ -188,7 +189,7 @@ BAD = st.sampled_from([None, 5, GOOD | {"amount": -1}, GOOD | {"at": "x"}, {"\ud
 
 @given(st.lists(st.one_of(st.just(GOOD), BAD), max_size=20))
 def test_a_bad_event_costs_only_itself(events: list[Any]) -> None:
-    checked = usage_event.check(events, latest=LATEST)
+    checked = unmetered.check(events, latest=LATEST)
 
     assert list(checked.places) == [place for place, event in enumerate(events) if event is GOOD]
     assert [fault.index for fault in checked.faults] == [

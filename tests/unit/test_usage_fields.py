@@ -5,8 +5,9 @@ from typing import Any
 import pydantic
 from hypothesis import given, settings
 
-from tasks import execution, usage_event, usage_fields
+from tasks import execution, usage_fields
 from tests.odd_events import CHUNKS, LATEST, ODD
+from tests.unit import unmetered
 
 
 def by_the_schema(event: Any) -> tuple[Any, list[str | None]]:
@@ -36,7 +37,7 @@ def test_what_the_quick_look_takes_the_schema_takes_just_so(event: Any) -> None:
 @settings(max_examples=100)
 @given(CHUNKS)
 def test_a_chunk_is_checked_as_its_events_are_one_by_one(events: list[Any]) -> None:
-    checked = usage_event.check(events, latest=LATEST)
+    checked = unmetered.check(events, latest=LATEST)
 
     expected = [by_the_schema(event) for event in events]
     # Whether it may be negative is for the meters to say, and here are none.

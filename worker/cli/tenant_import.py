@@ -122,7 +122,7 @@ def _import(kind: Kind, file: str, tally: Tally, *, dry_run: bool) -> None:
             raise text.UnusableFile(file, f"the header must be {','.join(header)}, is {found}")
         boot.require_current_schema()
         with progress.shown("importing", total=text.size(file), noun="rows") as show:
-            for chunk in _chunks(table.rows):
+            for chunk in _chunks(table.rows()):
                 _take_over(kind, chunk, tally, dry_run=dry_run)
                 show(lines.taken(), tally.rows)
 

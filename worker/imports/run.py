@@ -1,21 +1,29 @@
 """An import: files in, chunks of events recorded, a tally of what became of each.
 
-A chunk goes through `record_usage` in this process and not through a message: a worker would have
-to do the same work after packing, sending and unpacking it, and the answer, which is the verdicts,
-would have to come back. While PostgreSQL stores one chunk the next one is read, on another thread;
-one at a time, so that of two rows with one key the first wins, as in a message.
+A chunk is recorded in this process as `record_usage` would do it, and not sent as a message: a
+worker would have to do the same work after packing, sending and unpacking it, and the answer, which
+is the verdicts, would have to come back. While PostgreSQL stores one chunk, on another thread, the
+next one is read and looked at; they are stored one at a time, so that of two rows with one key the
+first wins, as in a message.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from tasks.usage import Preview, UsageAnswer
+from tasks import usage_chunk
 from worker.imports import mapping, rows, text, threads
+from worker.imports.rows import Block
 
 CHUNK: Final = 5_000
-"""Events recorded in one transaction."""
+"""Events recorded in one transaction, and a few rows more."""
+
+FIRST_CHUNK: Final = 500
+"""Events of the first chunk, for which PostgreSQL waits; each has twice as many as the last one."""
+
+LOOKED_AT_TOGETHER: Final = 500
+"""Events whose rows are looked at together: one that is unusual makes these be read one by one."""
 
 CHUNK_CHARACTERS: Final = 8 * 1024 * 1024
 """Of rows in one chunk, counted once for each event: what bounds memory when rows are long."""
@@ -23,9 +31,22 @@ CHUNK_CHARACTERS: Final = 8 * 1024 * 1024
 MOST_REASONS: Final = 20
 """How many refusals are told one by one."""
 
-Answer = UsageAnswer | Preview
+Answer = usage_chunk.UsageAnswer | usage_chunk.Preview
 
-Record = Callable[[list[mapping.Event]], Answer]
+Look = Callable[[Sequence[mapping.Event]], usage_chunk.Looked]
+Record = Callable[[usage_chunk.Looked], Answer]
+
+
+class Recording(NamedTuple):
+    """How chunks are recorded.
+
+    Args:
+        look: says of events what can be said while another chunk is being recorded.
+        record: does the rest; one chunk at a time, in order.
+    """
+
+    look: Look
+    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +114,22 @@ class _Chunk:
     lines: list[int] = field(default_factory=list)
     faults: list[Reason] = field(default_factory=list)
 
-    @property
-    def is_full(self) -> bool:
+    def add(self, block: Block, mapped: mapping.Mapped) -> None:
+        """Take in rows, and what was made of them."""
+        self.rows += len(block.lines) + len(block.faults)
+        self.characters += block.size * max(1, len(mapped.events) // max(1, len(block.lines)))
+        self.events += mapped.events
+        self.lines += mapped.lines
+        self.skipped += mapped.skipped
+        self.faults += [
+            Reason(self.file, line, "rejected", None, f"row {fault}", None)
+            for line, fault in mapped.faults
+        ]
+
+    def is_full(self, most: int) -> bool:
+        """Tell whether it has as many events as it should, or so large ones, or so many faults."""
         return (
-            len(self.events) >= CHUNK
+            len(self.events) >= most
             or self.characters >= CHUNK_CHARACTERS
             or len(self.faults) >= CHUNK
         )
@@ -120,7 +153,7 @@ def run(
     options: Options,
     tally: Tally,
     *,
-    record: Record,
+    recording: Recording,
     watch: Callable[[Tally], None],
 ) -> None:
     """Record the events of all files, in order.
@@ -130,56 +163,45 @@ def run(
 
     Args:
         files: paths; "-" is standard input.
-        record: takes up to 5,000 events, at a time when the next ones are being read.
         watch: called after each chunk.
 
     Raises:
         UnusableFile: a file can not be read further.
     """
     with threads.tuned(), ThreadPoolExecutor(1, thread_name_prefix="record") as thread:
-        writer = _Writer(thread, record, tally, watch)
+        writer = _Writer(thread, recording.record, tally, watch)
         try:
             for chunk in _chunks(files, options):
-                writer.write(chunk)
+                writer.write(chunk, recording.look(chunk.events))
         finally:
             # Also after Ctrl-C: what has begun is finished, and counted.
             writer.finish()
 
 
 def _chunks(files: Sequence[str], options: Options) -> Iterator[_Chunk]:
-    before = 0
+    before, most = 0, FIRST_CHUNK
     for name in files:
         with text.opened(name, encoding=options.encoding) as lines:
-            table = rows.read(lines, delimiter=options.delimiter)
-            mapper = mapping.Mapper(name, table, options.columns)
-            amounts = len(options.columns.amounts)
             chunk = _Chunk(name)
-            for row in table.rows:
-                _add(chunk, row, mapper, amounts=amounts)
-                if chunk.is_full:
+            for block, mapped in _mapped(name, lines, options):
+                chunk.add(block, mapped)
+                if chunk.is_full(most):
                     chunk.taken = before + lines.taken()
                     yield chunk
-                    chunk = _Chunk(name)
+                    chunk, most = _Chunk(name), min(2 * most, CHUNK)
             chunk.taken = before + lines.taken()
             yield chunk
         before += text.size(name) or 0
 
 
-def _add(chunk: _Chunk, row: rows.Row, mapper: mapping.Mapper, *, amounts: int) -> None:
-    chunk.rows += 1
-    fault = row.fault
-    if fault is None:
-        try:
-            events = mapper.events(row)
-        except mapping.UnusableRow as error:
-            fault = str(error)
-        else:
-            chunk.events += events
-            chunk.skipped += amounts - len(events)
-            chunk.lines += [row.line] * len(events)
-            chunk.characters += row.size * len(events)
-    if fault is not None:
-        chunk.faults.append(Reason(chunk.file, row.line, "rejected", None, f"row {fault}", None))
+def _mapped(
+    name: str, lines: text.Lines, options: Options
+) -> Iterator[tuple[Block, mapping.Mapped]]:
+    most = max(1, LOOKED_AT_TOGETHER // len(options.columns.amounts))
+    table = rows.read(lines, delimiter=options.delimiter, most=most)
+    mapper = mapping.Mapper(name, table, options.columns)
+    for block in table.blocks:
+        yield block, mapper.events(block)
 
 
 class _Writer:
@@ -198,10 +220,10 @@ class _Writer:
         self._watch = watch
         self._begun: tuple[_Chunk, Future[Answer]] | None = None
 
-    def write(self, chunk: _Chunk) -> None:
+    def write(self, chunk: _Chunk, looked: usage_chunk.Looked) -> None:
         """Begin to record a chunk, once the one before is recorded."""
         self.finish()
-        self._begun = chunk, self._thread.submit(self._record, chunk.events)
+        self._begun = chunk, self._thread.submit(self._record, looked)
 
     def finish(self) -> None:
         """Wait for what has begun and count it."""
