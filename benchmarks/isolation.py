@@ -146,7 +146,7 @@ def _all_tried(stage: Stage) -> bool:
     waits = stage.value("""
         SELECT EXISTS (SELECT FROM outbox_pending) OR EXISTS (
             SELECT FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-            WHERE e.tenant_id NOT IN ('dead', 'slow') AND d.state IN ('pending', 'sending'))
+            WHERE e.tenant_id NOT IN ('dead', 'slow') AND d.state = 'pending')
     """)
     return not waits
 

@@ -28,7 +28,7 @@ LONGEST_WAIT = 300.0
 
 POLL_SECONDS = 0.005
 
-OUTBOX = ("outbox_pending", "outbox_messages", "deliveries", "delivery_attempts")
+OUTBOX = ("outbox_pending", "outbox_messages", "deliveries", "delivery_leases", "delivery_attempts")
 """Tables that fill up whatever is done, since it is told."""
 
 _TABLES = """

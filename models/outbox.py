@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, metadata_column, one_of
-from models.rules.states import DeliveryState, EndpointState
+from models.rules.states import STORED_DELIVERY_STATES, EndpointState
 
 
 class SecretKind(StrEnum):
@@ -136,13 +136,11 @@ class EndpointSecret(Base):
 
 
 class Delivery(Base):
-    """One message to one endpoint. Narrow on purpose: this is the table the sender works on."""
+    """One message to one endpoint. What is being sent is pending here and has a lease."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
-        one_of("state", DeliveryState),
-        CheckConstraint("(state = 'sending') = (lease_token IS NOT NULL)", name="lease_token"),
-        CheckConstraint("(state = 'sending') = (leased_until IS NOT NULL)", name="leased_until"),
+        one_of("state", STORED_DELIVERY_STATES),
         Index("uq_deliveries_message_id_endpoint_id", "message_id", "endpoint_id", unique=True),
         # What an endpoint has due, oldest first.
         Index(
@@ -168,12 +166,6 @@ class Delivery(Base):
             "id",
             postgresql_where=text("state = 'dead'"),
         ),
-        # Leases whose holder died.
-        Index(
-            "ix_deliveries_leased",
-            "leased_until",
-            postgresql_where=text("state = 'sending'"),
-        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -182,12 +174,23 @@ class Delivery(Base):
     state: Mapped[str] = mapped_column(server_default=text("'pending'"))
     attempt_count: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     due_at: Mapped[dt.datetime]
-    lease_token: Mapped[UUID | None]
-    leased_until: Mapped[dt.datetime | None]
     completed_at: Mapped[dt.datetime | None]
     skip_reason: Mapped[str | None]
     # When an operator last had it sent again after it was delivered or dead.
     replayed_at: Mapped[dt.datetime | None]
+
+
+class DeliveryLease(Base):
+    """A delivery that is being sent, and by whom. Few rows, each written once and deleted."""
+
+    __tablename__ = "delivery_leases"
+
+    # No foreign key: to check it would write to the very row that a claim leaves alone. Only a
+    # pending delivery is leased, and only what is no longer pending is ever deleted.
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    endpoint_id: Mapped[UUID]
+    lease_token: Mapped[UUID]
+    leased_until: Mapped[dt.datetime]
 
 
 class DeliveryAttempt(Base):

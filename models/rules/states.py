@@ -277,8 +277,9 @@ DELIVERY: Final = Machine(
     meaning={
         DeliveryState.pending: "Due now, or waiting for its next attempt; the sender claims it "
         "when it is due.",
-        DeliveryState.sending: "Leased by one sender that is making an attempt; the outcome moves "
-        "it on, a lease that runs out makes it pending again.",
+        DeliveryState.sending: "Leased by one sender that is making an attempt: pending in its "
+        "table, with a row in `delivery_leases`; the outcome moves it on, a lease that runs out "
+        "makes it pending again.",
         DeliveryState.held: "Its endpoint is disabled or can not be signed for; it waits, without "
         "spending attempts, until that is mended.",
         DeliveryState.delivered: "The endpoint answered 2xx in time; nothing follows unless an "
@@ -389,6 +390,11 @@ OPEN_DELIVERY_STATES: Final = frozenset(
     {DeliveryState.pending, DeliveryState.sending, DeliveryState.held}
 )
 """Deliveries that have yet to arrive; deleting their endpoint cancels them."""
+
+STORED_DELIVERY_STATES: Final = tuple(
+    state for state in DeliveryState if state is not DeliveryState.sending
+)
+"""What a delivery's own row may say. One that is being sent is pending there, and has a lease."""
 
 SKIPPABLE_DELIVERY_STATES: Final = frozenset(
     {DeliveryState.pending, DeliveryState.held, DeliveryState.dead}

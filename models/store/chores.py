@@ -16,11 +16,11 @@ class Chores:
     unsettled: bool
 
 
-# Each a probe of a partial index that is empty most of the time.
+# Each a probe of a partial index that is empty most of the time, or of a table with few rows.
 _DUE = text("""
     SELECT
-        EXISTS (SELECT FROM deliveries
-                WHERE state = 'sending' AND leased_until <= clock_timestamp()) AS lost_leases,
+        EXISTS (SELECT FROM delivery_leases
+                WHERE leased_until <= clock_timestamp()) AS lost_leases,
         EXISTS (SELECT FROM endpoint_health WHERE review_at <= :now) AS reviews,
         EXISTS (SELECT FROM endpoints WHERE unsettled) AS unsettled
 """)

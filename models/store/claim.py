@@ -7,12 +7,13 @@ of everybody. Here it costs what any other endpoint costs: one look at one index
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 from sqlalchemy.orm import Session
 
+from models import hot
 from models.store import claim_statements
 
 
@@ -107,7 +108,8 @@ def claim(
     has_seen_all = len(endpoints) < terms.rows
     if not endpoints:
         return Claim([], cursor, has_seen_all, None)
-    found = session.execute(
+    found = hot.execute(
+        session,
         claim_statements.LEASE,
         {
             "endpoints": _asked(endpoints, terms),
@@ -120,14 +122,28 @@ def claim(
             "lease": lease,
             "now": now,
         },
-    ).all()
-    rows = [_claimed(endpoints[row[0]], token, row) for row in found]
-    clock = found[0].clock if found else None
+    )
+    keys = _keys(session, {row[0] for row in found}, now)
+    rows = [_claimed(endpoints[row[0]], keys[row[0]], token, row) for row in found]
+    clock = found[0][-1] if found else None
     return Claim(rows, next(reversed(endpoints)), has_seen_all, clock)
 
 
-def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dict[UUID, Any]:
-    found = session.execute(
+class _Endpoint(NamedTuple):
+    """A locked endpoint, as the first statement has it."""
+
+    id: UUID
+    host: str
+    owner: str
+    url: str
+    headers: dict[str, str]
+    ordered: bool
+    rate: int | None
+
+
+def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dict[UUID, _Endpoint]:
+    found = hot.execute(
+        session,
         claim_statements.LOCK,
         {
             "cursor": cursor,
@@ -142,10 +158,10 @@ def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dic
             "now": now,
         },
     )
-    return {row.id: row for row in found}
+    return {row[0]: _Endpoint(*row) for row in found}
 
 
-def _asked(endpoints: Mapping[UUID, Any], terms: Terms) -> str:
+def _asked(endpoints: Mapping[UUID, _Endpoint], terms: Terms) -> str:
     """Write the locked endpoints down: as JSON, since arrays take psycopg ten times as long."""
     rows = [
         {
@@ -155,16 +171,28 @@ def _asked(endpoints: Mapping[UUID, Any], terms: Terms) -> str:
             "owner": one.owner,
             "taken": terms.taken.get(one.owner, 0),
             "ordered": one.ordered,
-            "rate": one.rate_per_minute,
+            "rate": one.rate,
         }
         for place, one in enumerate(endpoints.values())
     ]
     return orjson.dumps(rows).decode()
 
 
-def _claimed(endpoint: Any, token: UUID, row: Any) -> Claimed:
-    endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, *about, _ = row
-    unwell, sealed = about
+def _keys(
+    session: Session, endpoints: Collection[UUID], now: dt.datetime
+) -> dict[UUID, list[bytes]]:
+    """Return the sealed secrets of each endpoint, the newest first."""
+    keys: dict[UUID, list[bytes]] = {endpoint_id: [] for endpoint_id in endpoints}
+    asked = {"endpoints": list(endpoints), "now": now}
+    for endpoint_id, sealed in hot.execute(session, claim_statements.KEYS, asked):
+        keys[endpoint_id].append(sealed)
+    return keys
+
+
+def _claimed(
+    endpoint: _Endpoint, sealed: Sequence[bytes], token: UUID, row: tuple[Any, ...]
+) -> Claimed:
+    endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, unwell, _ = row
     return Claimed(
         delivery_id=delivery_id,
         lease_token=token,

@@ -1,15 +1,17 @@
-"""The two statements of a claim: which endpoints get a turn, and which of their deliveries."""
+"""The statements of a claim: which endpoints get a turn, which of their deliveries, their keys."""
 
 from typing import Final
 
-from sqlalchemy import text
+from models import hot
 
 # From one endpoint that has something waiting to the next, each step one probe of
-# ix_deliveries_due: idle endpoints are never seen, and of a backlog only its first row. It goes
+# ix_deliveries_due: idle endpoints are never seen, and of a backlog only its first row that is not
+# under way: those are few, since an endpoint gets few at once, and are hashed once. It goes
 # round: from the cursor to the end, then from the beginning to the cursor, no further than asked.
 _NEXT = """
     (SELECT d.endpoint_id, d.due_at FROM deliveries d
      WHERE d.state = 'pending' AND d.endpoint_id > {after} AND {until}
+       AND d.id NOT IN (SELECT delivery_id FROM under_way)
      ORDER BY d.endpoint_id, d.due_at LIMIT 1)
 """
 _ROUND = """
@@ -38,10 +40,7 @@ _TOKENS = """
 # else has is his. The CASE is for the order: locks are for those alone that passed all else. NO KEY
 # UPDATE does not stand in the way of the foreign keys that a fan-out checks.
 _LOCK = """
-    WITH RECURSIVE {ahead}, {behind}, busy AS MATERIALIZED (
-        SELECT endpoint_id, count(*) AS lanes FROM deliveries
-        WHERE state = 'sending' GROUP BY endpoint_id
-    ), waiting AS (
+    WITH RECURSIVE {busy}, {ahead}, {behind}, waiting AS (
         SELECT endpoint_id, due_at FROM ahead UNION ALL SELECT endpoint_id, due_at FROM behind
     )
     SELECT e.* FROM waiting CROSS JOIN LATERAL (
@@ -69,8 +68,16 @@ _LOCK = """
     LIMIT :rows
 """
 
-LOCK: Final = text(
+_BUSY = """
+    under_way AS MATERIALIZED (SELECT delivery_id, endpoint_id FROM delivery_leases),
+    busy AS MATERIALIZED (
+        SELECT endpoint_id, count(*) AS lanes FROM under_way GROUP BY endpoint_id
+    )
+"""
+
+LOCK: Final = hot.statement(
     _LOCK.format(
+        busy=_BUSY,
         ahead=_round("ahead", after="CAST(:cursor AS uuid)", until="true"),
         behind=_round(
             "behind",
@@ -82,21 +89,17 @@ LOCK: Final = text(
 )
 
 # A statement of its own: it sees what the last holders of these locks have committed, so the counts
-# of what is under way are exact. No row is locked before it is updated: pending deliveries of an
-# endpoint are moved by the holder of its lock alone. ARRAY(…) makes the update look rows up by id.
+# of what is under way are exact. No delivery is locked: those of an endpoint that wait are moved by
+# the holder of its lock alone, and none has two leases.
 #
 # An ordered endpoint gets its oldest (its instants are an order and nothing to wait for), and waits
 # for older messages that a relay has in its hands.
-# Secrets come newest first: the key that a receiver moves to signs even when there are too many.
 _LEASE = """
     WITH asked AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(CAST(:endpoints AS jsonb)) AS e(
             id uuid, place integer, host text, owner text, taken integer, ordered boolean,
             rate integer)
-    ), busy AS MATERIALIZED (
-        SELECT endpoint_id, count(*) AS lanes FROM deliveries
-        WHERE state = 'sending' GROUP BY endpoint_id
-    ), busy_host AS MATERIALIZED (
+    ), {busy}, busy_host AS MATERIALIZED (
         SELECT b.host, sum(busy.lanes) AS lanes
         FROM busy JOIN endpoints b ON b.id = busy.endpoint_id
         WHERE b.host = ANY(ARRAY(SELECT host FROM asked)) GROUP BY b.host
@@ -114,48 +117,51 @@ _LEASE = """
         LEFT JOIN endpoint_health h ON h.endpoint_id = e.id
         LEFT JOIN busy ON busy.endpoint_id = e.id
     ), found AS (
-        SELECT due.id, due.nth, c.place, c.host, c.taken,
+        SELECT due.*, c.id AS endpoint_id, c.unwell, c.place, c.host, c.taken,
                row_number() OVER (PARTITION BY c.host ORDER BY due.nth, c.place) AS of_host,
                row_number() OVER (PARTITION BY c.owner ORDER BY due.nth, c.place) AS of_owner
         FROM chosen c CROSS JOIN LATERAL (
-            SELECT oldest.id, row_number() OVER () AS nth FROM (
-                SELECT d.id FROM deliveries d
+            SELECT oldest.*, row_number() OVER () AS nth FROM (
+                SELECT d.id, d.message_id, d.attempt_count, d.due_at FROM deliveries d
                 WHERE d.endpoint_id = c.id AND d.state = 'pending'
+                  AND d.id NOT IN (SELECT delivery_id FROM under_way)
                   AND d.due_at <= CASE WHEN c.ordered THEN 'infinity' ELSE :now END
                   AND (c.unrelayed IS NULL OR d.message_id < c.unrelayed)
                 ORDER BY d.due_at, d.id LIMIT greatest(c.room, 0)) AS oldest) AS due
+    ), taken AS MATERIALIZED (
+        SELECT found.id, found.endpoint_id, found.unwell, found.message_id, found.attempt_count,
+               found.due_at
+        FROM found
+        LEFT JOIN busy_host ON busy_host.host = found.host
+        WHERE found.of_host <= :per_host - coalesce(busy_host.lanes, 0)
+          AND found.of_owner <= :per_owner - found.taken
+        ORDER BY found.nth, found.place
+        LIMIT :rows
     ), leased AS (
-        UPDATE deliveries
-        SET state = 'sending', lease_token = :token,
-            leased_until = clock_timestamp() + CAST(:lease AS interval)
-        WHERE state = 'pending' AND id = ANY(ARRAY(
-            SELECT found.id FROM found
-            LEFT JOIN busy_host ON busy_host.host = found.host
-            WHERE found.of_host <= :per_host - coalesce(busy_host.lanes, 0)
-              AND found.of_owner <= :per_owner - found.taken
-            ORDER BY found.nth, found.place
-            LIMIT :rows))
-        RETURNING id, message_id, endpoint_id, attempt_count, due_at
+        INSERT INTO delivery_leases (delivery_id, endpoint_id, lease_token, leased_until)
+        SELECT id, endpoint_id, :token, clock_timestamp() + CAST(:lease AS interval) FROM taken
     ), paced AS (
         INSERT INTO endpoint_health AS h (endpoint_id, paced_until)
         SELECT c.id, :now + make_interval(secs => count(*) * 60.0 / c.rate)
-        FROM leased JOIN chosen c ON c.id = leased.endpoint_id
+        FROM taken JOIN chosen c ON c.id = taken.endpoint_id
         WHERE c.rate > 0 GROUP BY c.id, c.rate
         ON CONFLICT (endpoint_id) DO UPDATE SET paced_until =
             greatest(coalesce(h.paced_until, :now), :now) + (excluded.paced_until - :now)
-    ), keys AS MATERIALIZED (
-        SELECT c.id, c.unwell, ARRAY(
-            SELECT s.sealed FROM endpoint_secrets s
-            WHERE s.endpoint_id = c.id AND (s.expires_at IS NULL OR s.expires_at > :now)
-            ORDER BY s.created_at DESC, s.id) AS sealed
-        FROM chosen c WHERE c.room > 0
     )
-    SELECT leased.endpoint_id, leased.id, leased.attempt_count, leased.message_id, m.type,
-           m.schema_version, m.body, keys.unwell, keys.sealed, clock_timestamp() AS clock
-    FROM leased
-    JOIN outbox_messages m ON m.id = leased.message_id
-    JOIN keys ON keys.id = leased.endpoint_id
-    ORDER BY leased.due_at, leased.id
+    SELECT taken.endpoint_id, taken.id, taken.attempt_count, taken.message_id, m.type,
+           m.schema_version, m.body, taken.unwell, clock_timestamp() AS clock
+    FROM taken
+    JOIN outbox_messages m ON m.id = taken.message_id
+    ORDER BY taken.due_at, taken.id
 """
 
-LEASE: Final = text(_LEASE.format(tokens=_TOKENS.format(rate="e.rate")))
+# Newest first: the key that a receiver moves to signs even when there are too many. A statement of
+# its own: an endpoint's keys are read and handed over once, not with each of its deliveries.
+KEYS: Final = hot.statement("""
+    SELECT endpoint_id, sealed FROM endpoint_secrets
+    WHERE endpoint_id = ANY(CAST(:endpoints AS uuid[]))
+      AND (expires_at IS NULL OR expires_at > :now)
+    ORDER BY created_at DESC, id
+""")
+
+LEASE: Final = hot.statement(_LEASE.format(busy=_BUSY, tokens=_TOKENS.format(rate="e.rate")))

@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models import hot
 from models.rules.states import DeliveryState
 
 
@@ -57,9 +58,12 @@ class Result:
 
 
 # An attempt is kept whoever holds the lease now: it was made (once: a commit whose answer was lost
-# is written again). The delivery moves only for the holder of its lease: nobody else updates it
-# meanwhile but `reclaim`, which waits for nobody, so no order of locks is needed.
-_RECORD = text("""
+# is written again). The delivery moves only for the holder of its lease, who ends it: nobody else
+# does meanwhile but `reclaim`, which waits for nobody, so no order of locks is needed.
+#
+# ARRAY(…) has rows looked up by id, however few the planner thinks that the table has. IS TRUE
+# keeps it from thinking that next to no result is accepted: it would compare each with each.
+_RECORD = hot.statement("""
     WITH result AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(CAST(:results AS jsonb)) AS r(
             delivery_id bigint, endpoint_id uuid, lease_token uuid, state text,
@@ -73,25 +77,28 @@ _RECORD = text("""
             outcome, status, latency_ms, error, convert_to(excerpt, 'UTF8')
         FROM result WHERE attempt_id IS NOT NULL
         ON CONFLICT DO NOTHING
+    ), ended AS (
+        DELETE FROM delivery_leases l USING result r
+        WHERE l.delivery_id = ANY(ARRAY(SELECT delivery_id FROM result))
+          AND l.delivery_id = r.delivery_id AND l.lease_token = r.lease_token
+        RETURNING l.delivery_id, l.lease_token
     ), settled AS MATERIALIZED (
-        SELECT delivery_id, lease_token, due_at, spent, CASE
+        SELECT delivery_id, due_at, spent, CASE
             WHEN r.state <> 'pending' THEN r.state ELSE (
                 SELECT CASE e.state WHEN 'enabled' THEN 'pending' WHEN 'disabled' THEN 'held'
                     ELSE 'cancelled' END FROM endpoints e WHERE e.id = r.endpoint_id)
             END AS state
         FROM result r
+        WHERE ((delivery_id, lease_token) IN (SELECT delivery_id, lease_token FROM ended)) IS TRUE
     )
     UPDATE deliveries d
     SET state = settled.state,
         due_at = coalesce(settled.due_at, d.due_at),
         attempt_count = d.attempt_count + CAST(settled.spent AS integer),
-        lease_token = NULL,
-        leased_until = NULL,
         completed_at = CASE WHEN settled.state IN ('delivered', 'dead', 'cancelled')
                             THEN CAST(:now AS timestamptz) END
     FROM settled
-    WHERE d.id = ANY(ARRAY(SELECT delivery_id FROM result)) AND d.id = settled.delivery_id
-      AND d.lease_token = settled.lease_token
+    WHERE d.id = ANY(ARRAY(SELECT delivery_id FROM ended)) AND d.id = settled.delivery_id
     RETURNING d.id, d.state
 """)
 
@@ -106,21 +113,22 @@ def record(
     """
     if not results:
         return {}
-    rows = session.execute(
+    rows = hot.execute(
+        session,
         _RECORD,
         {
             "results": orjson.dumps([_row(result) for result in results]).decode(),
             "now": now,
         },
     )
-    return {row.id: DeliveryState(row.state) for row in rows}
+    return {delivery_id: DeliveryState(state) for delivery_id, state in rows}
 
 
 # Leases end by the database's clock, as `claim` set them: senders' clocks differ.
 _ENDPOINTS_OF_LOST_LEASES = text("""
     SELECT DISTINCT endpoint_id FROM (
-        SELECT endpoint_id FROM deliveries
-        WHERE state = 'sending' AND leased_until <= clock_timestamp()
+        SELECT endpoint_id FROM delivery_leases
+        WHERE leased_until <= clock_timestamp()
         ORDER BY leased_until LIMIT :most) AS lost
 """)
 
@@ -131,22 +139,20 @@ _LOCK_ENDPOINTS = text("""
 
 _RECLAIM = text("""
     WITH lost AS (
-        SELECT d.id, e.state AS endpoint_state
-        FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
-        WHERE d.state = 'sending' AND d.leased_until <= clock_timestamp()
-          AND d.endpoint_id = ANY(:endpoints)
-        ORDER BY d.leased_until LIMIT :most
-        FOR UPDATE OF d SKIP LOCKED
+        DELETE FROM delivery_leases WHERE delivery_id = ANY(ARRAY(
+            SELECT delivery_id FROM delivery_leases
+            WHERE leased_until <= clock_timestamp() AND endpoint_id = ANY(:endpoints)
+            ORDER BY leased_until LIMIT :most
+            FOR UPDATE SKIP LOCKED))
+        RETURNING delivery_id, endpoint_id
+    ), followed AS (
+        UPDATE deliveries d
+        SET state = CASE e.state WHEN 'disabled' THEN 'held' ELSE 'cancelled' END,
+            completed_at = CASE WHEN e.state = 'deleted' THEN CAST(:now AS timestamptz) END
+        FROM lost JOIN endpoints e ON e.id = lost.endpoint_id
+        WHERE d.id = lost.delivery_id AND e.state <> 'enabled'
     )
-    UPDATE deliveries d
-    SET state = CASE lost.endpoint_state
-            WHEN 'enabled' THEN 'pending' WHEN 'disabled' THEN 'held' ELSE 'cancelled' END,
-        lease_token = NULL,
-        leased_until = NULL,
-        completed_at = CASE WHEN lost.endpoint_state = 'deleted'
-                            THEN CAST(:now AS timestamptz) END
-    FROM lost WHERE d.id = lost.id
-    RETURNING d.id
+    SELECT delivery_id FROM lost
 """)
 
 

@@ -10,6 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.rules.states import DeliveryState
+from models.store import delivery_lease
+from models.store.delivery_lease import STATE
 from models.store.skipping import UnknownDelivery
 
 MOST_ATTEMPTS: Final = 200
@@ -91,9 +93,9 @@ _PAGE = """
     ORDER BY page.delivery_id DESC
 """
 
-_COLUMNS: Final = """
-    d.id AS delivery_id, d.endpoint_id, d.message_id, m.type, m.tenant_id, m.created_at, d.state,
-    d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason
+_COLUMNS: Final = f"""
+    d.id AS delivery_id, d.endpoint_id, d.message_id, m.type, m.tenant_id, m.created_at,
+    {STATE} AS state, d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason
 """
 
 _CONDITIONS: Final = {
@@ -113,8 +115,7 @@ def list_page(
     given = {name: value for name, value in {**given, "before": before}.items() if value}
     conditions = [_CONDITIONS[name] for name in given]
     if wanted.state is not None:
-        # Written out, so that an index of this state alone can be used.
-        conditions.append(f"d.state = '{wanted.state.value}'")
+        conditions.append(delivery_lease.is_in(wanted.state))
     endpoints = {"e.tenant_id = :tenant": wanted.tenant_id, "e.id = :endpoint": wanted.endpoint_id}
     statement = _PAGE.format(
         columns=_COLUMNS,

@@ -8,6 +8,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models.rules.states import DeliveryState
+from models.store.delivery_lease import is_in
+
 MOST_COUNTED: Final = 100_000
 """Counting stops here, for each job: looking at a backlog must not make it worse."""
 
@@ -30,7 +33,7 @@ _SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "billing.bill_late_usage": ("noticed_at", "late_usage ORDER BY id"),
     "billing.deliver_webhooks": (
         "due_at",
-        "deliveries WHERE state = 'pending' AND due_at <= :now ORDER BY due_at",
+        f"deliveries d WHERE {is_in(DeliveryState.pending)} AND due_at <= :now ORDER BY due_at",
     ),
     "billing.expire_batches": (
         "expires_at",

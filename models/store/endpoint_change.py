@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from models.outbox import Delivery, Endpoint
+from models.outbox import DeliveryLease, Endpoint
 from models.rules.refusal import Refusal
-from models.rules.states import DeliveryState, EndpointState
+from models.rules.states import EndpointState
 from models.store import endpoint_health
 
 
@@ -47,9 +47,7 @@ def change(
 
 
 def _require_rest(session: Session, endpoint: Endpoint) -> None:
-    under_way = exists().where(
-        Delivery.endpoint_id == endpoint.id, Delivery.state == DeliveryState.sending
-    )
+    under_way = exists().where(DeliveryLease.endpoint_id == endpoint.id)
     is_busy = endpoint.unsettled or session.scalar(select(under_way))
     if endpoint.state != EndpointState.disabled:
         raise NotAtRest(

@@ -9,6 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from models.store.delivery_lease import IS_LEASED
+
 MOST_ATTEMPTS: Final = 50_000
 """That are looked at, the newest: a busy endpoint has as many in a minute."""
 
@@ -61,10 +63,9 @@ _ANSWERS = text("""
 """)
 
 # Each state by its own partial index, and never a look at what was delivered.
-_BACKLOG = text("""
+_BACKLOG = text(f"""
     SELECT waiting.*,
-        (SELECT count(*) FROM deliveries
-         WHERE state = 'sending' AND endpoint_id = :endpoint) AS sending,
+        (SELECT count(*) FROM delivery_leases WHERE endpoint_id = :endpoint) AS sending,
         (SELECT count(*) FROM deliveries
          WHERE state = 'held' AND endpoint_id = :endpoint) AS held,
         (SELECT count(*) FROM deliveries
@@ -72,8 +73,9 @@ _BACKLOG = text("""
     FROM (
         SELECT count(*) AS pending, count(*) FILTER (WHERE due_at <= :now) AS due,
                min(due_at) FILTER (WHERE due_at <= :now) AS oldest_due_at
-        FROM deliveries WHERE state = 'pending' AND endpoint_id = :endpoint) AS waiting
-""")
+        FROM deliveries d
+        WHERE state = 'pending' AND endpoint_id = :endpoint AND NOT {IS_LEASED}) AS waiting
+""")  # noqa: S608 (a constant)
 
 
 def answers(

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.rules.states import EndpointState
+from models.store.delivery_lease import IS_LEASED
 
 CHUNK: Final = 2_000
 """Deliveries moved in one transaction: some tens of milliseconds under the endpoint's lock."""
@@ -28,7 +29,7 @@ _MOVE = """
 """
 
 # Each in the order of its index, so that a chunk costs the same however many there are.
-_PENDING = "d.state = 'pending' ORDER BY d.due_at, d.id"
+_PENDING = f"d.state = 'pending' AND NOT {IS_LEASED} ORDER BY d.due_at, d.id"
 _HELD = "d.state = 'held' ORDER BY d.id"
 
 _HOLD = "state = 'held'"

@@ -4,18 +4,20 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import Select, case, exists, func, literal_column, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from models.inbox import RejectedMessage
-from models.outbox import Delivery, EndpointHealth, OutboxMessage, OutboxPending
+from models.outbox import Delivery, DeliveryLease, EndpointHealth, OutboxMessage, OutboxPending
 from models.parking import ParkedTenant
 from models.rules.states import DeliveryState, RejectedState
 from models.usage import UsageTouchedDay
 
 MOST_COUNTED = 100_000
 """Counting stops here: a backlog of millions is not made worse by looking at it."""
+
+_IS_LEASED = exists().where(DeliveryLease.delivery_id == Delivery.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def server(session: Session) -> Server:
 
 def backlog(session: Session, *, now: dt.datetime) -> Backlog:
     """Count what waits for a worker or an operator."""
-    due = (Delivery.state == DeliveryState.pending, Delivery.due_at <= now)
+    due = (Delivery.state == DeliveryState.pending, Delivery.due_at <= now, ~_IS_LEASED)
     # UUIDs of version 7 sort by time: the smallest id is the oldest message.
     first = select(OutboxPending.message_id).order_by(OutboxPending.message_id).limit(1)
     oldest = select(OutboxMessage.created_at).where(OutboxMessage.id == first.scalar_subquery())
@@ -85,7 +87,8 @@ def backlog(session: Session, *, now: dt.datetime) -> Backlog:
 
 def deliveries(session: Session) -> dict[DeliveryState, int]:
     """Count all deliveries by state; reads the whole table, so not for a busy system."""
-    rows = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
+    state = case((_IS_LEASED, DeliveryState.sending.value), else_=Delivery.state).label("state")
+    rows = session.execute(select(state, func.count()).group_by(state)).all()
     return {DeliveryState(state): count for state, count in rows}
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from models.rules.refusal import Refusal
 from models.rules.states import SKIPPABLE_DELIVERY_STATES, DeliveryState
 from models.store import endpoint
+from models.store.delivery_lease import STATE
 
 
 class UnknownDelivery(Refusal):
@@ -48,15 +49,17 @@ _FIND = text("""
 """)
 
 # Read under the endpoint's lock: only a sender that has leased it moves it then.
-_READ = text("""
-    SELECT d.message_id, d.state, e.ordered AND NOT EXISTS (
+_READ = text(f"""
+    SELECT d.message_id, {STATE} AS state, e.ordered AND NOT EXISTS (
         SELECT FROM deliveries other
         WHERE other.endpoint_id = d.endpoint_id AND other.state = 'pending'
-          AND (other.due_at, other.id) < (d.due_at, d.id)) AS stands_first
+          AND (other.due_at, other.id) < (d.due_at, d.id)
+          AND NOT EXISTS (SELECT FROM delivery_leases WHERE delivery_id = other.id)
+        ) AS stands_first
     FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
     WHERE d.id = :delivery
     FOR UPDATE OF d
-""")
+""")  # noqa: S608 (a constant)
 
 _SKIP = text("""
     UPDATE deliveries SET state = 'cancelled', skip_reason = :reason, completed_at = :now

@@ -77,7 +77,7 @@ def test_a_busy_worker_loses_nothing_and_leaves_nothing_stuck(running: system.Sy
 
     assert not all(running.producer.find_answer(message) for message in messages)
     assert unacknowledged(running) == 0
-    assert running.query("SELECT count(*) FROM deliveries WHERE state = 'sending'") == [(0,)]
+    assert running.query("SELECT count(*) FROM delivery_leases") == [(0,)]
 
     running.restart("worker")
     # Not one is sent again: each message is answered, by the old worker or by the new one.

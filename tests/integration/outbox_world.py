@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from models import database
 from models.store import claim, relay
+from models.store.delivery_lease import STATE
 from tasks import outcomes, recording
 from tasks.announce import announce
 from tasks.endpoints import create_endpoint
@@ -92,11 +93,27 @@ def subscribe(
 
 def deliveries(db: Engine) -> list[Any]:
     with db.connect() as connection:
-        return list(connection.execute(text("SELECT * FROM deliveries ORDER BY id")))
+        return list(
+            connection.execute(
+                text(f"""
+                    SELECT d.id, d.message_id, d.endpoint_id, {STATE} AS state, d.attempt_count,
+                           d.due_at, d.completed_at, d.skip_reason, d.replayed_at, l.lease_token
+                    FROM deliveries d LEFT JOIN delivery_leases l ON l.delivery_id = d.id
+                    ORDER BY d.id
+                """)  # noqa: S608 (a constant)
+            )
+        )
 
 
 def states(db: Engine) -> list[str]:
     return [row.state for row in deliveries(db)]
+
+
+def end_leases(db: Engine, **values: object) -> None:
+    """Let nothing be under way any more, and give what was these values."""
+    execute(db, "DELETE FROM delivery_leases")
+    for name, value in values.items():
+        execute(db, f"UPDATE deliveries SET {name} = :value", value=value)  # noqa: S608
 
 
 def attempts(db: Engine) -> list[Any]:

@@ -44,7 +44,7 @@ def query_leases(db: Engine) -> list[Any]:
                 text("""
                     SELECT min(lease), max(lease)
                     FROM (SELECT extract(epoch FROM leased_until - now()) AS lease
-                          FROM deliveries WHERE state = 'sending') AS leases
+                          FROM delivery_leases) AS leases
                 """)
             )
         )
@@ -313,7 +313,7 @@ def test_an_open_circuit_lets_one_probe_through_and_closes_on_success(db: Engine
         assert deliver_webhooks()["delivered"] == 0, "left alone for 30 s"
 
         assert len(take(at=later(seconds=31)).rows) == 1
-        execute(db, "UPDATE deliveries SET leased_until = now() WHERE state = 'sending'")
+        execute(db, "UPDATE delivery_leases SET leased_until = now()")
         assert deliver_webhooks(as_of=later(seconds=31))["delivered"] == 25
 
         assert len(peer.requests) == 30

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from models import database
 from tasks.delivery import deliver_webhooks
 from tests.integration.command import Command
-from tests.integration.outbox_world import deliveries, emit, execute, states, subscribe, take
+from tests.integration.outbox_world import deliveries, emit, end_leases, states, subscribe, take
 from tests.receiver import Answer, Receiver, receiver
 from webhooks.keyring import new_master_key
 
@@ -80,10 +80,7 @@ def test_all_dead_ones_of_an_endpoint_are_sent_again(billing: Command, db: Engin
     made = subscribe()
     emit(count=3)
     take()
-    execute(
-        database.engine(),
-        "UPDATE deliveries SET state = 'dead', lease_token = NULL, leased_until = NULL",
-    )
+    end_leases(database.engine(), state="dead")
     of_endpoint = ("--endpoint", made["endpoint_id"], "--since", "2020-01-01")
 
     few = billing("delivery", "replay", *of_endpoint, "--most", "2").out
@@ -98,10 +95,7 @@ def test_what_everybody_lacks_is_counted_before_it_is_sent(billing: Command, db:
     subscribe()
     emit(count=2)
     take()
-    execute(
-        database.engine(),
-        "UPDATE deliveries SET state = 'dead', lease_token = NULL, leased_until = NULL",
-    )
+    end_leases(database.engine(), state="dead")
     subscribe()
     asked = ("--since", "2020-01-01", "--state", "dead", "--state", "missing")
 
@@ -119,10 +113,7 @@ def test_one_is_skipped_with_a_reason(billing: Command, db: Engine) -> None:
     subscribe()
     emit()
     take()
-    execute(
-        database.engine(),
-        "UPDATE deliveries SET state = 'pending', lease_token = NULL, leased_until = NULL",
-    )
+    end_leases(database.engine())
     [row] = deliveries(database.engine())
 
     billing("delivery", "skip", str(row.id), "--reason", "poison")

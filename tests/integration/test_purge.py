@@ -54,16 +54,18 @@ def delivery(db: Engine, message_id: UUID, endpoint_id: str, state: str, ended: 
     leased = state == "sending"
     execute(
         db,
-        "INSERT INTO deliveries (message_id, endpoint_id, state, due_at, completed_at, "
-        "lease_token, leased_until) VALUES (:message, :endpoint, :state, :at, :ended, :token, "
-        ":until)",
+        "WITH made AS (INSERT INTO deliveries (message_id, endpoint_id, state, due_at, "
+        "completed_at) VALUES (:message, :endpoint, :state, :at, :ended) RETURNING *) "
+        "INSERT INTO delivery_leases SELECT id, endpoint_id, :token, :until FROM made "
+        "WHERE :leased",
         message=message_id,
         endpoint=endpoint_id,
-        state=state,
+        state="pending" if leased else state,
         at=ago(ended),
         ended=None if state in OPEN else ago(ended),
-        token=uuid4() if leased else None,
-        until=NOW if leased else None,
+        token=uuid4(),
+        until=NOW,
+        leased=leased,
     )
 
 

@@ -23,6 +23,7 @@ from tasks.replays import replay_deliveries, replay_delivery
 from tests.integration.outbox_world import (
     deliveries,
     emit,
+    end_leases,
     execute,
     later,
     now,
@@ -74,11 +75,7 @@ def chunks_of(**options: Any) -> list[int]:
 
 
 def die(db: Engine) -> None:
-    execute(
-        db,
-        "UPDATE deliveries SET state = 'dead', attempt_count = 10, lease_token = NULL, "
-        "leased_until = NULL, completed_at = now()",
-    )
+    end_leases(db, state="dead", attempt_count=10, completed_at=now())
 
 
 def test_a_delivered_one_goes_out_again_with_the_same_id_and_bytes_and_is_marked(

@@ -94,7 +94,7 @@ def receivers(answer: Answer) -> Iterator[dict[str, Receiver]]:
 
 def sending_now(db: Engine) -> list[int]:
     with db.connect() as connection:
-        return list(connection.scalars(text("SELECT id FROM deliveries WHERE state = 'sending'")))
+        return list(connection.scalars(text("SELECT delivery_id FROM delivery_leases")))
 
 
 @pytest.mark.slow
