@@ -76,6 +76,12 @@ class Request(CeleryRequest):  # type: ignore[misc]
         """Name the task and the message: the consumer logs it when the broker goes away."""
         return f"<Request: {self.name}[{self.id}]>"
 
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 (Celery's name)
+        """Tell Flower; of an answer that is not shown, that there is one."""
+        if "result" in fields and self.task.resultrepr_maxsize == 0:
+            fields["result"] = MASK
+        super().send_event(type, **fields)
+
     def _check(self) -> None:
         """Refuse here what would else fail once a place in the pool is taken, and keep the place.
 

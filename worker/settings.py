@@ -1,6 +1,7 @@
 """Every setting, in one validated place. Only this room reads the environment."""
 
 import datetime as dt
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,6 +47,7 @@ PUBLISHABLE_KEY = "pk_"
 
 MASTER_KEYS_FILE = "master_keys"
 TRIAL_PEPPERS_FILE = "trial_peppers"
+FLOWER_BASIC_AUTH_FILE = "flower_basic_auth"
 """In the folder of the embedded servers: development keys, made once, readable by us alone."""
 
 
@@ -162,6 +164,9 @@ class Settings(BaseSettings):
     )
     """After this Redis gives a message that nobody acknowledged to another worker. Below 280 a task
     that still runs may be begun a second time: harmless, and wasted work."""
+
+    flower_basic_auth: SecretStr | None = Field(None, validation_alias="FLOWER_BASIC_AUTH")
+    """user:password of Flower's pages; several separated by commas. Flower reads it itself."""
 
     alive_file: Path | None = Field(None, validation_alias="BILLING_ALIVE_FILE")
     """Touched by worker and beat when they are ready and every few seconds from then on."""
@@ -413,6 +418,14 @@ def _address_of(url: str | None) -> str | None:
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine reaches what listens on an address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def is_redis(url: str) -> bool:
