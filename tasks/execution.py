@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox, outbox
-from tasks import credit_errors, whose, withholding
+from tasks import credit_errors, origin, whose, withholding
 from tasks.spec import REGISTRY, Spec
 
 T = TypeVar("T")
@@ -69,6 +69,11 @@ def execute(spec: Spec, kwargs: dict[str, Any], message_id: str | None) -> Any:
         Refusal: the task refused them, with a code.
         Reject: the database stays away; the message goes back to its queue.
     """
+    with origin.somebodys():
+        return _execute(spec, kwargs, message_id)
+
+
+def _execute(spec: Spec, kwargs: dict[str, Any], message_id: str | None) -> Any:
     try:
         arguments = _validate(spec, kwargs)
         answer = _bounded(spec, message_id, lambda: _run(spec, arguments))

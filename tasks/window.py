@@ -269,6 +269,7 @@ def _request(claimed: Claimed, secrets: Sequence[str], began: dt.datetime) -> tr
         body=claimed.body,
         secrets=secrets,
         custom_headers=claimed.headers,
+        traceparent=claimed.traceparent,
     )
 
 

@@ -1,4 +1,4 @@
-"""What Flower and the logs see of a task's arguments: all but the secrets.
+"""What goes around a task's arguments: a text of them without secrets, and where they come from.
 
 Celery puts a text of the arguments beside each message, for events and logs. Ours is made without
 secrets where a message is sent from Python, and again where it is received, since producers in
@@ -13,6 +13,7 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request as CeleryRequest
 
+from tasks import origin
 from tasks.contract import SECRET_FIELDS
 
 MASK = "***"
@@ -51,9 +52,13 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         *rest: Any,
         **options: Any,
     ) -> Any:
-        """Make a task's message, its text masked."""
+        """Make a task's message, its text masked, with what the work at hand is done for."""
         options["kwargsrepr"] = masked(kwargs or {})
-        return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+        message = super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+        given = options.get("headers") or {}
+        ours = origin.headers_for(task_id)
+        message.headers.update({name: ours[name] for name in ours.keys() - given.keys()})
+        return message
 
 
 class Request(CeleryRequest):  # type: ignore[misc]
@@ -75,6 +80,11 @@ class Request(CeleryRequest):  # type: ignore[misc]
     def __repr__(self) -> str:
         """Name the task and the message: the consumer logs it when the broker goes away."""
         return f"<Request: {self.name}[{self.id}]>"
+
+    def on_failure(self, *args: Any, **options: Any) -> Any:
+        """Tell of a failure in lines that say whose: also of one that nobody's code has seen."""
+        with origin.within(origin.of_message(self._request_dict, message_id=str(self.id))):
+            return super().on_failure(*args, **options)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 (Celery's name)
         """Tell Flower; of an answer that is not shown, that there is one."""

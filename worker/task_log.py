@@ -1,4 +1,4 @@
-"""One log line for each task that ended, and the task's name and id in every line it writes.
+"""One log line for each task that ended, and whose task it is in every line that it writes.
 
 A task that beat rang for and that ended well says so at DEBUG: there is one each second, and most
 find nothing to do.
@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from celery import signals
 
-from tasks import metrics
+from tasks import metrics, origin
 from worker import pulse
 
 LONGEST_TENANT = 64
@@ -26,6 +26,8 @@ def _before_a_task(
     sender: Any = None, task_id: str = "", kwargs: dict[str, Any] | None = None, **_: Any
 ) -> None:
     structlog.contextvars.bind_contextvars(task=sender.name, task_id=task_id, **tenant_of(kwargs))
+    headers = {name: sender.request.get(name) for name in (origin.CORRELATION, origin.TRACEPARENT)}
+    origin.begin(origin.of_message(headers, message_id=task_id))
     _started.set(time.monotonic())
 
 
@@ -43,6 +45,7 @@ def _after_a_task(
     metrics.TASKS.add(task=sender.name, outcome=outcome)
     if began is not None:
         metrics.TASK_SECONDS.take(time.monotonic() - began, task=sender.name)
+    origin.forget()
     structlog.contextvars.clear_contextvars()
 
 

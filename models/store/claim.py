@@ -42,8 +42,9 @@ class Terms:
 class Claimed:
     """A delivery leased to one sender, with all it takes to send it. Its repr shows no contents.
 
-    `owner` is the endpoint's tenant, or "" for the operator. `unwell` says that the endpoint has a
-    record that a success would clear.
+    `owner` is the endpoint's tenant, or "" for the operator, `tenant_id` the event's. `unwell` says
+    that the endpoint has a record that a success would clear. `correlation_id` and `traceparent`
+    say whose work told of the event, where that is known.
     """
 
     delivery_id: int
@@ -51,6 +52,9 @@ class Claimed:
     attempt_count: int
     message_id: UUID
     type: str
+    tenant_id: str
+    correlation_id: str | None
+    traceparent: str | None
     schema_version: int
     body: bytes = field(repr=False)
     endpoint_id: UUID
@@ -164,13 +168,16 @@ def _asked(endpoints: Mapping[UUID, Any], terms: Terms) -> str:
 
 def _claimed(endpoint: Any, token: UUID, row: Any) -> Claimed:
     endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, *about, _ = row
-    unwell, sealed = about
+    tenant_id, correlation_id, traceparent, unwell, sealed = about
     return Claimed(
         delivery_id=delivery_id,
         lease_token=token,
         attempt_count=attempt_count,
         message_id=message_id,
         type=kind,
+        tenant_id=tenant_id,
+        correlation_id=correlation_id,
+        traceparent=traceparent,
         schema_version=version,
         body=body,
         endpoint_id=endpoint_id,

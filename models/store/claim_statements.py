@@ -151,7 +151,8 @@ _LEASE = """
         FROM chosen c WHERE c.room > 0
     )
     SELECT leased.endpoint_id, leased.id, leased.attempt_count, leased.message_id, m.type,
-           m.schema_version, m.body, keys.unwell, keys.sealed, clock_timestamp() AS clock
+           m.schema_version, m.body, m.tenant_id, m.correlation_id, m.traceparent, keys.unwell,
+           keys.sealed, clock_timestamp() AS clock
     FROM leased
     JOIN outbox_messages m ON m.id = leased.message_id
     JOIN keys ON keys.id = leased.endpoint_id

@@ -52,6 +52,8 @@ class Found:
     completed_at: dt.datetime | None
     replayed_at: dt.datetime | None
     skip_reason: str | None
+    correlation_id: str | None
+    traceparent: str | None
     last_outcome: str | None
     last_status: int | None
 
@@ -93,7 +95,8 @@ _PAGE = """
 
 _COLUMNS: Final = """
     d.id AS delivery_id, d.endpoint_id, d.message_id, m.type, m.tenant_id, m.created_at, d.state,
-    d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason
+    d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason,
+    m.correlation_id, m.traceparent
 """
 
 _CONDITIONS: Final = {

@@ -354,6 +354,13 @@ def test_what_the_developer_has_set_is_not_changed(monkeypatch: pytest.MonkeyPat
     assert not mine & extra.keys()
 
 
+def test_an_id_that_no_log_line_could_carry_is_refused(billing: Run) -> None:
+    ended = billing("--correlation", "two words", "quote")
+
+    assert ended.status == 2
+    assert "a correlation id is 1 to 128 visible ASCII" in " ".join(ended.err.split())
+
+
 def test_flower_listens_to_others_only_with_a_password(billing: Run) -> None:
     ended = billing("flower", "--address", "0.0.0.0")
 
