@@ -120,11 +120,13 @@ def somebodys() -> Iterator[None]:
 @contextmanager
 def nobodys() -> Iterator[None]:
     """What the block sends is not done for the work at hand, but for its own sake."""
-    token = _origin.set(None)
+    before = current()
+    forget()
     try:
         yield
     finally:
-        _origin.reset(token)
+        if before is not None:
+            begin(before)
 
 
 def _is_correlation_id(value: Any) -> bool:

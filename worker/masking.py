@@ -5,6 +5,8 @@ secrets where a message is sent from Python, and again where it is received, sin
 other languages send none.
 """
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Task as CeleryTask
@@ -13,8 +15,9 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request as CeleryRequest
 
-from tasks import origin
+from tasks import origin, tracing
 from tasks.contract import SECRET_FIELDS
+from tasks.tracing import Kind
 
 MASK = "***"
 LONGEST = 1024
@@ -40,6 +43,23 @@ def _without_secrets(value: Any) -> Any:
     }
 
 
+@contextlib.contextmanager
+def _sending(task_id: str, name: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Let the message's headers name the span of its sending, unless the sender says another."""
+    came = origin.current()
+    parent = None if came is None else came.traceparent
+    span = None
+    if tracing.is_on() and origin.TRACEPARENT not in given:
+        about = {"messaging.system": "celery", "messaging.message.id": task_id}
+        span = tracing.begin(f"send {name}", Kind.producer, parent=parent, **about)
+    if span is None:
+        yield
+        return
+    with origin.within(origin.Origin(came.correlation_id if came else task_id, span.traceparent)):
+        yield
+    span.end()
+
+
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Where messages are made."""
 
@@ -56,7 +76,8 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         options["kwargsrepr"] = masked(kwargs or {})
         message = super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
         given = options.get("headers") or {}
-        ours = origin.headers_for(task_id)
+        with _sending(task_id, name, given):
+            ours = origin.headers_for(task_id)
         message.headers.update({name: ours[name] for name in ours.keys() - given.keys()})
         return message
 

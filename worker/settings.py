@@ -39,6 +39,9 @@ DEFAULT_PORTS = {
 OFF = "off"
 """Says that a part is not wanted."""
 
+NO_EXPORTER = "none"
+"""The same, in OpenTelemetry's words."""
+
 SECRET_KEY = re.compile(r"[!-~]{8,255}")
 """Of a provider. Which letters it has is the provider's own business."""
 
@@ -175,6 +178,18 @@ class Settings(BaseSettings):
     """Where processes count for `billing metrics`, one folder a host; nothing is counted, if
     unset."""
 
+    otel_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otel_traces_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
+    """Where spans are sent, by OTLP over HTTP; no span is made, if neither is set."""
+
+    otel_traces_exporter: str | None = Field(None, validation_alias="OTEL_TRACES_EXPORTER")
+    """"none" makes no span wherever they would be sent."""
+
+    otel_disabled: bool = Field(False, validation_alias="OTEL_SDK_DISABLED")
+    otel_service_name: str = Field("billing", validation_alias="OTEL_SERVICE_NAME")
+
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias="BILLING_LOG")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="BILLING_LOG_LEVEL"
@@ -221,6 +236,11 @@ class Settings(BaseSettings):
             return self.result_backend.get_secret_value()
         broker = self.broker()
         return broker if is_redis(broker) else None
+
+    def traces(self) -> bool:
+        """Tell whether spans are made: where there is somewhere to send them."""
+        is_wanted = not self.otel_disabled and self.otel_traces_exporter != NO_EXPORTER
+        return is_wanted and bool(self.otel_traces_endpoint or self.otel_endpoint)
 
     def stream(self) -> str | None:
         """Return the Redis whose stream of usage events is drained: the broker, if it is one.

@@ -48,6 +48,9 @@ def test_what_is_sent_within_work_is_done_for_the_same() -> None:
         assert origin.headers_for("m-2") == {CORRELATION: "request-42", TRACEPARENT: SPAN}
         with origin.nobodys():
             assert origin.headers_for("m-2") == {CORRELATION: "m-2"}
+            with origin.within(Origin("message")):
+                pass
+        assert structlog.contextvars.get_contextvars()["correlation_id"] == "request-42"
 
 
 def test_a_message_says_what_its_sender_says_and_else_what_it_is_done_for() -> None:
