@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
-from models import discretion, liveness
+from models import discretion, liveness, statements
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -261,6 +261,7 @@ def _connect(options: Options) -> Engine:
     )
     discretion.keep(made)
     liveness.watch(made)
+    statements.watch(made)
     return made
 
 

@@ -46,6 +46,9 @@ class OutboxMessage(Base):
     body: Mapped[bytes] = mapped_column(LargeBinary)
     truncated: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    # Whose work told of it, and where that stood in a trace.
+    correlation_id: Mapped[str | None]
+    traceparent: Mapped[str | None]
 
 
 class OutboxPending(Base):

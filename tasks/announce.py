@@ -18,7 +18,7 @@ from models import database
 from models.rules import ids
 from models.store import outbox, outbox_rows
 from models.store.outbox_rows import Kind, Telling, Topic
-from tasks import config, metrics
+from tasks import config, metrics, origin
 from tasks.queues import Queue
 from webhooks import events
 
@@ -103,6 +103,7 @@ def in_rows(event: type[events.Event], *, at_most: int, now: dt.datetime) -> Tel
         topic=Topic(type=event.topic, schema_version=event.schema_version, columns=columns),
         first=_next_id(now, room=(at_most + 1) << outbox_rows.STEP_BITS),
         seed=secrets.randbits(ids.RANDOM_BITS),
+        **_origin(),
     )
 
 
@@ -130,9 +131,10 @@ def kick_sender() -> None:
         return
     _last_kick = time.monotonic()
     try:
-        current_app.send_task(
-            SENDER, queue=Queue.webhooks, ignore_result=True, retry=False, expires=10
-        )
+        with origin.nobodys():
+            current_app.send_task(
+                SENDER, queue=Queue.webhooks, ignore_result=True, retry=False, expires=10
+            )
     except (OperationalError, RedisError, OSError) as error:
         log.warning("sender.kick_failed", reason=type(error).__name__)
 
@@ -170,4 +172,13 @@ def _message(announcement: Announcement, now: dt.datetime) -> outbox.Message:
         sequence=announcement.sequence,
         body=body.content,
         truncated=body.truncated,
+        **_origin(),
     )
+
+
+def _origin() -> dict[str, str | None]:
+    """Return what is kept beside an event of whose work told of it."""
+    found = origin.current()
+    if found is None:
+        return {}
+    return {"correlation_id": found.correlation_id, "traceparent": found.traceparent}

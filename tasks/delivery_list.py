@@ -36,6 +36,7 @@ class DeliveryEntry(TypedDict):
 
     `attempts_made` counts towards the schedule, and begins anew with a replay (`replayed_at`).
     `last_outcome` and `last_status` are how the last attempt ended, None before the first.
+    `correlation_id` and `traceparent` say whose work told of the event, None where nobody knows.
     """
 
     delivery_id: int
@@ -50,6 +51,8 @@ class DeliveryEntry(TypedDict):
     completed_at: str | None
     replayed_at: str | None
     skip_reason: str | None
+    correlation_id: str | None
+    traceparent: str | None
     last_outcome: str | None
     last_status: int | None
 
@@ -170,6 +173,8 @@ def entry(found: delivery_page.Found) -> DeliveryEntry:
         "completed_at": None if found.completed_at is None else found.completed_at.isoformat(),
         "replayed_at": None if found.replayed_at is None else found.replayed_at.isoformat(),
         "skip_reason": found.skip_reason,
+        "correlation_id": found.correlation_id,
+        "traceparent": found.traceparent,
         "last_outcome": found.last_outcome,
         "last_status": found.last_status,
     }

@@ -14,8 +14,9 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import ending, inbox
-from tasks import credit_errors, whose, withholding
+from tasks import credit_errors, origin, tracing, whose, withholding
 from tasks.spec import REGISTRY, Spec
+from tasks.tracing import Kind
 
 T = TypeVar("T")
 
@@ -69,6 +70,28 @@ def execute(spec: Spec, kwargs: dict[str, Any], message_id: str | None) -> Any:
         Refusal: the task refused them, with a code.
         Reject: the database stays away; the message goes back to its queue.
     """
+    with origin.somebodys():
+        if message_id is None and tracing.is_on():
+            return _execute_in_span(spec, kwargs)
+        return _execute(spec, kwargs, message_id)
+
+
+def _execute_in_span(spec: Spec, kwargs: dict[str, Any]) -> Any:
+    came = origin.current() or origin.new()
+    span = tracing.begin(f"call {spec.name}", Kind.internal, parent=came.traceparent)
+    if span is None:
+        return _execute(spec, kwargs, None)
+    try:
+        with origin.within(origin.Origin(came.correlation_id, span.traceparent)):
+            answer = _execute(spec, kwargs, None)
+    except BaseException as error:
+        span.end(error=type(error).__name__)
+        raise
+    span.end()
+    return answer
+
+
+def _execute(spec: Spec, kwargs: dict[str, Any], message_id: str | None) -> Any:
     try:
         arguments = _validate(spec, kwargs)
         answer = _bounded(spec, message_id, lambda: _run(spec, arguments))

@@ -17,6 +17,7 @@ from models.store import claim, relay
 from tasks import (
     announce,
     config,
+    delivery_log,
     metrics,
     outcomes,
     readiness,
@@ -171,6 +172,7 @@ class Run:
     def _judge(self, finished: Sequence[window.Finished]) -> None:
         for one in finished:
             verdict = self._verdict(one)
+            delivery_log.attempted(verdict)
             if verdict.disables:
                 # Before its result is written: a crash between the two leaves nothing unheld.
                 disable = functools.partial(tending.disable_gone, now=self._now_due())
@@ -208,10 +210,11 @@ class Run:
             return 0
         relayed = persist(_fan_out)
         if relayed:
-            self._counts["relayed"] += relayed
+            self._counts["relayed"] += len(relayed)
+            delivery_log.relayed(relayed)
         else:
             self._relay_at = time.monotonic() + RELAY_INTERVAL
-        return relayed
+        return len(relayed)
 
     def _write_back_and_claim(self) -> claim.Claim:
         may_claim = self._window.wants_more and readiness.may_send()
@@ -316,7 +319,7 @@ def _opened(claimed: claim.Claimed) -> list[str] | None:
         return None
 
 
-def _fan_out() -> int:
+def _fan_out() -> list[relay.Relayed]:
     with database.transaction() as session:
         database.relax(session)  # what a crash undoes waits in the outbox again
         return relay.fan_out(

@@ -16,7 +16,8 @@ import structlog
 from models import database
 from models.rules import ids
 from models.store.claim import Claimed
-from tasks import config
+from tasks import config, tracing
+from tasks.tracing import Kind
 from webhooks import transport
 from webhooks.retry import Outcome
 
@@ -242,15 +243,41 @@ class Window:
         claimed, began = one.claimed, _now()
         if time.monotonic() > one.start_by:
             return Finished(claimed, began, None)
+        span = _span(claimed)
+        traceparent = claimed.traceparent if span is None else span.traceparent
         try:
-            attempt = self._sender.send(_request(claimed, one.secrets, began))
+            attempt = self._sender.send(_request(one, began, traceparent))
         except Exception as error:
             # Ours, not the peer's; it costs an attempt, so that it can not go round for ever.
             log.exception("attempt.broke", delivery_id=claimed.delivery_id)
             attempt = transport.Attempt(
                 Outcome.PROTOCOL_ERROR, None, 0, "", None, f"not sent: {type(error).__name__}"
             )
+        if span is not None:
+            _end(span, attempt)
         return Finished(claimed, began, attempt)
+
+
+def _span(claimed: Claimed) -> tracing.Span | None:
+    """Begin the span of an attempt: part of what told of the event."""
+    if not tracing.is_on():
+        return None
+    return tracing.begin(
+        f"deliver {claimed.type}",
+        Kind.client,
+        parent=claimed.traceparent,
+        event_id=ids.event_id(claimed.message_id),
+        tenant_id=claimed.tenant_id,
+        delivery_id=claimed.delivery_id,
+        endpoint_id=str(claimed.endpoint_id),
+        attempt=claimed.attempt_count + 1,
+    )
+
+
+def _end(span: tracing.Span, attempt: transport.Attempt) -> None:
+    status = {} if attempt.status is None else {"http.response.status_code": attempt.status}
+    failed = attempt.outcome is not Outcome.DELIVERED
+    span.end(error=str(attempt.outcome) if failed else None, **status)
 
 
 def _refuse_inside_transaction() -> None:
@@ -258,7 +285,8 @@ def _refuse_inside_transaction() -> None:
         raise InsideTransaction(InsideTransaction.__doc__)
 
 
-def _request(claimed: Claimed, secrets: Sequence[str], began: dt.datetime) -> transport.Request:
+def _request(one: _Waiting, began: dt.datetime, traceparent: str | None) -> transport.Request:
+    claimed = one.claimed
     return transport.Request(
         url=claimed.url,
         message_id=ids.event_id(claimed.message_id),
@@ -267,8 +295,9 @@ def _request(claimed: Claimed, secrets: Sequence[str], began: dt.datetime) -> tr
         payload_version=claimed.schema_version,
         timestamp=int(began.timestamp()),
         body=claimed.body,
-        secrets=secrets,
+        secrets=one.secrets,
         custom_headers=claimed.headers,
+        traceparent=traceparent,
     )
 
 

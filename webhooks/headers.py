@@ -21,6 +21,8 @@ _REFUSED: Final = frozenset(
         "host",
         "keep-alive",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transfer-encoding",
         "upgrade",
@@ -31,6 +33,9 @@ _REFUSED: Final = frozenset(
         "x-topic",
     }
 )
+TRACE_HEADERS: Final = frozenset({"traceparent", "tracestate"})
+"""Of an attempt: an endpoint that was made with headers of this name is not sent them."""
+
 _REFUSED_PREFIXES: Final = ("content-", "proxy-", "webhook-")
 
 

@@ -60,6 +60,11 @@ _HEADERS: Final[dict[str, Any]] = {
         "x-topic": {"type": "string", "description": "The event's type."},
         "x-attempt": {"type": "string", "pattern": "^[0-9]+$", "description": "1 is the first."},
         "x-payload-version": {"type": "string", "pattern": "^[0-9]+$"},
+        "traceparent": {
+            "type": "string",
+            "description": "The attempt's span in the trace of what it tells of (W3C Trace "
+            "Context), where there is one.",
+        },
     },
 }
 

@@ -18,7 +18,7 @@ import requests
 from webhooks import diagnosis, guard, retry, signing
 from webhooks.adapter import Post
 from webhooks.connections import DEADLINE_SECONDS, Connections
-from webhooks.headers import HeaderRefused, check_headers
+from webhooks.headers import TRACE_HEADERS, HeaderRefused, check_headers
 from webhooks.retry import Outcome
 from webhooks.wire import Call
 
@@ -59,6 +59,8 @@ class Request:
     secrets: Sequence[str] = field(repr=False)
     """The endpoint's live ``whsec_`` and ``whsk_`` keys."""
     custom_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    traceparent: str | None = None
+    """The span that this attempt is, for a subscriber that goes on with the trace."""
 
     def __post_init__(self) -> None:
         if not _TOPIC.fullmatch(self.topic):
@@ -135,25 +137,35 @@ def _checked(url: str, policy: guard.Policy) -> guard.Target:
 
 
 def _headers(request: Request) -> dict[str, str]:
-    check_headers(request.custom_headers)
-    return dict(request.custom_headers) | {
-        "accept-encoding": "identity",
-        "user-agent": USER_AGENT,
-        "content-type": "application/json",
-        "content-length": str(len(request.body)),
-        signing.ID_HEADER: request.message_id,
-        signing.TIMESTAMP_HEADER: str(request.timestamp),
-        signing.SIGNATURE_HEADER: signing.sign(
-            secrets=request.secrets,
-            message_id=request.message_id,
-            timestamp=request.timestamp,
-            body=request.body,
-        ),
-        "X-Event-Id": request.message_id,
-        "X-Topic": request.topic,
-        "X-Attempt": str(request.attempt_number),
-        "X-Payload-Version": str(request.payload_version),
+    custom = {
+        name: value
+        for name, value in request.custom_headers.items()
+        if name.lower() not in TRACE_HEADERS
     }
+    check_headers(custom)
+    traced = {} if request.traceparent is None else {"traceparent": request.traceparent}
+    return (
+        custom
+        | traced
+        | {
+            "accept-encoding": "identity",
+            "user-agent": USER_AGENT,
+            "content-type": "application/json",
+            "content-length": str(len(request.body)),
+            signing.ID_HEADER: request.message_id,
+            signing.TIMESTAMP_HEADER: str(request.timestamp),
+            signing.SIGNATURE_HEADER: signing.sign(
+                secrets=request.secrets,
+                message_id=request.message_id,
+                timestamp=request.timestamp,
+                body=request.body,
+            ),
+            "X-Event-Id": request.message_id,
+            "X-Topic": request.topic,
+            "X-Attempt": str(request.attempt_number),
+            "X-Payload-Version": str(request.payload_version),
+        }
+    )
 
 
 def _answered(response: requests.Response, request: Request) -> Attempt:

@@ -14,8 +14,8 @@ from celery import signals
 
 from models import database, migrations
 from models.store import credit_ledger
-from tasks import config, ledger_news, providers, shutdown, window
-from worker import ledger_log, logs, metrics, settings
+from tasks import config, ledger_news, providers, shutdown, tracing, window
+from worker import ledger_log, logs, metrics, settings, traces
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
@@ -53,6 +53,7 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     database.configure(chosen.database_options())
     config.use(chosen.task_config())
     metrics.count_in(chosen.metrics_folder)
+    traces.use(chosen)
     return chosen
 
 
@@ -169,6 +170,7 @@ def _after_the_fork(**_: Any) -> None:
 def _before_the_end(**_: Any) -> None:
     window.close_sender()
     providers.close()
+    tracing.close()
     database.dispose()
 
 

@@ -1,10 +1,12 @@
-"""What Flower and the logs see of a task's arguments: all but the secrets.
+"""What goes around a task's arguments: a text of them without secrets, and where they come from.
 
 Celery puts a text of the arguments beside each message, for events and logs. Ours is made without
 secrets where a message is sent from Python, and again where it is received, since producers in
 other languages send none.
 """
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Task as CeleryTask
@@ -13,7 +15,9 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request as CeleryRequest
 
+from tasks import origin, tracing
 from tasks.contract import SECRET_FIELDS
+from tasks.tracing import Kind
 
 MASK = "***"
 LONGEST = 1024
@@ -39,6 +43,23 @@ def _without_secrets(value: Any) -> Any:
     }
 
 
+@contextlib.contextmanager
+def _sending(task_id: str, name: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Let the message's headers name the span of its sending, unless the sender says another."""
+    came = origin.current()
+    parent = None if came is None else came.traceparent
+    span = None
+    if tracing.is_on() and origin.TRACEPARENT not in given:
+        about = {"messaging.system": "celery", "messaging.message.id": task_id}
+        span = tracing.begin(f"send {name}", Kind.producer, parent=parent, **about)
+    if span is None:
+        yield
+        return
+    with origin.within(origin.Origin(came.correlation_id if came else task_id, span.traceparent)):
+        yield
+    span.end()
+
+
 class AMQP(CeleryAMQP):  # type: ignore[misc]
     """Where messages are made."""
 
@@ -51,9 +72,14 @@ class AMQP(CeleryAMQP):  # type: ignore[misc]
         *rest: Any,
         **options: Any,
     ) -> Any:
-        """Make a task's message, its text masked."""
+        """Make a task's message, its text masked, with what the work at hand is done for."""
         options["kwargsrepr"] = masked(kwargs or {})
-        return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+        message = super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+        given = options.get("headers") or {}
+        with _sending(task_id, name, given):
+            ours = origin.headers_for(task_id)
+        message.headers.update({name: ours[name] for name in ours.keys() - given.keys()})
+        return message
 
 
 class Request(CeleryRequest):  # type: ignore[misc]
@@ -75,6 +101,17 @@ class Request(CeleryRequest):  # type: ignore[misc]
     def __repr__(self) -> str:
         """Name the task and the message: the consumer logs it when the broker goes away."""
         return f"<Request: {self.name}[{self.id}]>"
+
+    def on_failure(self, *args: Any, **options: Any) -> Any:
+        """Tell of a failure in lines that say whose: also of one that nobody's code has seen."""
+        with origin.within(origin.of_message(self._request_dict, message_id=str(self.id))):
+            return super().on_failure(*args, **options)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 (Celery's name)
+        """Tell Flower; of an answer that is not shown, that there is one."""
+        if "result" in fields and self.task.resultrepr_maxsize == 0:
+            fields["result"] = MASK
+        super().send_event(type, **fields)
 
     def _check(self) -> None:
         """Refuse here what would else fail once a place in the pool is taken, and keep the place.

@@ -1,6 +1,7 @@
 """Every setting, in one validated place. Only this room reads the environment."""
 
 import datetime as dt
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +39,9 @@ DEFAULT_PORTS = {
 OFF = "off"
 """Says that a part is not wanted."""
 
+NO_EXPORTER = "none"
+"""The same, in OpenTelemetry's words."""
+
 SECRET_KEY = re.compile(r"[!-~]{8,255}")
 """Of a provider. Which letters it has is the provider's own business."""
 
@@ -46,6 +50,7 @@ PUBLISHABLE_KEY = "pk_"
 
 MASTER_KEYS_FILE = "master_keys"
 TRIAL_PEPPERS_FILE = "trial_peppers"
+FLOWER_BASIC_AUTH_FILE = "flower_basic_auth"
 """In the folder of the embedded servers: development keys, made once, readable by us alone."""
 
 
@@ -163,12 +168,27 @@ class Settings(BaseSettings):
     """After this Redis gives a message that nobody acknowledged to another worker. Below 280 a task
     that still runs may be begun a second time: harmless, and wasted work."""
 
+    flower_basic_auth: SecretStr | None = Field(None, validation_alias="FLOWER_BASIC_AUTH")
+    """user:password of Flower's pages; several separated by commas. Flower reads it itself."""
+
     alive_file: Path | None = Field(None, validation_alias="BILLING_ALIVE_FILE")
     """Touched by worker and beat when they are ready and every few seconds from then on."""
 
     metrics_folder: Path | None = Field(None, validation_alias="BILLING_METRICS_FOLDER")
     """Where processes count for `billing metrics`, one folder a host; nothing is counted, if
     unset."""
+
+    otel_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otel_traces_endpoint: str | None = Field(
+        None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
+    """Where spans are sent, by OTLP over HTTP; no span is made, if neither is set."""
+
+    otel_traces_exporter: str | None = Field(None, validation_alias="OTEL_TRACES_EXPORTER")
+    """"none" makes no span wherever they would be sent."""
+
+    otel_disabled: bool = Field(False, validation_alias="OTEL_SDK_DISABLED")
+    otel_service_name: str = Field("billing", validation_alias="OTEL_SERVICE_NAME")
 
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias="BILLING_LOG")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -216,6 +236,11 @@ class Settings(BaseSettings):
             return self.result_backend.get_secret_value()
         broker = self.broker()
         return broker if is_redis(broker) else None
+
+    def traces(self) -> bool:
+        """Tell whether spans are made: where there is somewhere to send them."""
+        is_wanted = not self.otel_disabled and self.otel_traces_exporter != NO_EXPORTER
+        return is_wanted and bool(self.otel_traces_endpoint or self.otel_endpoint)
 
     def stream(self) -> str | None:
         """Return the Redis whose stream of usage events is drained: the broker, if it is one.
@@ -413,6 +438,14 @@ def _address_of(url: str | None) -> str | None:
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine reaches what listens on an address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def is_redis(url: str) -> bool:

@@ -2,8 +2,9 @@
 
 import contextlib
 import functools
+import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models import database, migrations
@@ -24,6 +25,10 @@ CONCURRENCY = 2
 
 FLOWER = "flower"
 """The name of Flower's process."""
+
+FLOWER_USER = "billing"
+FLOWER_STATE = Path("flower", "state")
+"""In the data folder: what Flower has seen, over a restart."""
 
 MASTER_KEY_ID = "development"
 
@@ -57,8 +62,8 @@ def servers(chosen: settings.Settings) -> Iterator[dict[str, str]]:
 def development(chosen: settings.Settings) -> dict[str, str]:
     """Return what a developer's system needs and the environment has not set, as variables.
 
-    Loopback endpoints over plain http are allowed, a short soft shutdown, and master keys and
-    peppers, which are made once and kept in the data folder.
+    Loopback endpoints over plain http are allowed, a short soft shutdown, and master keys, peppers
+    and Flower's password, which are made once and kept in the data folder.
     """
     unset = {
         "BILLING_WEBHOOK_ALLOW_HTTP": ("allow_http", "true"),
@@ -71,9 +76,17 @@ def development(chosen: settings.Settings) -> dict[str, str]:
         if field not in chosen.model_fields_set
     }
     if chosen.master_keys is None:
-        extra["BILLING_MASTER_KEYS"] = _kept(chosen.local_folder / settings.MASTER_KEYS_FILE)
+        extra["BILLING_MASTER_KEYS"] = _kept(
+            chosen.local_folder / settings.MASTER_KEYS_FILE, _new_master_key
+        )
     if chosen.trial_peppers is None:
-        extra["BILLING_TRIAL_PEPPERS"] = _kept(chosen.local_folder / settings.TRIAL_PEPPERS_FILE)
+        extra["BILLING_TRIAL_PEPPERS"] = _kept(
+            chosen.local_folder / settings.TRIAL_PEPPERS_FILE, _new_master_key
+        )
+    if chosen.flower_basic_auth is None:
+        extra["FLOWER_BASIC_AUTH"] = _kept(
+            chosen.local_folder / settings.FLOWER_BASIC_AUTH_FILE, _new_password
+        )
     return extra
 
 
@@ -93,7 +106,12 @@ def migrate(*, wait: float = boot.PATIENCE_SECONDS) -> tuple[str | None, str]:
 
 
 def programs_of(
-    environment: dict[str, str], *, ready: Path, soft_shutdown: float, flower_port: int | None
+    environment: dict[str, str],
+    *,
+    ready: Path,
+    soft_shutdown: float,
+    flower_port: int | None,
+    flower_state: Path | None = None,
 ) -> list[processes.Program]:
     """Return the processes of the system, in the order in which they start.
 
@@ -102,6 +120,7 @@ def programs_of(
         ready: an empty folder of ours, where they say that they are ready.
         soft_shutdown: seconds a worker gets to finish its tasks.
         flower_port: where Flower listens on loopback; None for no Flower.
+        flower_state: the file that keeps what Flower has seen; None forgets it.
     """
     patience = soft_shutdown + EXTRA_PATIENCE_SECONDS
     invocations = {
@@ -126,7 +145,7 @@ def programs_of(
         for name, invocation in invocations.items()
     ]
     if flower_port is not None:
-        found.append(_flower(environment, flower_port))
+        found.append(_flower(environment, flower_port, flower_state))
     return found
 
 
@@ -136,8 +155,10 @@ def require_free(port: int) -> None:
         raise PortTaken(f"port {port} of {LOOPBACK} is in use; choose another with --port")
 
 
-def _flower(environment: dict[str, str], port: int) -> processes.Program:
-    invocation = programs.flower(address=LOOPBACK, port=port)
+def _flower(environment: dict[str, str], port: int, state: Path | None) -> processes.Program:
+    if state is not None:
+        state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    invocation = programs.flower(address=LOOPBACK, port=port, state=state)
     return processes.Program(
         name=FLOWER,
         command=invocation.command,
@@ -152,10 +173,18 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def _kept(file: Path) -> str:
+def _new_master_key() -> str:
+    return keyring.new_master_key(MASTER_KEY_ID)
+
+
+def _new_password() -> str:
+    return f"{FLOWER_USER}:{secrets.token_urlsafe(12)}"
+
+
+def _kept(file: Path, make: Callable[[], str]) -> str:
     file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         # Private from its first moment, and never written over: it opens what is in the database.
         file.touch(mode=0o600, exist_ok=False)
-        file.write_text(f"{keyring.new_master_key(MASTER_KEY_ID)}\n")
+        file.write_text(f"{make()}\n")
     return file.read_text().strip()

@@ -43,8 +43,9 @@ class Terms:
 class Claimed:
     """A delivery leased to one sender, with all it takes to send it. Its repr shows no contents.
 
-    `owner` is the endpoint's tenant, or "" for the operator. `unwell` says that the endpoint has a
-    record that a success would clear.
+    `owner` is the endpoint's tenant, or "" for the operator, `tenant_id` the event's. `unwell` says
+    that the endpoint has a record that a success would clear. `correlation_id` and `traceparent`
+    say whose work told of the event, where that is known.
     """
 
     delivery_id: int
@@ -52,6 +53,9 @@ class Claimed:
     attempt_count: int
     message_id: UUID
     type: str
+    tenant_id: str
+    correlation_id: str | None
+    traceparent: str | None
     schema_version: int
     body: bytes = field(repr=False)
     endpoint_id: UUID
@@ -192,13 +196,17 @@ def _keys(
 def _claimed(
     endpoint: _Endpoint, sealed: Sequence[bytes], token: UUID, row: tuple[Any, ...]
 ) -> Claimed:
-    endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, unwell, _ = row
+    endpoint_id, delivery_id, attempt_count, message_id, kind, version, body, *about, _ = row
+    tenant_id, correlation_id, traceparent, unwell = about
     return Claimed(
         delivery_id=delivery_id,
         lease_token=token,
         attempt_count=attempt_count,
         message_id=message_id,
         type=kind,
+        tenant_id=tenant_id,
+        correlation_id=correlation_id,
+        traceparent=traceparent,
         schema_version=version,
         body=body,
         endpoint_id=endpoint_id,

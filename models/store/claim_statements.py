@@ -149,7 +149,8 @@ _LEASE = """
             greatest(coalesce(h.paced_until, :now), :now) + (excluded.paced_until - :now)
     )
     SELECT taken.endpoint_id, taken.id, taken.attempt_count, taken.message_id, m.type,
-           m.schema_version, m.body, taken.unwell, clock_timestamp() AS clock
+           m.schema_version, m.body, m.tenant_id, m.correlation_id, m.traceparent, taken.unwell,
+           clock_timestamp() AS clock
     FROM taken
     JOIN outbox_messages m ON m.id = taken.message_id
     ORDER BY taken.due_at, taken.id

@@ -54,6 +54,8 @@ class Found:
     completed_at: dt.datetime | None
     replayed_at: dt.datetime | None
     skip_reason: str | None
+    correlation_id: str | None
+    traceparent: str | None
     last_outcome: str | None
     last_status: int | None
 
@@ -95,7 +97,8 @@ _PAGE = """
 
 _COLUMNS: Final = f"""
     d.id AS delivery_id, d.endpoint_id, d.message_id, m.type, m.tenant_id, m.created_at,
-    {STATE} AS state, d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason
+    {STATE} AS state, d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason,
+    m.correlation_id, m.traceparent
 """
 
 _CONDITIONS: Final = {

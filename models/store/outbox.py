@@ -16,7 +16,10 @@ from models.store.ending import Part
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event ready to be stored: `body` is the very bytes every subscriber will get."""
+    """An event ready to be stored: `body` is the very bytes every subscriber will get.
+
+    `correlation_id` and `traceparent` say whose work told of it, where that is known.
+    """
 
     id: UUID
     type: str
@@ -25,6 +28,8 @@ class Message:
     sequence: int
     body: bytes
     truncated: bool
+    correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> None:
@@ -60,6 +65,8 @@ def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: d
             "sequence": message.sequence,
             "body": message.body,
             "truncated": message.truncated,
+            "correlation_id": message.correlation_id,
+            "traceparent": message.traceparent,
             "endpoint": endpoint_id,
             "now": now,
         },
@@ -77,6 +84,8 @@ def _row(message: Message, now: dt.datetime) -> dict[str, Any]:
         "body": message.body.decode(),
         "truncated": message.truncated,
         "created_at": now,
+        "correlation_id": message.correlation_id,
+        "traceparent": message.traceparent,
     }
 
 
@@ -90,12 +99,14 @@ _QUEUING = "INSERT INTO outbox_pending (message_id) SELECT id FROM message"
 _MESSAGE = """
     message AS (
         INSERT INTO outbox_messages
-            (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
+            (id, type, tenant_id, schema_version, sequence, body, truncated, created_at,
+             correlation_id, traceparent)
         SELECT id, type, tenant_id, schema_version, sequence, convert_to(body, 'UTF8'), truncated,
-               created_at
+               created_at, correlation_id, traceparent
         FROM json_to_recordset(CAST(:messages AS json))
             AS given(id uuid, type text, tenant_id text, schema_version smallint, sequence bigint,
-                     body text, truncated boolean, created_at timestamptz)
+                     body text, truncated boolean, created_at timestamptz, correlation_id text,
+                     traceparent text)
         RETURNING id
     )
 """
@@ -108,8 +119,10 @@ _STORING = f"{_MESSAGE}, pending AS ({_QUEUING})"
 _ADD_FOR_ONE = text("""
 WITH message AS (
     INSERT INTO outbox_messages
-        (id, type, tenant_id, schema_version, sequence, body, truncated, created_at)
-    VALUES (:id, :type, :tenant_id, :schema_version, :sequence, :body, :truncated, :now)
+        (id, type, tenant_id, schema_version, sequence, body, truncated, created_at,
+         correlation_id, traceparent)
+    VALUES (:id, :type, :tenant_id, :schema_version, :sequence, :body, :truncated, :now,
+            :correlation_id, :traceparent)
     RETURNING id, created_at
 )
 INSERT INTO deliveries (message_id, endpoint_id, due_at)

@@ -42,11 +42,14 @@ class Telling:
     """A topic, and the ids its events get: from `first` on, 2 ^ STEP_BITS for each place.
 
     `seed` is a secret number of 62 bits, from which the distances between them come.
+    `correlation_id` and `traceparent` say whose work tells of them, where that is known.
     """
 
     topic: Topic
     first: UUID
     seed: int
+    correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 def expressions(topic: Topic, rows: str, *, name: str) -> str:
@@ -63,9 +66,11 @@ def expressions(topic: Topic, rows: str, *, name: str) -> str:
     return f"""
     {name}_message AS (
         INSERT INTO outbox_messages
-            (id, type, tenant_id, schema_version, sequence, body, created_at)
+            (id, type, tenant_id, schema_version, sequence, body, created_at, correlation_id,
+             traceparent)
         SELECT message_id, '{topic.type}', tenant_id, {topic.schema_version}, sequence,
-               convert_to({_body(topic)}, 'UTF8'), :now
+               convert_to({_body(topic)}, 'UTF8'), :now,
+               CAST(:{name}_correlation_id AS text), CAST(:{name}_traceparent AS text)
         FROM (SELECT told.*, {_ID.format(name=name)} AS message_id FROM ({rows}) AS told) AS told
         RETURNING id
     ), {name}_pending AS (
@@ -81,6 +86,8 @@ def parameters(telling: Telling, *, name: str) -> dict[str, Any]:
         # The variant's first bit is a minus for PostgreSQL.
         f"{name}_tail": tail - (1 << 64),
         f"{name}_seed": telling.seed,
+        f"{name}_correlation_id": telling.correlation_id,
+        f"{name}_traceparent": telling.traceparent,
     }
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import text
@@ -44,8 +45,15 @@ _FAN_OUT = text("""
                OR (right(topic, 2) = '.*' AND starts_with(m.type, left(topic, -1))))
         ORDER BY m.id, e.id
         ON CONFLICT DO NOTHING
+        RETURNING message_id
+    ), heard AS (
+        SELECT message_id, count(*) AS endpoints FROM fanned GROUP BY message_id
     )
-    SELECT message_id FROM taken
+    SELECT m.id, m.type, m.tenant_id, m.correlation_id, coalesce(heard.endpoints, 0) AS endpoints
+    FROM taken
+    JOIN outbox_messages m ON m.id = taken.message_id
+    LEFT JOIN heard ON heard.message_id = taken.message_id
+    ORDER BY m.id
 """)
 
 # The foreign key made the insert above wait for an endpoint that was just being disabled, enabled
@@ -63,10 +71,21 @@ _SETTLE = text("""
 """)
 
 
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A message that was given to so many endpoints, and whose work told of it if that is known."""
+
+    message_id: UUID
+    type: str
+    tenant_id: str
+    correlation_id: str | None
+    endpoints: int
+
+
 def fan_out(
     session: Session, *, most: int, now: dt.datetime, operator_topics: Collection[str] = ()
-) -> int:
-    """Give waiting messages to every endpoint that subscribed to them; return how many messages.
+) -> list[Relayed]:
+    """Give waiting messages to every endpoint that subscribed to them; return the messages.
 
     A tenant's endpoint hears of its tenant and of those that became part of it, an operator's of
     all and alone of `operator_topics`. A disabled endpoint's deliveries are held. An endpoint hears
@@ -77,10 +96,10 @@ def fan_out(
         now: when the deliveries are due, unless it is still to come by the database's clock.
     """
     given = {"most": most, "now": now, "operator_topics": list(operator_topics)}
-    taken = session.scalars(_FAN_OUT, given).all()
+    taken = [Relayed(*row) for row in session.execute(_FAN_OUT, given)]
     if taken:
-        settle(session, taken, now=now)
-    return len(taken)
+        settle(session, [one.message_id for one in taken], now=now)
+    return taken
 
 
 def settle(session: Session, message_ids: Sequence[UUID], *, now: dt.datetime) -> None:

@@ -1,5 +1,6 @@
 """`billing up`: the whole system on this machine, for whoever works on it."""
 
+import base64
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from worker import local, masking, settings
+from worker import local, masking, settings, stack
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,10 @@ class Up:
 
     def page(self, path: str) -> str:
         """Get one of Flower's pages."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        password = (self.folder / settings.FLOWER_BASIC_AUTH_FILE).read_text().strip()
+        request.add_header("authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (our own server)
             text: str = answer.read().decode()
         return text
 
@@ -154,6 +158,10 @@ def test_a_developer_starts_everything_and_stops_it_with_ctrl_c(up: Up) -> None:
     eventually(lambda: not (everyone & set(parents())))
     assert local.find(up.folder) is None
     assert (up.folder / settings.MASTER_KEYS_FILE).exists()
+    # What Flower has seen, and no word of its password.
+    assert list((up.folder / stack.FLOWER_STATE).parent.iterdir())
+    password = (up.folder / settings.FLOWER_BASIC_AUTH_FILE).read_text().strip().partition(":")[2]
+    assert not [line for line in up.lines if password in line]
 
 
 def test_a_worker_that_is_killed_is_replaced_and_nobody_outlives_us(up: Up) -> None:

@@ -74,7 +74,7 @@ def test_every_variable_is_one_that_the_settings_know(
     }
     given = {name for service in OURS for name in services[service]["environment"]}
 
-    assert given - known == {"FLOWER_BASIC_AUTH"}
+    assert given - known == {"FLOWER_READ_ONLY"}
 
 
 def test_secrets_come_from_the_environment_and_are_required(checkout: Path) -> None:
@@ -209,8 +209,28 @@ def test_who_counts_can_write_to_the_folder_and_who_tells_reads_the_same(
     for name in OURS:
         folder = services[name]["environment"].get("BILLING_METRICS_FOLDER")
         assert (folder is not None) == (name in {*WORKERS, "metrics"})
-        assert services[name].get("volumes", []) == ([f"metrics:{folder}"] if folder else [])
+        volumes = [one for one in services[name].get("volumes", []) if one != "flower:/flower"]
+        assert volumes == ([f"metrics:{folder}"] if folder else [])
         # A volume that is new belongs to whom the image's folder does.
-        assert folder is None or any(
-            line.endswith(f"--owner=10001 --group=10001 {folder}") for line in dockerfile
-        )
+        assert folder is None or folder in folders_of_ours(dockerfile)
+
+
+def test_flower_is_guarded_and_keeps_what_it_has_seen_where_it_can_write(
+    compose: dict[str, Any], services: dict[str, dict[str, Any]], dockerfile: list[str]
+) -> None:
+    words = services["flower"]["command"]
+    state = Path(words[words.index("--state") + 1])
+
+    assert services["flower"]["volumes"] == [f"flower:{state.parent}"]
+    assert "flower" in compose["volumes"]
+    assert str(state.parent) in folders_of_ours(dockerfile)
+    assert services["flower"]["environment"]["FLOWER_BASIC_AUTH"].startswith(
+        "${FLOWER_BASIC_AUTH:?"
+    )
+    assert services["flower"]["environment"]["FLOWER_READ_ONLY"] == "${FLOWER_READ_ONLY:-true}"
+
+
+def folders_of_ours(dockerfile: list[str]) -> set[str]:
+    """The image's folders that its user can write to."""
+    (line,) = (line for line in dockerfile if "install --directory" in line)
+    return set(line.partition("--owner=10001 --group=10001 ")[2].split())

@@ -21,7 +21,7 @@ from models.store import health as store_health
 from models.store import inbox
 from tasks import contract, tenants
 from webhooks import events, keyring
-from worker import boot, health, settings, stack
+from worker import boot, health, programs, settings, stack
 
 Command = tuple[str, ...]
 
@@ -332,9 +332,9 @@ def test_development_keys_are_made_once_and_kept_private(
     first = stack.development(settings.load())
     again = stack.development(settings.load())
 
-    file = tmp_path / settings.MASTER_KEYS_FILE
     assert first == again
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for name in (settings.MASTER_KEYS_FILE, settings.FLOWER_BASIC_AUTH_FILE):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     # Another terminal finds them too; a database of one's own is never sealed with them.
     assert settings.load().keyring() is not None
     assert settings.load().peppers() is not None
@@ -346,10 +346,39 @@ def test_development_keys_are_made_once_and_kept_private(
 def test_what_the_developer_has_set_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BILLING_MASTER_KEYS", keyring.new_master_key("mine"))
     monkeypatch.setenv("BILLING_WEBHOOK_ALLOW_HTTP", "false")
+    monkeypatch.setenv("FLOWER_BASIC_AUTH", "mine:own")
 
     extra = stack.development(settings.load())
 
-    assert not {"BILLING_MASTER_KEYS", "BILLING_WEBHOOK_ALLOW_HTTP"} & extra.keys()
+    mine = {"BILLING_MASTER_KEYS", "BILLING_WEBHOOK_ALLOW_HTTP", "FLOWER_BASIC_AUTH"}
+    assert not mine & extra.keys()
+
+
+def test_an_id_that_no_log_line_could_carry_is_refused(billing: Run) -> None:
+    ended = billing("--correlation", "two words", "quote")
+
+    assert ended.status == 2
+    assert "a correlation id is 1 to 128 visible ASCII" in " ".join(ended.err.split())
+
+
+def test_flower_listens_to_others_only_with_a_password(billing: Run) -> None:
+    ended = billing("flower", "--address", "0.0.0.0")
+
+    assert ended.status == 2
+    assert "FLOWER_BASIC_AUTH is not set and 0.0.0.0 is not loopback" in ended.err
+
+
+def test_flower_has_our_options_where_the_environment_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLOWER_READ_ONLY", "false")
+
+    plain = programs.flower(address="127.0.0.1", port=1).command
+    keeping = programs.flower(address="127.0.0.1", port=1, state=tmp_path / "state").command
+
+    assert "--persistent=True" not in plain
+    assert {"--persistent=True", f"--db={tmp_path / 'state'}"} <= set(keeping)
+    assert not [word for word in keeping if word.startswith("--read_only")]
 
 
 def test_old_work_is_a_warning_with_a_remedy() -> None:

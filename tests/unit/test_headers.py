@@ -37,6 +37,8 @@ def test_ordinary_headers_are_taken(headers: dict[str, str]) -> None:
         "Webhook-Signature",
         "webhook-id",
         "X-Event-Id",
+        "TraceParent",
+        "tracestate",
         "x-topic",
         "Accept-Encoding",
         "",

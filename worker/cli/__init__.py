@@ -1,7 +1,7 @@
 """The `billing` command."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from kombu.exceptions import OperationalError
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from models import database
 from models.rules.refusal import Refusal
-from tasks import contract
+from tasks import contract, origin
 from worker import boot, local, processes, settings, stack
 from worker.cli import (
     audit,
@@ -69,6 +69,25 @@ app = typer.Typer(
     # The pretty ones print local variables, and those are payloads and secrets.
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def begin(
+    context: typer.Context,
+    correlation: Annotated[
+        str | None,
+        typer.Option(help="An id for the log lines of all that comes of this.", metavar="ID"),
+    ] = None,
+) -> None:
+    """A billing back office: workers, schedule, webhooks."""
+    if correlation is None:
+        return
+    try:
+        context.with_resource(origin.within(origin.Origin(correlation)))
+    except origin.InvalidCorrelationId as error:
+        raise typer.BadParameter(str(error), param_hint="--correlation") from None
+
+
 app.command()(up.up)
 app.command()(demo.demo)
 app.command()(run.worker)

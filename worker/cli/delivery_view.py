@@ -47,6 +47,8 @@ def details(one: Mapping[str, Any]) -> Table:
         "ended": instant(one["completed_at"], otherwise=""),
         "replayed": instant(one["replayed_at"], otherwise=""),
         "skipped": one["skip_reason"] or "",
+        "correlation": one["correlation_id"] or "",
+        "trace": one["traceparent"] or "",
     }
     for name, value in rows.items():
         if value:

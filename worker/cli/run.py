@@ -1,5 +1,6 @@
 """One process each: what a service manager or a container runs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,10 +37,16 @@ def beat() -> None:
 def flower(
     address: Annotated[str, typer.Option(help="Where it listens.")] = stack.LOOPBACK,
     port: Annotated[int, typer.Option(min=1, max=65_535)] = 5555,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="The file that keeps what it has seen. [default: it forgets]"),
+    ] = None,
 ) -> None:
-    """Run Flower. Without FLOWER_BASIC_AUTH everyone who reaches its port can use it."""
-    settings.load().broker()
-    programs.flower(address=address, port=port).become()
+    """Run Flower. Without FLOWER_BASIC_AUTH, user:password, it listens on loopback alone."""
+    chosen = settings.load()
+    _require_password(chosen, address)
+    chosen.broker()
+    programs.flower(address=address, port=port, state=state).become()
 
 
 def migrate(
@@ -53,6 +60,14 @@ def migrate(
     database.dispose()
     said = f"at {after} already" if before == after else f"from {before or 'empty'} to {after}"
     Console(highlight=False).print(f"database: {said}")
+
+
+def _require_password(chosen: settings.Settings, address: str) -> None:
+    if chosen.flower_basic_auth is None and not settings.is_loopback(address):
+        raise settings.InvalidSettings(
+            f"FLOWER_BASIC_AUTH is not set and {address} is not loopback: whoever reaches it could "
+            "read every task; set it to user:password"
+        )
 
 
 def _queue(name: str) -> Queue:

@@ -58,6 +58,7 @@ def up(
                 ready=Path(ready),
                 soft_shutdown=soft_shutdown,
                 flower_port=flower_port,
+                flower_state=chosen.local_folder / stack.FLOWER_STATE,
             )
             _run(supervisor, programs, over, tell)
             tell("stopping; what runs is finished or given back")
@@ -109,7 +110,9 @@ def _tell_start(
         tell("webhooks: endpoints on this machine are allowed, over plain http too")
     tell("processes: worker (usage, billing), webhooks, beat; one that dies is started again")
     if flower_port is not None:
-        tell(f"Flower: http://{stack.LOOPBACK}:{flower_port}")
+        file = chosen.local_folder / settings.FLOWER_BASIC_AUTH_FILE
+        password = file if chosen.flower_basic_auth is None else "FLOWER_BASIC_AUTH"
+        tell(f"Flower: http://{stack.LOOPBACK}:{flower_port}, user and password: {password}")
     tell(f"send an event from another terminal: {EXAMPLE}")
     tell("stop with Ctrl-C")
 

@@ -60,6 +60,22 @@ def test_request_carries_the_headers_of_the_contract_and_nothing_else(send_to: S
     )
 
 
+def test_a_trace_goes_on_with_us_whatever_header_the_endpoint_was_made_with(
+    send_to: SendTo,
+) -> None:
+    span = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    theirs = {"Traceparent": "theirs", "TRACESTATE": "theirs", "x-own": "1"}
+    with Peer(answering(answer(), answer())) as peer:
+        traced = send_to(peer.url("/"), custom_headers=theirs, traceparent=span)
+        untraced = send_to(peer.url("/"), custom_headers=theirs)
+
+    assert (traced.outcome, untraced.outcome) == (Outcome.DELIVERED, Outcome.DELIVERED)
+    first, second = (dict(one.headers) for one in peer.requests)
+    assert (first["traceparent"], first["x-own"]) == (span, "1")
+    assert not {"tracestate", "traceparent"} & second.keys()
+    assert "tracestate" not in first
+
+
 @pytest.mark.parametrize(
     "body",
     [
