@@ -36,6 +36,10 @@ class DatabaseBehind(RuntimeError):
     """The database's schema is not the one this program was written for."""
 
 
+class DatabaseAhead(RuntimeError):
+    """The database was migrated by a newer program than this one."""
+
+
 class DatabaseUnreachable(RuntimeError):
     """No connection to the database can be made."""
 
@@ -88,6 +92,9 @@ def wait_for_database(seconds: float = PATIENCE_SECONDS) -> None:
 def require_current_schema() -> None:
     """Refuse to work on a database that this program does not fit.
 
+    A newer one may say that it does: then a worker of the release before, started again in the
+    middle of a deploy, goes on.
+
     Raises:
         DatabaseBehind: naming both revisions and what to do.
     """
@@ -95,6 +102,9 @@ def require_current_schema() -> None:
     if found == wanted:
         return
     if found is not None and not migrations.is_known(found):
+        if migrations.fits(database.engine()):
+            log.info("database.newer", revision=found, ours=wanted)
+            return
         raise DatabaseBehind(
             f"the database is at revision {found}, which is newer than this program's {wanted}; "
             "run the program that migrated it"
