@@ -15,7 +15,7 @@ from celery import signals
 from models import database, migrations
 from models.store import credit_ledger
 from tasks import config, ledger_news, providers, shutdown, window
-from worker import ledger_log, logs, metrics, settings
+from worker import ledger_log, logs, metrics, settings, trust
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
@@ -56,6 +56,8 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     credit_ledger.tell_within(ledger_news.tell if chosen.tell_ledger else None)
     database.configure(chosen.database_options())
     config.use(chosen.task_config())
+    # Read here too: keys that can not be read end the start with one line.
+    trust.use(chosen.signing_keys(), demanded=chosen.message_signatures == "required")
     metrics.count_in(chosen.metrics_folder)
     return chosen
 

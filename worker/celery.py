@@ -14,7 +14,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks import contract
 from tasks.queues import Queue
-from worker import masking, messages, schedule, settings
+from worker import masking, messages, schedule, settings, trust
 
 TASK_MODULES = (
     "tasks.adjustments",
@@ -117,6 +117,7 @@ for _module in TASK_MODULES:
 def configuration() -> dict[str, Any]:
     """Return Celery's settings; read when the application is first used, not when imported."""
     chosen = settings.load()
+    trust.use(chosen.signing_keys(), demanded=chosen.message_signatures == "required")
     broker = _broker(chosen)
     return {
         "broker_url": broker,

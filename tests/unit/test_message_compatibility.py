@@ -57,7 +57,8 @@ def _sent_in(folder: Path) -> list[tuple[str, set[str]]]:
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
                 continue
             given = next((one.value for one in call.keywords if one.arg == "kwargs"), None)
-            keys = {key.value for key in given.keys} if isinstance(given, ast.Dict) else set()
+            named = given.keys if isinstance(given, ast.Dict) else []
+            keys = {ast.literal_eval(key) for key in named if key is not None}
             if call.func.attr == "apply_async":
                 found.append((bodies[ast.unparse(call.func.value)], keys))
             elif call.func.attr == "send_task" and isinstance(call.args[0], ast.Constant):
