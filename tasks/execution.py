@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from models import database
 from models.rules.refusal import Refusal
 from models.store import ending, inbox
-from tasks import credit_errors, origin, tracing, whose, withholding
+from tasks import credit_errors, origin, signing, tracing, whose, withholding
 from tasks.spec import REGISTRY, Spec
 from tasks.tracing import Kind
 
@@ -161,6 +161,14 @@ def keep_unreadable(name: str, kwargs: dict[str, Any], message_id: str, *, reaso
     """
     fault = {"field": None, "reason": reason}
     _store(name, kwargs, message_id, code="message.unreadable", errors=[fault])
+
+
+def keep_untrusted(
+    name: str, kwargs: dict[str, Any], message_id: str, *, fault: signing.Untrusted
+) -> None:
+    """Keep a message that nobody with a key has sent, or not as it is."""
+    errors = [{"field": None, "reason": str(fault)}]
+    _store(name, kwargs, message_id, code=fault.code, errors=errors)
 
 
 def describe(error: pydantic.ValidationError, spec: Spec | None = None) -> list[dict[str, Any]]:

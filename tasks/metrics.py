@@ -106,6 +106,11 @@ SYNC_STEPS: Final = Counter(
     "Tries to tell the provider of invoices, by step; done, later, blocked or refused.",
     ("step", "outcome"),
 )
+REFUSED: Final = Counter(
+    "billing_messages_refused_total",
+    "Messages that nobody with a key has sent, or not as they came, by code.",
+    ("code",),
+)
 TASKS: Final = Counter(
     "billing_tasks_total", "Tasks that ended, by name and how.", ("task", "outcome")
 )
@@ -124,6 +129,7 @@ ALL: Final[tuple[Metric, ...]] = (
     DELIVERIES,
     DELIVERY_SECONDS,
     SYNC_STEPS,
+    REFUSED,
     TASKS,
     TASK_SECONDS,
 )

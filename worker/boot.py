@@ -15,7 +15,7 @@ from celery import signals
 from models import database, migrations
 from models.store import credit_ledger
 from tasks import config, ledger_news, providers, shutdown, tracing, window
-from worker import ledger_log, logs, metrics, settings, traces
+from worker import ledger_log, logs, metrics, settings, traces, trust
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
@@ -36,6 +36,10 @@ class DatabaseBehind(RuntimeError):
     """The database's schema is not the one this program was written for."""
 
 
+class DatabaseAhead(RuntimeError):
+    """The database was migrated by a newer program than this one."""
+
+
 class DatabaseUnreachable(RuntimeError):
     """No connection to the database can be made."""
 
@@ -52,6 +56,8 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     credit_ledger.tell_within(ledger_news.tell if chosen.tell_ledger else None)
     database.configure(chosen.database_options())
     config.use(chosen.task_config())
+    # Read here too: keys that can not be read end the start with one line.
+    trust.use(chosen.signing_keys(), demanded=chosen.message_signatures == "required")
     metrics.count_in(chosen.metrics_folder)
     traces.use(chosen)
     return chosen
@@ -89,6 +95,9 @@ def wait_for_database(seconds: float = PATIENCE_SECONDS) -> None:
 def require_current_schema() -> None:
     """Refuse to work on a database that this program does not fit.
 
+    A newer one may say that it does: then a worker of the release before, started again in the
+    middle of a deploy, goes on.
+
     Raises:
         DatabaseBehind: naming both revisions and what to do.
     """
@@ -96,6 +105,9 @@ def require_current_schema() -> None:
     if found == wanted:
         return
     if found is not None and not migrations.is_known(found):
+        if migrations.fits(database.engine()):
+            log.info("database.newer", revision=found, ours=wanted)
+            return
         raise DatabaseBehind(
             f"the database is at revision {found}, which is newer than this program's {wanted}; "
             "run the program that migrated it"

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from celery import signals
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.transport import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from worker import messages
+from tasks import metrics, signing
+from worker import messages, trust
 
 UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What reading something of another shape than expected raises."""
@@ -29,15 +31,30 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """Return what is called with each message."""
         handle = super().create_task_handler(*args, **options)
+        known = self.strategies
 
         def handle_or_refuse(message: Any) -> None:
             try:
+                trust.require(message)
+                if not trust.is_ours(message.headers) and message.headers.get("task") in known:
+                    # Celery's own, such as celery.map, which calls any task: nobody here needs it.
+                    self.on_unknown_task(None, message, KeyError("a task of Celery itself"))
+                    return
                 handle(message)
+            except signing.Untrusted as untrusted:
+                self._refuse(message, untrusted)
             except UNREADABLE as error:
                 # Logs it, takes it off the queue, and sends the signal by which it is kept.
                 self.on_invalid_task(None, message, error)
 
         return handle_or_refuse
+
+    def _refuse(self, message: Any, untrusted: signing.Untrusted) -> None:
+        """Take a message off its queue that may not be acted upon; the signal has it kept."""
+        metrics.REFUSED.add(code=untrusted.code)
+        log.error("message.refused", code=untrusted.code, reason=str(untrusted))
+        message.reject_log_error(log, self.connection_errors)
+        signals.task_rejected.send(sender=self, message=message, exc=untrusted)
 
 
 class Channel(redis.Channel):

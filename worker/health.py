@@ -163,7 +163,9 @@ def _schema() -> Finding:
         boot.require_current_schema()
     except boot.DatabaseBehind as error:
         return Finding("schema", Verdict.fail, str(error), "run `billing migrate`")
-    return Finding("schema", Verdict.ok, f"revision {migrations.head()}")
+    found = migrations.current(database.engine())
+    newer = "" if found == migrations.head() else f", works on the database's {found}"
+    return Finding("schema", Verdict.ok, f"revision {migrations.head()}{newer}")
 
 
 def _queue(

@@ -10,7 +10,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 
 from models import database
-from tasks import execution
+from tasks import execution, signing
 from worker import pulse, task_log
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,15 @@ def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", *
 @signals.task_rejected.connect
 def _keep_what_is_no_call(message: Any = None, exc: BaseException | None = None, **_: Any) -> None:
     headers = message.headers if isinstance(message.headers, dict) else {}
+    if isinstance(exc, signing.Untrusted):
+        execution.keep_untrusted(
+            str(headers.get("task", "")),
+            _arguments(_readable(message)),
+            str(headers.get("id", "")),
+            fault=exc,
+        )
+        database.dispose()
+        return
     execution.keep_unreadable(
         str(headers.get("task", "")),
         {"payload": _readable(message)},

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from models import database
 from models.rules.trial import InvalidPeppers, Peppers
 from tasks.config import Config, Provider, Retention, WebhookRetention
+from tasks.signing import InvalidMessageKeys, MessageKeys
 from webhooks import guard, stripe_invoices
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
@@ -89,6 +90,16 @@ class Settings(BaseSettings):
     """`pepper_id:base64` of 32 bytes, several separated by commas: what identities that had a trial
     are hashed with. The first is used, all are known: one that is left out is forgotten, and with
     it who had a trial. A new one goes behind first, and to the front when all processes have it."""
+
+    message_keys: SecretStr | None = Field(None, validation_alias="BILLING_MESSAGE_KEYS")
+    """`key_id:base64` of 32 bytes, several separated by commas: what task messages are signed with.
+    The first signs, all verify; without any, messages are neither signed nor checked."""
+
+    message_signatures: Literal["required", "optional"] = Field(
+        "required", validation_alias="BILLING_MESSAGE_SIGNATURES"
+    )
+    """Whether a worker that has keys refuses messages without a signature. "optional" while some
+    producers have none yet; a wrong signature is refused either way."""
 
     allow_http: bool = Field(False, validation_alias="BILLING_WEBHOOK_ALLOW_HTTP")
     private_hosts: Annotated[frozenset[str], NoDecode] = Field(
@@ -354,6 +365,19 @@ class Settings(BaseSettings):
                 + ("not set" if not key else "something else, which is not shown")
             )
         return key
+
+    def signing_keys(self) -> MessageKeys | None:
+        """Return what task messages are signed with; None when they are not.
+
+        Raises:
+            InvalidSettings: it can not be read.
+        """
+        if self.message_keys is None:
+            return None
+        try:
+            return MessageKeys.parse(self.message_keys.get_secret_value())
+        except InvalidMessageKeys as error:
+            raise InvalidSettings(f"BILLING_MESSAGE_KEYS: {error}") from None
 
     def peppers(self) -> Peppers | None:
         """Return what identities that had a trial are hashed with; None when there is nothing.

@@ -90,18 +90,33 @@ def development(chosen: settings.Settings) -> dict[str, str]:
     return extra
 
 
-def migrate(*, wait: float = boot.PATIENCE_SECONDS) -> tuple[str | None, str]:
+def migrate(
+    *,
+    wait: float = boot.PATIENCE_SECONDS,
+    patience: migrations.Patience = migrations.USUAL,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[str | None, str]:
     """Wait up to `wait` seconds for the database and bring it to this program's revision.
 
     Returns the revision before and after.
 
+    Args:
+        patience: with those who are in the way.
+        tell: is told, a line each, who that is.
 
     Raises:
         DatabaseUnreachable: it did not answer in time.
+        DatabaseAhead: it was migrated by a newer program.
+        Blocked: somebody did not let go of a table.
     """
     boot.wait_for_database(wait)
     before = migrations.current(database.engine())
-    migrations.upgrade(database.engine())
+    if before is not None and not migrations.is_known(before):
+        raise boot.DatabaseAhead(
+            f"the database is at revision {before}, which is newer than this program's "
+            f"{migrations.head()}; there is nothing to migrate, and no way back"
+        )
+    migrations.upgrade(database.engine(), patience=patience, tell=tell)
     return before, migrations.head()
 
 

@@ -1,7 +1,7 @@
 """Alembic's entry: runs migrations on the connection it is handed, or prints their SQL."""
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from models import (
     allocation,
@@ -30,7 +30,6 @@ from models import (
     usage_archive,
 )
 from models.base import Base
-from models.migrations import MIGRATION_LOCK
 
 TABLES = (
     allocation,
@@ -62,14 +61,13 @@ TABLES = (
 
 
 def _run_on(connection: Connection) -> None:
-    # Ends with the transaction; a migration that can not get a lock in time fails instead of
-    # queueing every other query behind it.
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    # A transaction for each: the locks of the first are not held until the last is done, and one
+    # that can not have its lock costs those before it nothing. The connection's timeouts are set
+    # by whoever made it.
     context.configure(
         connection=connection,
         target_metadata=Base.metadata,
-        transaction_per_migration=False,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -82,6 +80,8 @@ def _print() -> None:
         dialect_opts={"paramstyle": "named"},
         target_metadata=Base.metadata,
         literal_binds=True,
+        transaction_per_migration=True,
+        from_empty=context.config.attributes.get("from_empty", False),
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -27,6 +27,7 @@ class Filter:
         task: the task's name.
         code: the cause, such as "message.invalid".
         since: those that came, first or again, at this instant or later.
+        but: causes that are not meant.
     """
 
     state: RejectedState | None = RejectedState.open
@@ -34,6 +35,7 @@ class Filter:
     tenant_id: str | None = None
     code: str | None = None
     since: dt.datetime | None = None
+    but: frozenset[str] = frozenset()
 
 
 def list_newest(session: Session, wanted: Filter, *, limit: int) -> list[RejectedMessage]:
@@ -163,4 +165,6 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     conditions = [column == value for column, value in equal.items() if value is not None]
     if wanted.since is not None:
         conditions.append(RejectedMessage.last_seen_at >= wanted.since)
+    if wanted.but:
+        conditions.append(RejectedMessage.code.not_in(wanted.but))
     return conditions

@@ -31,6 +31,7 @@ from tasks.producer.courier import Courier
 from tasks.producer.limits import Limits
 from tasks.producer.outcome import RefusedEvent, Statistics
 from tasks.producer.sender import Chunk, Given, Sender
+from tasks.signing import MessageKeys
 
 CLOSE_SECONDS = 30.0
 """How long the end of a `with` block or of the process waits for answers."""
@@ -69,6 +70,8 @@ class UsageProducer:
         limits: see Limits.
         block_seconds: how long `record` waits for room before it raises BufferFull; 0 for not.
         on_refused: is called, on the producer's thread, with each event that was refused.
+        keys: what messages are signed with, where the workers demand it; see
+            `MessageKeys.parse`.
         spill: a folder on a local disk where events are kept until they are answered. May be
             shared by any number of processes.
 
@@ -85,10 +88,11 @@ class UsageProducer:
         block_seconds: float = 30.0,
         on_refused: Callable[[RefusedEvent], None] | None = None,
         spill: Path | None = None,
+        keys: MessageKeys | None = None,
     ) -> None:
-        self._broker, self._answers = broker, answers
+        self._broker, self._answers, self._keys = broker, answers, keys
         # Connects to nothing: what can not work is refused here, and not on the thread.
-        Courier(broker, answers)
+        Courier(broker, answers, keys)
         self._limits = limits
         self._block_seconds = block_seconds
         self._on_refused = on_refused
@@ -254,7 +258,7 @@ class UsageProducer:
 
     def _run(self) -> None:
         sender = Sender(
-            Courier(self._broker, self._answers),
+            Courier(self._broker, self._answers, self._keys),
             patience=self._limits.answer_seconds,
             settled=self._settle,
         )

@@ -13,7 +13,9 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 from redis.exceptions import RedisError
 
+from tasks import signing
 from tasks.queues import Queue
+from tasks.signing import MessageKeys
 
 TASK = "billing.record_usage"
 
@@ -55,11 +57,16 @@ class Courier:
         broker: the broker's URL.
         answers: the result backend's URL; the broker if it is a Redis.
 
+        keys: what messages are signed with, where workers demand it.
+
     Raises:
         NoAnswers: there is no result backend.
     """
 
-    def __init__(self, broker: str, answers: str | None = None) -> None:
+    def __init__(
+        self, broker: str, answers: str | None = None, keys: MessageKeys | None = None
+    ) -> None:
+        self._keys = keys
         is_redis = broker.startswith(("redis://", "rediss://"))
         backend = answers or (broker if is_redis else None)
         # An application of our own: nobody else's threads, settings and subscriptions.
@@ -90,6 +97,8 @@ class Courier:
         headers, properties, _, _ = self._app.amqp.as_task_v2(task_id, TASK)
         # The lines are JSON already: written once, by `record`, and not read again here.
         body = b'[[],{"events":[' + b",".join(lines) + b"]}," + EMBED + b"]"
+        if self._keys is not None:
+            headers[signing.HEADER] = self._keys.sign(task_id, TASK, body)
         try:
             self._open().publish(
                 body,

@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from models import database
+from models import database, migrations
 from models.rules.refusal import Refusal
 from tasks import contract, origin
 from worker import boot, local, processes, settings, stack
@@ -52,9 +52,11 @@ EXIT_UNUSABLE = 2
 EXPECTED = (
     settings.InvalidSettings,
     local.AlreadyRunning,
+    migrations.Blocked,
     local.NoSafeFolder,
     local.NotInstalled,
     local.ServerFailed,
+    boot.DatabaseAhead,
     boot.DatabaseBehind,
     boot.DatabaseUnreachable,
     processes.ChildFailed,

@@ -16,7 +16,7 @@ from models import database
 from models.rules.refusal import Refusal
 from models.rules.states import RejectedState
 from models.store import rejected
-from tasks import config
+from tasks import config, signing
 from tasks.rejected import discard_rejected, replay_rejected
 from worker import boot
 from worker.cli import payloads, rejected_view
@@ -107,7 +107,7 @@ def replay(
     """Send them again, as they came or mended. Exit status 1 if one is refused again.
 
     One that is refused again stays open. Usage without an instant keeps the one at which it first
-    came.
+    came. --all leaves out what nobody with a key has sent, unless --code asks for it.
     """
     chosen = ids or []
     conditions = _filter(RejectedState.open, task, tenant, code, since)
@@ -117,6 +117,9 @@ def replay(
     mended = None if payload is None else payloads.read(payload)
     who = actor or _user()
     _prepare()
+
+    if code is None:
+        conditions = dataclasses.replace(conditions, but=signing.CODES)
 
     def send(found: int) -> dict[str, Any]:
         sent = _edited(found) if edit else mended

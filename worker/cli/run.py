@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from models import database
+from models import database, migrations
 from tasks.queues import Queue
 from worker import boot, programs, settings, stack
 
@@ -50,16 +50,58 @@ def flower(
 
 
 def migrate(
+    *,
     wait: Annotated[
         float, typer.Option(help="Seconds to wait for a database that is not up yet.", min=0)
     ] = boot.PATIENCE_SECONDS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the statements instead of running them.")
+    ] = False,
+    lock_timeout: Annotated[
+        float,
+        typer.Option(help="Seconds to wait for a table that somebody uses, each try.", min=0.1),
+    ] = migrations.USUAL.lock_timeout_ms / 1000,
+    tries: Annotated[
+        int, typer.Option(help="How often to try before giving up.", min=1, max=1_000)
+    ] = migrations.USUAL.tries,
 ) -> None:
-    """Bring the database to the revision of this program. Run it before new workers start."""
+    """Bring the database to the revision of this program. Run it before new workers start.
+
+    Workers of the release before go on meanwhile, unless a migration says otherwise first. Who is
+    in the way is named; what was done before stays done, and the same command goes on from there.
+    """
     boot.prepare()
-    before, after = stack.migrate(wait=wait)
+    if dry_run or sql:
+        boot.wait_for_database(wait)
+        _print_plan(as_sql=sql)
+    else:
+        said = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        patience = migrations.Patience(lock_timeout_ms=round(lock_timeout * 1000), tries=tries)
+        before, after = stack.migrate(wait=wait, patience=patience, tell=said.print)
+        moved = f"at {after} already" if before == after else f"from {before or 'empty'} to {after}"
+        Console(highlight=False).print(f"database: {moved}")
     database.dispose()
-    said = f"at {after} already" if before == after else f"from {before or 'empty'} to {after}"
-    Console(highlight=False).print(f"database: {said}")
+
+
+def _print_plan(*, as_sql: bool) -> None:
+    """What `migrate` would do: a line for each migration, or its statements."""
+    try:
+        steps = migrations.pending(database.engine())
+    except LookupError as error:
+        raise boot.DatabaseAhead(str(error)) from None
+    if as_sql:
+        typer.echo(migrations.sql(migrations.current(database.engine())) if steps else "")
+        return
+    for step in steps:
+        typer.echo(f"{step.revision}  {step.says}")
+        if step.breaks_older:
+            typer.echo(f"      stop the workers of the release before first: {step.breaks_older}")
+        if step.holds_locks:
+            typer.echo(f"      others wait for a table meanwhile: {step.holds_locks}")
+    typer.echo(f"{len(steps)} to do" if steps else f"database: at {migrations.head()} already")
 
 
 def _require_password(chosen: settings.Settings, address: str) -> None:
