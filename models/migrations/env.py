@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 from models import (
     allocation,
     catalog,
+    check,
     credit,
     discount,
     identity,
@@ -35,6 +36,7 @@ from models.migrations import MIGRATION_LOCK
 TABLES = (
     allocation,
     catalog,
+    check,
     credit,
     discount,
     identity,
