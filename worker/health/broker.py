@@ -118,9 +118,11 @@ def _workers(app: Celery, connection: Connection) -> Iterator[Finding]:
     yield _beat(app, connection, any_worker=any(listening.values()))
 
 
-def listeners(app: Celery, connection: Connection) -> dict[Queue, int]:
-    """Return how many workers answer that take messages of each queue."""
-    asked = app.control.inspect(timeout=ANSWER_SECONDS, connection=connection)
+def listeners(
+    app: Celery, connection: Connection, *, within: float = ANSWER_SECONDS
+) -> dict[Queue, int]:
+    """Return how many workers answer within so many seconds that take messages of each queue."""
+    asked = app.control.inspect(timeout=within, connection=connection)
     answers: dict[str, list[dict[str, Any]]] = asked.active_queues() or {}
     return {
         queue: sum(any(entry["name"] == queue for entry in found) for found in answers.values())
@@ -128,13 +130,12 @@ def listeners(app: Celery, connection: Connection) -> dict[Queue, int]:
     }
 
 
-def beat_age(app: Celery, connection: Connection) -> float | None:
+def beat_age(
+    app: Celery, connection: Connection, *, within: float = ANSWER_SECONDS
+) -> float | None:
     """Return how many seconds ago any worker that answers heard beat; None if none ever did."""
     answers = (
-        app.control.broadcast(
-            "beat_heard", reply=True, timeout=ANSWER_SECONDS, connection=connection
-        )
-        or []
+        app.control.broadcast("beat_heard", reply=True, timeout=within, connection=connection) or []
     )
     told = [answer for reply in answers for answer in reply.values()]
     ages = [age for answer in told if (age := answer.get("seconds_ago")) is not None]
