@@ -289,7 +289,7 @@ def driver_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # `from None`: the cause may carry the URL, and with it the password.
         raise ValueError(
             "DATABASE_URL can not be read; write postgresql://user:password@host:5432/name"

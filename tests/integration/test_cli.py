@@ -187,7 +187,7 @@ def test_doctor_finds_nothing_where_nothing_is(billing: Run) -> None:
     assert findings["database"]["verdict"] == "fail"
     assert findings["broker"]["verdict"] == "fail"
     assert findings["master keys"]["verdict"] == "warn"
-    assert all(finding["remedy"] for finding in findings.values())
+    assert all(one["remedy"] for one in findings.values() if one["verdict"] != "ok")
 
 
 def test_doctor_says_the_same_to_people(billing: Run) -> None:

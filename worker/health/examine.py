@@ -32,15 +32,25 @@ def _all(app: Celery, now: Callable[[], dt.datetime], areas: frozenset[Area]) ->
     try:
         chosen = settings.load()
     except settings.InvalidSettings as error:
-        remedy = "correct the environment"
-        yield Finding(Area.settings, "settings", Verdict.fail, str(error), remedy)
+        yield _settings(error)
         return
+    try:
+        chosen.require_usable()
+    except settings.InvalidSettings as error:
+        yield _settings(error)
+    else:
+        yield Finding(Area.settings, "settings", Verdict.ok, "all that is set can be used")
     if Area.keys in areas:
         yield from keys.given(chosen)
     if areas & OF_DATABASE:
         yield from _database(chosen, now, areas)
     if areas & OF_BROKER:
         yield from broker.look(chosen, app, now)
+
+
+def _settings(error: settings.InvalidSettings) -> Finding:
+    remedy = "correct that variable; `docs/settings.md` has them all"
+    return Finding(Area.settings, "settings", Verdict.fail, str(error), remedy)
 
 
 def _database(
