@@ -28,6 +28,10 @@ nothing and may run again."""
 
 CHECK_VIOLATION = "23514"
 LOCK_NOT_AVAILABLE = "55P03"
+INSUFFICIENT_PRIVILEGE = "42501"
+
+CUT_SHORT_SQLSTATES = frozenset({"57014", LOCK_NOT_AVAILABLE})
+"""A statement was cancelled, by its time limit or by hand; a lock was waited for long enough."""
 
 UNREACHABLE_SQLSTATES = frozenset({"57P01", "57P02", "57P03", "08000", "08003", "08006", "53300"})
 """The server went away, is starting, or has no slot left: the same call may work in a moment."""
@@ -211,6 +215,16 @@ def is_lock_timeout(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and _sqlstate(error) == LOCK_NOT_AVAILABLE
 
 
+def is_cut_short(error: BaseException) -> bool:
+    """Tell whether PostgreSQL gave up: a statement took too long, or a lock did not come free."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) in CUT_SHORT_SQLSTATES
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Tell whether the database's role may not do what was asked."""
+    return isinstance(error, DBAPIError) and _sqlstate(error) == INSUFFICIENT_PRIVILEGE
+
+
 def is_refused_value(error: BaseException) -> bool:
     """Tell whether PostgreSQL refused what it was given, and would refuse it again."""
     return isinstance(error, DataError | IntegrityError)
@@ -276,7 +290,7 @@ def driver_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # `from None`: the cause may carry the URL, and with it the password.
         raise ValueError(
             "DATABASE_URL can not be read; write postgresql://user:password@host:5432/name"

@@ -8,8 +8,9 @@ from typing import TypedDict
 from celery import current_app
 
 from models import database
+from models.check import Check
 from models.store import credit_audit, credit_claim, credit_expiry, reservation_expiry
-from tasks import config, contract, credit_findings, credit_news, fields
+from tasks import checking, config, contract, credit_findings, credit_news, fields
 from tasks.announce import announce_all, in_rows, told
 from tasks.credit_findings import FindingAnswer
 from tasks.queues import Queue
@@ -114,7 +115,7 @@ def audit(*, after: tuple[str, str] = ("", ""), as_of: fields.Instant = contract
     of one instant, and corrects nothing, so twice or half way does no harm. Nothing should ever be
     found: each finding is logged as an error with what to do about it, counted, and announced to
     the operator's endpoints as billing.audit_failed, once a day. If its time is up it rings itself
-    to go on.
+    to go on. That it ran is remembered, for `billing doctor`.
 
     Args:
         after: tenant_id and product_key of the account after which to begin: `next_after` of a run
@@ -130,6 +131,13 @@ def audit(*, after: tuple[str, str] = ("", ""), as_of: fields.Instant = contract
         findings += chunk.findings
         behind = chunk.behind
     next_after = None if behind is None else [behind.tenant_id, behind.product_key]
+    checking.enter(
+        Check.credit,
+        began_at=as_of,
+        after=after,
+        is_last=next_after is None,
+        findings=len(findings),
+    )
     if next_after is not None and config.current().kick:
         current_app.send_task(
             "billing.audit", kwargs={"after": next_after, "as_of": as_of.isoformat()}

@@ -10,10 +10,11 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from models import database
+from models.check import Check
 from models.rules import decimals
 from models.store import quota_counts
 from models.store.quota_counts import Drift, Pair
-from tasks import config, contract, fields, metrics
+from tasks import checking, config, contract, fields, metrics
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
 from tasks.quotas import tell_exceeded
@@ -115,13 +116,19 @@ def recount_quotas(*, after: str = "", as_of: fields.Instant = contract.NOW) -> 
         with database.transaction() as session:
             chunk = quota_counts.check(session, after=last, limit=TENANTS_CHUNK)
         if chunk.last_tenant_id is None:
+            _enter(after, drifts, as_of, is_last=True)
             return _answer(counters, drifts, forgotten, None)
         counters, last = counters + chunk.counters, chunk.last_tenant_id
         for tenant_id, metric in sorted({(each.tenant_id, each.metric) for each in chunk.drifts}):
             drifts += _mend(tenant_id, metric, as_of)
         if time.monotonic() >= deadline:
+            _enter(after, drifts, as_of, is_last=False)
             _go_on(last, as_of)
             return _answer(counters, drifts, forgotten, last)
+
+
+def _enter(after: str, drifts: Sequence[Drift], now: dt.datetime, *, is_last: bool) -> None:
+    checking.enter(Check.quotas, began_at=now, after=after, is_last=is_last, findings=len(drifts))
 
 
 def _mend(tenant_id: str, metric: str, now: dt.datetime) -> list[Drift]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import time
+from collections.abc import Sequence
 from typing import TypedDict
 
 import structlog
@@ -9,10 +10,11 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from models import database
+from models.check import Check
 from models.rules import decimals
 from models.store import recount
 from models.store.recount import Drift
-from tasks import config, contract, fields, metrics
+from tasks import checking, config, contract, fields, metrics
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
 from webhooks import events
@@ -62,8 +64,9 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
     Runs every night, by beat. Nothing should ever be found: a day that differs is logged as an
     error, is listed in the answer, is told to the operator (billing.usage_drifted), and is counted
     anew by the next roll-up, which tells subscribers its total. Days that wait for a roll-up are
-    left out. A run whose time is up sends a message for the rest. Nothing but the days to count is
-    written, so twice is harmless, and if it dies half way the next night looks again.
+    left out. A run whose time is up sends a message for the rest. Nothing but the days to count,
+    and that it looked, is written, so twice is harmless, and if it dies half way the next night
+    looks again.
 
     Args:
         after: the tenant after whom to begin: `next_after` of a run whose time was up.
@@ -75,13 +78,19 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
         with database.transaction() as session:
             chunk = recount.check(session, after=last, limit=CHUNK, days=DAYS, now=as_of)
         if chunk.last_tenant_id is None:
+            _enter(after, drifts, as_of, is_last=True)
             return _answer(days, drifts, None)
         days, last = days + chunk.days, chunk.last_tenant_id
         if chunk.drifts:
             drifts += _report(chunk.drifts, as_of)
         if time.monotonic() >= deadline:
+            _enter(after, drifts, as_of, is_last=False)
             _go_on(last, as_of)
             return _answer(days, drifts, last)
+
+
+def _enter(after: str, drifts: Sequence[Drift], now: dt.datetime, *, is_last: bool) -> None:
+    checking.enter(Check.usage, began_at=now, after=after, is_last=is_last, findings=len(drifts))
 
 
 def _go_on(after: str, as_of: dt.datetime) -> None:

@@ -143,7 +143,7 @@ def _parse_entry(place: int, entry: str) -> tuple[str, bytes]:
         return key_id, base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         # `from None`: the cause would carry the text.
-        raise InvalidMasterKeys(f"master key {key_id!r} is not base64") from None
+        raise InvalidMasterKeys(f"master key {key_id!r} is not base64 of 32 bytes") from None
 
 
 def _check_key(key_id: str, key: bytes) -> None:

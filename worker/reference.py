@@ -2,12 +2,15 @@
 
 import importlib
 import re
+import typing
 from pathlib import Path
+
+from pydantic.fields import FieldInfo
 
 from models.rules import states
 from tasks import contract, metrics
 from webhooks import events
-from worker import errors, schemas, standing
+from worker import errors, schemas, settings, standing
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
 
@@ -31,6 +34,11 @@ def pages(folder: Path) -> dict[Path, str]:
         readme: text,
         folder / "docs" / "states.md": states.to_markdown(),
         folder / "docs" / "errors.md": errors.to_markdown(folder),
+        folder / "docs" / "settings.md": _between(
+            (folder / "docs" / "settings.md").read_text(encoding="utf-8"),
+            "settings",
+            settings_table(),
+        ),
     }
 
 
@@ -61,6 +69,46 @@ def metrics_table() -> str:
         for one in (*metrics.ALL, *standing.ALL)
     ]
     return "\n".join(["| metric | labels | |", "|---|---|---|", *rows])
+
+
+def settings_table() -> str:
+    """Return a Markdown table of every variable: its default, what it may be and what it means."""
+    rows = [
+        f"| `{field.validation_alias}` | {_default(field)} | {_allowed(field)} "
+        f"| {' '.join((field.description or '').split())} |"
+        for field in settings.Settings.model_fields.values()
+    ]
+    return "\n".join(["| variable | default | | |", "|---|---|---|---|", *rows])
+
+
+def _default(field: FieldInfo) -> str:
+    match field.default:
+        case None | frozenset():
+            return ""
+        case Path() as path:
+            return f"`{path.relative_to(ROOT)}`"
+        case bool() as wanted:
+            return str(wanted).lower()
+        case other:
+            return str(other)
+
+
+def _allowed(field: FieldInfo) -> str:
+    if str(field.validation_alias) in settings.SECRETS:
+        return "secret"
+    choices = [
+        str(choice)
+        for kind in (field.annotation, *typing.get_args(field.annotation))
+        if typing.get_origin(kind) is typing.Literal
+        for choice in typing.get_args(kind)
+    ]
+    bounds = {
+        name: value
+        for limit in field.metadata
+        for name in ("ge", "le")
+        if (value := getattr(limit, name, None)) is not None
+    }
+    return ", ".join(choices) or " to ".join(f"{bound:,}" for bound in bounds.values())
 
 
 def _arguments(spec: contract.Spec) -> str:

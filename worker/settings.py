@@ -2,11 +2,13 @@
 
 import datetime as dt
 import ipaddress
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from kombu.transport import TRANSPORT_ALIASES
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -17,7 +19,7 @@ from tasks.signing import InvalidMessageKeys, MessageKeys
 from webhooks import guard, stripe_invoices
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
-from worker import local
+from worker import local, secret_files
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder this program's packages are in."""
@@ -67,7 +69,12 @@ class Settings(BaseSettings):
     """
 
     # An empty variable is one that is not set: compose files and shells often pass those.
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,  # docs/settings.md is written from them
+    )
 
     local_folder: Path = Field(ROOT / ".local" / "up", validation_alias="BILLING_LOCAL_FOLDER")
     """Where the embedded servers of `billing up` keep their data."""
@@ -76,8 +83,14 @@ class Settings(BaseSettings):
     """Where `billing demo` keeps its servers' data and logs; each run begins by clearing it."""
 
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    """PostgreSQL: postgresql://user:password@host:5432/name; the embedded one, if unset."""
+
     broker_url: SecretStr | None = Field(None, validation_alias="BROKER_URL")
+    """What Celery sends messages over: redis://:password@host:6379/0, amqp://user:password@host//;
+    the embedded Redis, if unset."""
+
     result_backend: SecretStr | None = Field(None, validation_alias="BILLING_RESULT_BACKEND")
+    """Where answers are kept for those who wait; the broker, if unset and that is a Redis."""
 
     usage_stream_url: SecretStr | None = Field(None, validation_alias="BILLING_USAGE_STREAM_URL")
     """The Redis onto whose stream producers put single events; the broker, if that is a Redis;
@@ -102,6 +115,8 @@ class Settings(BaseSettings):
     producers have none yet; a wrong signature is refused either way."""
 
     allow_http: bool = Field(False, validation_alias="BILLING_WEBHOOK_ALLOW_HTTP")
+    """Whether endpoints may be plain http."""
+
     private_hosts: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias="BILLING_WEBHOOK_PRIVATE_HOSTS"
     )
@@ -110,12 +125,18 @@ class Settings(BaseSettings):
     send_timeout_seconds: float = Field(
         15, ge=1, le=30, validation_alias="BILLING_WEBHOOK_TIMEOUT_SECONDS"
     )
+    """Deadline of one attempt to deliver."""
+
     furthest_future_minutes: int = Field(
         60, ge=0, le=525_600, validation_alias="BILLING_USAGE_FURTHEST_FUTURE_MINUTES"
     )
+    """How far ahead of our clock a usage event may be."""
+
     invoice_grace_hours: int = Field(
         24, ge=0, le=2_160, validation_alias="BILLING_INVOICE_GRACE_HOURS"
     )
+    """How long after its period's end an invoice stays a draft, for usage that comes late."""
+
     allocate_ahead_minutes: int = Field(
         60, ge=0, le=10_080, validation_alias="BILLING_ALLOCATE_AHEAD_MINUTES"
     )
@@ -157,6 +178,7 @@ class Settings(BaseSettings):
     provider_timeout_seconds: float = Field(
         15, ge=1, le=30, validation_alias="BILLING_PROVIDER_TIMEOUT_SECONDS"
     )
+    """Deadline of one request there."""
 
     attempts_days: int = Field(30, ge=7, le=3_650, validation_alias="BILLING_WEBHOOK_ATTEMPTS_DAYS")
     """How long each HTTP try is kept."""
@@ -168,6 +190,8 @@ class Settings(BaseSettings):
     """How long a delivery that spent its attempts waits for an operator."""
 
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
+    """Connections to PostgreSQL that each process keeps at most."""
+
     soft_shutdown_seconds: float = Field(
         SOFT_SHUTDOWN_SECONDS, ge=0, le=120, validation_alias="BILLING_SOFT_SHUTDOWN_SECONDS"
     )
@@ -202,9 +226,12 @@ class Settings(BaseSettings):
     otel_service_name: str = Field("billing", validation_alias="OTEL_SERVICE_NAME")
 
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias="BILLING_LOG")
+    """How log lines look; auto is text in a terminal."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", validation_alias="BILLING_LOG_LEVEL"
     )
+    """Below which nothing is logged."""
 
     tell_ledger: bool = Field(False, validation_alias="BILLING_TELL_LEDGER")
     """Whether each ledger entry is an event, billing.transaction_created."""
@@ -218,6 +245,37 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return frozenset(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator(
+        "local_folder", "demo_folder", "archive_folder", "metrics_folder", mode="after"
+    )
+    @classmethod
+    def _folder(cls, value: Path | None) -> Path | None:
+        if value is not None and value.exists() and not value.is_dir():
+            raise ValueError(f"must be a folder; {value} is something else")
+        return value
+
+    @field_validator("alive_file", mode="after")
+    @classmethod
+    def _file(cls, value: Path | None) -> Path | None:
+        if value is not None and (value.is_dir() or not value.parent.is_dir()):
+            raise ValueError(f"must be a file in a folder that is there; {value} is not")
+        return value
+
+    def require_usable(self) -> None:
+        """Look at everything that is set, as those do who use it; connects to nothing.
+
+        Raises:
+            InvalidSettings: naming the variable that can not be used.
+        """
+        self.task_config()
+        for given, read in (
+            (self.database_url, self.database_options),
+            (self.broker_url, self.broker),
+            (self.result_backend, self.results),
+        ):
+            if given is not None:
+                read()
 
     def database_options(self) -> database.Options:
         """Return how to connect to PostgreSQL.
@@ -237,14 +295,24 @@ class Settings(BaseSettings):
         """Return the broker's URL.
 
         Raises:
-            InvalidSettings: no broker is configured and no embedded one is running.
+            InvalidSettings: no broker is configured and no embedded one is running, or the URL is
+                not one of a broker.
         """
-        return self._given_or_local(self.broker_url, "BROKER_URL")
+        url = self._given_or_local(self.broker_url, "BROKER_URL")
+        scheme = _scheme("BROKER_URL", url)
+        if scheme.partition("+")[0] not in TRANSPORT_ALIASES:
+            raise InvalidSettings(
+                f"BROKER_URL begins with {scheme!r}, which is no broker of Celery's; write "
+                "redis://:password@host:6379/0, rediss://… or amqp://user:password@host:5672//"
+            )
+        return url
 
     def results(self) -> str | None:
         """Return where answers are kept for those who wait: the broker, if it is a Redis."""
         if self.result_backend is not None:
-            return self.result_backend.get_secret_value()
+            given = self.result_backend.get_secret_value()
+            _scheme("BILLING_RESULT_BACKEND", given)
+            return given
         broker = self.broker()
         return broker if is_redis(broker) else None
 
@@ -268,6 +336,7 @@ class Settings(BaseSettings):
                     f'BILLING_USAGE_STREAM_URL is not "{OFF}" and does not begin with redis:// or '
                     "rediss://"
                 )
+            _scheme("BILLING_USAGE_STREAM_URL", given)
             return given
         try:
             broker = self.broker()
@@ -442,16 +511,32 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """Read the environment.
+    """Read the environment, and the files that hold secrets.
 
     Raises:
         InvalidSettings: naming each variable that is wrong and what would be right.
     """
+    from_files, faults = secret_files.read(SECRETS, os.environ)
     try:
-        return Settings()
+        # By the variable's own name: what pydantic then says of it names the variable too.
+        chosen = Settings(**from_files)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
-        raise InvalidSettings("; ".join(faults)) from None
+        faults += [f"{fault['loc'][0]}: {_reason(fault['msg'])}" for fault in error.errors()]
+    if faults:
+        raise InvalidSettings("; ".join(faults))
+    return chosen
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+SECRETS: Final = tuple(
+    str(field.validation_alias)
+    for field in Settings.model_fields.values()
+    if field.annotation == SecretStr | None
+)
+"""Variables whose value is for nobody's eyes; each may be read from a file (VARIABLE_FILE)."""
 
 
 def _address_of(url: str | None) -> str | None:
@@ -470,6 +555,21 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return address == "localhost"
+
+
+def _scheme(variable: str, url: str) -> str:
+    """Return how a URL begins. What is wrong with it is said without it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        readable = bool(parts.scheme) and "://" in url and (parts.port is None or parts.port > 0)
+    except ValueError:
+        readable = False
+    if not readable:
+        raise InvalidSettings(
+            f"{variable} can not be read as a URL, such as redis://:password@host:6379/0; what has "
+            "a meaning in URLs is written with % in a password"
+        )
+    return parts.scheme
 
 
 def is_redis(url: str) -> bool:

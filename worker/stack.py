@@ -10,7 +10,7 @@ from pathlib import Path
 from models import database, migrations
 from tasks.queues import Queue
 from webhooks import keyring
-from worker import boot, local, processes, programs, settings
+from worker import boot, local, processes, programs, secret_files, settings
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = "127.0.0.0/8,::1/128,localhost"
@@ -53,10 +53,11 @@ def servers(chosen: settings.Settings) -> Iterator[dict[str, str]]:
         if url is not None
     }
     if len(given) == 2:
-        yield given
+        yield {**given, **secret_files.not_from_files(given)}
         return
     with local.running(chosen.local_folder) as found:
-        yield {"DATABASE_URL": found.database_url, "BROKER_URL": found.broker_url, **given}
+        urls = {"DATABASE_URL": found.database_url, "BROKER_URL": found.broker_url, **given}
+        yield {**urls, **secret_files.not_from_files(urls)}
 
 
 def development(chosen: settings.Settings) -> dict[str, str]:

@@ -107,21 +107,23 @@ class Standing(Collector):
 
     def _of_broker(self) -> Iterator[GaugeMetricFamily]:
         try:
-            queued = self._queued()
+            with self._app.connection_for_read(connect_timeout=ANSWER_SECONDS) as connection:
+                connection.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
+                queues = queued(connection)
             streamed = stream.backlog()
         except (OperationalError, RedisError, OSError) as error:
             log.warning("metrics.broker_away", reason=type(error).__name__)
             yield _plain(BROKER_UP, 0)
             return
         yield _plain(BROKER_UP, 1)
-        yield _family(QUEUED, queued)
+        yield _family(QUEUED, queues)
         if streamed is not None:
             yield _plain(STREAMED, streamed.waiting)
 
-    def _queued(self) -> dict[str, float]:
-        with self._app.connection_for_read(connect_timeout=ANSWER_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=ANSWER_SECONDS)
-            return {queue.value: _waiting(connection, queue) for queue in Queue}
+
+def queued(connection: Connection) -> dict[str, float]:
+    """Return how many messages wait in each queue, asked on an open connection to the broker."""
+    return {queue.value: _waiting(connection, queue) for queue in Queue}
 
 
 def _waiting(connection: Connection, queue: Queue) -> int:

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 from models import (
     allocation,
     catalog,
+    check,
     credit,
     discount,
     identity,
@@ -34,6 +35,7 @@ from models.base import Base
 TABLES = (
     allocation,
     catalog,
+    check,
     credit,
     discount,
     identity,

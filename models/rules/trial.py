@@ -103,7 +103,7 @@ def _parse_entry(place: int, entry: str) -> tuple[str, bytes]:
         secret = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         # `from None`: the cause would carry the text.
-        raise InvalidPeppers(f"pepper {pepper_id!r} is not base64") from None
+        raise InvalidPeppers(f"pepper {pepper_id!r} is not base64 of 32 bytes") from None
     if len(secret) < PEPPER_BYTES:
         raise InvalidPeppers(
             f"pepper {pepper_id!r} has {len(secret)} bytes; it must have {PEPPER_BYTES} or more"

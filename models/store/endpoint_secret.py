@@ -125,6 +125,12 @@ def find_sealed(session: Session, secret_id: UUID) -> EndpointSecret | None:
     return session.get(EndpointSecret, secret_id)
 
 
+def newest(session: Session, *, limit: int) -> list[Sealed]:
+    """Return the secrets that are kept, expired or not, the newest first."""
+    found = session.scalars(select(EndpointSecret).order_by(EndpointSecret.id.desc()).limit(limit))
+    return [Sealed(one.id, one.endpoint_id, SecretKind(one.kind), one.sealed) for one in found]
+
+
 def forget_expired(session: Session, *, expired_by: dt.datetime) -> int:
     """Destroy keys that expired by then; return how many."""
     gone = session.scalars(

@@ -22,10 +22,23 @@ _IS_LEASED = exists().where(DeliveryLease.delivery_id == Delivery.id)
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The database server: its version, as 180006 for 18.6, and its clock."""
+    """The database server and our connection to it.
+
+    Args:
+        version: as 180006 for 18.6.
+        role: who we are there.
+        encrypted: whether the connection is.
+        read_only: whether it takes no changes, as a standby.
+        connections, most_connections: of all clients, and how many there may be.
+    """
 
     version: int
     clock: dt.datetime
+    role: str
+    encrypted: bool
+    read_only: bool
+    connections: int
+    most_connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +63,18 @@ class Backlog:
 
 def server(session: Session) -> Server:
     """Return what the server says of itself."""
-    row = session.execute(
-        sql(
-            "SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS now"
-        )
-    ).one()
-    return Server(version=row.version, clock=row.now)
+    return Server(**session.execute(_SERVER).one()._mapping)  # noqa: SLF001 (its public name)
+
+
+_SERVER = sql("""
+    SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS clock,
+           CAST(current_user AS text) AS role,
+           coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
+           current_setting('transaction_read_only')::boolean AS read_only,
+           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+               AS connections,
+           current_setting('max_connections')::int AS most_connections
+""")
 
 
 def backlog(session: Session, *, now: dt.datetime) -> Backlog:

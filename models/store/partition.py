@@ -44,6 +44,11 @@ def ensure_day(session: Session, day: dt.date) -> int | None:
     return int(moved)
 
 
+def has_day(session: Session, day: dt.date) -> bool:
+    """Tell whether a UTC day has a partition."""
+    return bool(session.scalar(_EXISTS, {"name": f"{_PREFIX}{day:%Y%m%d}"}))
+
+
 _MOVE = """
     WITH gone AS (
         DELETE FROM delivery_attempts_default

@@ -9,7 +9,7 @@ import yaml
 from pydantic import AliasChoices
 
 from tasks.queues import Queue
-from worker import settings
+from worker import secret_files, settings
 
 OURS = {"migrate", "worker-usage", "worker-billing", "worker-webhooks", "beat", "flower", "metrics"}
 LONG_RUNNING = OURS - {"migrate"}
@@ -75,6 +75,25 @@ def test_every_variable_is_one_that_the_settings_know(
     given = {name for service in OURS for name in services[service]["environment"]}
 
     assert given - known == {"FLOWER_READ_ONLY"}
+
+
+def test_the_documented_secrets_from_files_are_twins_of_what_they_empty(
+    services: dict[str, dict[str, Any]], checkout: Path
+) -> None:
+    text = (checkout / "docs" / "settings.md").read_text()
+    shown = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+
+    assert set(shown["services"]) == {*WORKERS, "migrate"}
+    for name, service in shown["services"].items():
+        given = service["environment"]
+        twins = {variable for variable in given if variable.endswith(secret_files.SUFFIX)}
+        emptied = {variable.removesuffix(secret_files.SUFFIX) for variable in twins}
+        assert emptied <= set(settings.SECRETS) & set(services[name]["environment"])
+        assert given.keys() == twins | emptied
+        assert all(given[variable] == "" for variable in emptied)
+        mounted = {f"/run/secrets/{secret}" for secret in service["secrets"]}
+        assert mounted == {given[variable] for variable in twins}
+        assert set(service["secrets"]) == set(shown["secrets"])
 
 
 def test_secrets_come_from_the_environment_and_are_required(checkout: Path) -> None:

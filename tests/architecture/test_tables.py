@@ -12,6 +12,7 @@ from sqlalchemy.sql.schema import SchemaItem
 from models import (
     allocation,
     catalog,
+    check,
     credit,
     discount,
     identity,
@@ -40,6 +41,7 @@ from models.base import Base
 TABLE_MODULES = (
     allocation,
     catalog,
+    check,
     credit,
     discount,
     identity,

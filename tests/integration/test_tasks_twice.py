@@ -492,7 +492,6 @@ PLANS_CREDIT = frozenset(
 
 CHANGES_NOTHING = frozenset(
     {
-        "billing.audit",
         "billing.check_entitlement",
         "billing.export_catalog",
         "billing.check_trial",

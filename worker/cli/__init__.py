@@ -37,6 +37,7 @@ from worker.cli import (
     reservation,
     run,
     schema,
+    status,
     subscription,
     sync,
     tenant,
@@ -99,6 +100,7 @@ app.command()(run.migrate)
 app.command()(call.call)
 app.command()(quote.quote)
 app.command()(doctor.doctor)
+app.command()(status.status)
 app.command()(metrics.metrics)
 app.command()(audit.audit)
 app.add_typer(usage.app, name="usage")

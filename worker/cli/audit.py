@@ -1,5 +1,6 @@
 """`billing audit`."""
 
+import datetime as dt
 from collections import Counter
 from typing import Annotated, Any
 
@@ -39,8 +40,10 @@ def audit(
 def _findings(after: tuple[str, str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     behind: Any = after
+    # One instant for all parts: they are one run.
+    now = dt.datetime.now(dt.UTC)
     while behind is not None:
-        answer: dict[str, Any] = dict(audit_credit(after=behind))
+        answer: dict[str, Any] = dict(audit_credit(after=behind, as_of=now))
         found += answer["findings"]
         behind = answer["next_after"]
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from models import database
 from webhooks import keyring
-from worker import boot, local, processes, settings, stack
+from worker import boot, local, processes, secret_files, settings, stack
 
 LOG = "processes.log"
 """What workers and beat say, in the demo's folder."""
@@ -125,10 +125,14 @@ def interruptible() -> Iterator[None]:
 
 def _environment(servers: local.Servers) -> dict[str, str]:
     """What this process and its children have in common."""
-    return {
+    given = {
         "DATABASE_URL": servers.database_url,
         "BROKER_URL": servers.broker_url,
         "BILLING_MASTER_KEYS": keyring.new_master_key("demo"),
+    }
+    return {
+        **given,
+        **secret_files.not_from_files(given),
         "BILLING_WEBHOOK_ALLOW_HTTP": "true",
         "BILLING_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
         "BILLING_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
