@@ -70,8 +70,13 @@ class Settings(BaseSettings):
     """Where `billing demo` keeps its servers' data and logs; each run begins by clearing it."""
 
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    """PostgreSQL, as postgresql://user:password@host/name; the embedded one, if unset."""
+
     broker_url: SecretStr | None = Field(None, validation_alias="BROKER_URL")
+    """Redis, or another broker of Celery; the embedded one, if unset."""
+
     result_backend: SecretStr | None = Field(None, validation_alias="BILLING_RESULT_BACKEND")
+    """Where answers are kept; the broker, if that is a Redis."""
 
     usage_stream_url: SecretStr | None = Field(None, validation_alias="BILLING_USAGE_STREAM_URL")
     """The Redis onto whose stream producers put single events; the broker, if that is a Redis;
@@ -86,6 +91,8 @@ class Settings(BaseSettings):
     it who had a trial. A new one goes behind first, and to the front when all processes have it."""
 
     allow_http: bool = Field(False, validation_alias="BILLING_WEBHOOK_ALLOW_HTTP")
+    """Whether endpoints may be http and not https: for development."""
+
     private_hosts: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias="BILLING_WEBHOOK_PRIVATE_HOSTS"
     )
@@ -94,12 +101,18 @@ class Settings(BaseSettings):
     send_timeout_seconds: float = Field(
         15, ge=1, le=30, validation_alias="BILLING_WEBHOOK_TIMEOUT_SECONDS"
     )
+    """Of one webhook attempt, from the lookup of the name to the head of the answer."""
+
     furthest_future_minutes: int = Field(
         60, ge=0, le=525_600, validation_alias="BILLING_USAGE_FURTHEST_FUTURE_MINUTES"
     )
+    """How far ahead of our clock a usage event may be."""
+
     invoice_grace_hours: int = Field(
         24, ge=0, le=2_160, validation_alias="BILLING_INVOICE_GRACE_HOURS"
     )
+    """How long after its period's end an invoice stays a draft, for usage that comes late."""
+
     allocate_ahead_minutes: int = Field(
         60, ge=0, le=10_080, validation_alias="BILLING_ALLOCATE_AHEAD_MINUTES"
     )
@@ -152,6 +165,8 @@ class Settings(BaseSettings):
     """How long a delivery that spent its attempts waits for an operator."""
 
     pool_size: int = Field(2, ge=1, le=100, validation_alias="BILLING_DATABASE_POOL_SIZE")
+    """Connections that each process keeps."""
+
     soft_shutdown_seconds: float = Field(
         SOFT_SHUTDOWN_SECONDS, ge=0, le=120, validation_alias="BILLING_SOFT_SHUTDOWN_SECONDS"
     )
