@@ -34,7 +34,7 @@ lint: .venv/installed  ## ruff, mypy --strict, the import contracts
 bench: .venv/installed  ## the benchmarks: tables on screen, JSON in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-docs: .venv/installed  ## rewrite what documents say of the code: README tables, docs/states.md
+docs: .venv/installed  ## rewrite what documents say of the code: docs/reference.md, docs/states.md, docs/errors.md
 	$(BIN)/python -m worker.reference
 
 lock: .venv/installed  ## resolve pyproject.toml anew into the two hashed locks

@@ -3,16 +3,44 @@
 import importlib
 import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic.fields import FieldInfo
+from typer.main import get_command
 
 from models.rules import states
 from tasks import contract, metrics
 from webhooks import events
-from worker import errors, schemas, settings, standing
+from worker import cli, errors, schemas, settings, standing
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
+
+HEAD = """# Reference
+
+Written from the code by `make docs`; a test keeps it equal. Also written so: the code of every
+refusal in [errors](errors.md), every life cycle in [states](states.md), the schema of every event
+in [schemas](../schemas).
+"""
+
+WORDS = {
+    "Commands": """\
+`billing COMMAND --help` has the arguments. What is refused is said in one line; status 1 says that
+it failed, 2 that it was asked wrongly or the servers are not there.""",
+    "Tasks": """\
+Callable by name from any Celery client, as `task.delay(…)`, or as a plain function in process,
+always with the same keyword arguments. `billing schema tasks` prints every schema.""",
+    "Topics": """\
+The body of every event: `{id, type, timestamp, tenant_id, schema_version, sequence, data}`;
+`sequence` counts per object, so that a receiver can tell stale from new.""",
+    "Metrics": """\
+Processes count when `BILLING_METRICS_FOLDER` names a folder, the same for all on a host; `billing
+metrics` adds up what is in it and serves it to Prometheus, `billing metrics --once` prints it.""",
+    "Settings": """\
+Variables of the environment. An empty one is not set; one that can not be used is named, and its
+value is not shown. [How they are read](settings.md), and secrets from files.""",
+}
 
 
 def write(folder: Path = ROOT) -> None:
@@ -24,22 +52,35 @@ def write(folder: Path = ROOT) -> None:
 
 def pages(folder: Path) -> dict[Path, str]:
     """Return each document that has generated parts, as it should read."""
-    readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    text = _between(text, "tasks", tasks_table())
-    text = _between(text, "topics", topics_table())
-    text = _between(text, "metrics", metrics_table())
-    text = _example(text, folder, "examples/produce.py")
+    how_to = folder / "docs" / "how-to.md"
     return {
-        readme: text,
+        how_to: _example(how_to.read_text(encoding="utf-8"), folder, "examples/produce.py"),
+        folder / "docs" / "reference.md": reference_page(),
         folder / "docs" / "states.md": states.to_markdown(),
         folder / "docs" / "errors.md": errors.to_markdown(folder),
-        folder / "docs" / "settings.md": _between(
-            (folder / "docs" / "settings.md").read_text(encoding="utf-8"),
-            "settings",
-            settings_table(),
-        ),
     }
+
+
+def reference_page() -> str:
+    """Return the page of every command, task, topic, metric and setting."""
+    tables = {
+        "Commands": commands_table(),
+        "Tasks": tasks_table(),
+        "Topics": topics_table(),
+        "Metrics": metrics_table(),
+        "Settings": settings_table(),
+    }
+    parts = [f"## {title}\n\n{WORDS[title]}\n\n{table}\n" for title, table in tables.items()]
+    return "\n".join([HEAD, *parts])
+
+
+def commands_table() -> str:
+    """Return a Markdown table of every command: its words and first sentence."""
+    rows = [
+        f"| `{' '.join(('billing', *words))}` | {_sentence(command.help or '')} |"
+        for words, command in _commands(get_command(cli.app), ())
+    ]
+    return "\n".join(["| command | does |", "|---|---|", *rows])
 
 
 def tasks_table() -> str:
@@ -123,9 +164,13 @@ def _sentence(doc: str) -> str:
     return paragraph.split(". ")[0].rstrip(".")
 
 
-def _between(text: str, mark: str, content: str) -> str:
-    pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.DOTALL)
+def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, child in sorted(getattr(command, "commands", {}).items()):
+        below = (*words, name)
+        if getattr(child, "commands", None):
+            yield from _commands(child, below)
+        else:
+            yield below, child
 
 
 def _example(text: str, folder: Path, name: str) -> str:

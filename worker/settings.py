@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     producers have none yet; a wrong signature is refused either way."""
 
     allow_http: bool = Field(False, validation_alias="BILLING_WEBHOOK_ALLOW_HTTP")
-    """Whether endpoints may be plain http."""
+    """Whether endpoints may be http and not https: for development."""
 
     private_hosts: Annotated[frozenset[str], NoDecode] = Field(
         frozenset(), validation_alias="BILLING_WEBHOOK_PRIVATE_HOSTS"
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
     send_timeout_seconds: float = Field(
         15, ge=1, le=30, validation_alias="BILLING_WEBHOOK_TIMEOUT_SECONDS"
     )
-    """Deadline of one attempt to deliver."""
+    """Of one webhook attempt, from the lookup of the name to the head of the answer."""
 
     furthest_future_minutes: int = Field(
         60, ge=0, le=525_600, validation_alias="BILLING_USAGE_FURTHEST_FUTURE_MINUTES"

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
-from worker import settings
+from tests.acceptance import page
+from worker import local, settings
+from worker.demo.page import render
 from worker.local import guard
 
 pytestmark = pytest.mark.slow
 
-DEMO_SECONDS = 150.0
+DEMO_SECONDS = 240.0
 GONE_SECONDS = 20.0
 INTERRUPTED = 130
 DOCUMENTED = {
@@ -96,7 +99,31 @@ def test_the_demo_agrees_with_itself_and_leaves_nothing(folder: Path) -> None:
     assert {invoice["state"] for invoice in answer["invoices"]} == {"finalized"}
     assert len({invoice["tenant_id"] for invoice in answer["invoices"]}) == len(answer["invoices"])
     assert answer["deliveries_verified"] >= answer["deliveries"] > 0
+    assert answer["deliveries_retried"] > 0
     assert_all_gone(folder)
+    shown = page.read(folder / render.NAME)
+    assert f"plots: {folder / render.NAME}" in said
+    assert_needs_nothing_else(shown)
+    with local.running(folder) as servers:
+        engine = create_engine(servers.database_url)
+        with engine.connect() as connection:
+            counted = page.figures_of(connection)
+        engine.dispose()
+    found = {key: text for key, text in shown.figures.items() if not key.startswith("demo/")}
+    # Days on which nothing happened are on the page too, and not among the rows.
+    assert {key: found.get(key) for key in counted} == counted
+    assert {found[key] for key in found.keys() - counted.keys()} <= {"0"}
+    assert shown.figures["demo/events"] == f"{answer['events_sent']:,}"
+    assert shown.figures["demo/deliveries"] == f"{answer['deliveries']:,}"
+    assert shown.figures["demo/retried"] == f"{answer['deliveries_retried']:,}"
+
+
+def assert_needs_nothing_else(shown: page.Shown) -> None:
+    """No script, nothing from elsewhere, and words for each picture that tells something."""
+    assert not shown.tags.keys() & {"script", "img", "link", "iframe"}
+    assert "//" not in shown.source.replace("<!--", "")
+    assert shown.tags["desc"] == shown.tags["figure"] == len(shown.shapes)
+    assert all(shapes > 3 for shapes in shown.shapes.values()), shown.shapes
 
 
 def test_an_interrupted_demo_ends_with_130_and_leaves_nothing(folder: Path) -> None:

@@ -18,7 +18,7 @@ def add(app: typer.Typer, kind: catalog_csv.Kind) -> None:
     """Give a command its `export` and `import`."""
     header = ",".join(catalog_csv.COLUMNS[kind])
 
-    @app.command("export", help=f"Write all {kind} as CSV: {header}")
+    @app.command("export", help=f"Write all {kind} as CSV: {header}.")
     def export(
         file: Annotated[
             Path | None, typer.Argument(metavar="[FILE]", help="Where to. [default: output]")
@@ -36,7 +36,7 @@ def add(app: typer.Typer, kind: catalog_csv.Kind) -> None:
     @app.command(
         "import",
         help=f"Make or change the {kind} in a CSV file, all of them or none, by key; "
-        f"an empty cell is the default. The header is {header}",
+        f"an empty cell is the default. The header is {header}.",
     )
     def import_(
         file: Annotated[Path, typer.Argument(metavar="FILE", help="- is standard input.")],

@@ -11,11 +11,14 @@ from typing import Any
 from tasks import contract
 from tasks.aggregation import aggregate_usage
 from tasks.catalog_import import import_catalog
+from tasks.coupons import redeem_coupon
 from tasks.credit_upkeep import expire_batches
 from tasks.credits import add_credits, consume_quota, get_balance
 from tasks.endpoints import create_endpoint
 from tasks.invoice_runs import finalize_invoices, generate_invoices
+from tasks.issuing import set_prepaid_product
 from tasks.subscriptions import set_subscription
+from tasks.taxes import set_tenant_taxes
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
 from worker.demo import scenario
@@ -27,11 +30,18 @@ EVENTS_A_MESSAGE = 500
 ANSWER_TIMEOUT = 120.0
 """Seconds to wait for one answer of a worker."""
 
-PROMOTION = 1_000
-SPENT = (120, 80, 50)
-"""Of each tenant's free calls this many are spent; the rest expires on the 20th."""
+PROMOTIONS = ((1, 1_000, 20), (12, 400, 28))
+"""Free calls that each tenant is given: on which day of the month, how many, until which day."""
 
-PROMOTION_DAYS = 19
+LEAST_SPENT = 25
+SPENT_MORE = 5
+"""Free calls that the first tenant spends each day, and how many more each one after it does."""
+
+BUSY_REQUESTS = 30
+"""Of each subscriber's first so many webhooks some are turned away: they come again."""
+
+FIRST_SPENT, LAST_SPENT = 2, 26
+"""The days of the month on which free calls are spent: all have some then, wherever they are."""
 
 
 @dataclass(slots=True)
@@ -53,6 +63,13 @@ def open_accounts(story: scenario.Scenario, subscriber: Subscriber) -> None:
     _endpoint(subscriber, OPERATOR, opening, operator=True)
     for tenant in scenario.TENANTS:
         _open_account(story, subscriber, tenant, opening)
+        subscriber.be_busy(f"/{tenant.tenant_id}", requests=BUSY_REQUESTS)
+    _ask(
+        set_prepaid_product,
+        currency=scenario.PREPAID_CURRENCY,
+        product_key=scenario.PREPAID_KEY,
+        as_of=opening.isoformat(),
+    )
 
 
 def play(story: scenario.Scenario, said: Callable[[str], None]) -> Played:
@@ -64,6 +81,8 @@ def play(story: scenario.Scenario, said: Callable[[str], None]) -> Played:
         _ring(evening - dt.timedelta(hours=12), played)
         events = story.of_day(day)
         _send_usage(events, evening, played)
+        _grant_free_calls(story, day, evening)
+        _use_free_calls(story, day, evening)
         _ring(evening, played)
         said(f"{day:%a %d %b}        {len(events):5,d} events{_news(before, played)}")
     _close(story, played, said)
@@ -87,24 +106,58 @@ def _open_account(
         effective_at=tenant.midnight(story.month).isoformat(),
         idempotency_key="subscribe",
     )
-    _ask(
-        add_credits,
-        **who,
-        product_key=scenario.PRODUCT_KEY,
-        amount=str(PROMOTION),
-        expires_at=tenant.midnight(story.month + dt.timedelta(days=PROMOTION_DAYS)).isoformat(),
-        source="welcome",
-        idempotency_key="welcome",
-    )
-    for number, amount in enumerate(SPENT):
+    if tenant.coupon_key:
+        _ask(redeem_coupon, **who, coupon_key=tenant.coupon_key)
+    if tenant.tax_key:
+        _ask(set_tenant_taxes, **who, tax_keys=[tenant.tax_key])
+    if tenant.prepaid:
         _ask(
-            consume_quota,
-            tenant_id=tenant.tenant_id,
-            product_key=scenario.PRODUCT_KEY,
-            amount=str(amount),
-            idempotency_key=f"free-{number}",
-            as_of=(opening + dt.timedelta(hours=number)).isoformat(),
+            add_credits,
+            **who,
+            product_key=scenario.PREPAID_KEY,
+            amount=tenant.prepaid,
+            source="top-up",
+            idempotency_key="top-up",
         )
+
+
+def _grant_free_calls(story: scenario.Scenario, day: dt.date, evening: dt.datetime) -> None:
+    """Give each tenant the free calls of this day, if it is one on which there are some."""
+    for first, amount, last in PROMOTIONS:
+        if day != story.month.replace(day=first):
+            continue
+        for tenant in scenario.TENANTS:
+            _ask(
+                add_credits,
+                tenant_id=tenant.tenant_id,
+                product_key=scenario.PRODUCT_KEY,
+                amount=str(amount),
+                expires_at=tenant.midnight(story.month.replace(day=last)).isoformat(),
+                source="promotion",
+                idempotency_key=f"promotion-{day}",
+                as_of=(evening - dt.timedelta(hours=12)).isoformat(),
+            )
+
+
+def _use_free_calls(story: scenario.Scenario, day: dt.date, evening: dt.datetime) -> None:
+    """Let each tenant spend some of its free calls, on the days on which it surely has some."""
+    first, last = (story.month.replace(day=number) for number in (FIRST_SPENT, LAST_SPENT))
+    if not first <= day <= last:
+        return
+    sent = [
+        consume_quota.apply_async(
+            kwargs={
+                "tenant_id": tenant.tenant_id,
+                "product_key": scenario.PRODUCT_KEY,
+                "amount": str(LEAST_SPENT + SPENT_MORE * place),
+                "idempotency_key": f"free-{day}",
+                "as_of": (evening - dt.timedelta(hours=1)).isoformat(),
+            }
+        )
+        for place, tenant in enumerate(scenario.TENANTS)
+    ]
+    for message in sent:
+        message.get(timeout=ANSWER_TIMEOUT)
 
 
 def _endpoint(subscriber: Subscriber, path: str, opening: dt.datetime, **owner: Any) -> None:

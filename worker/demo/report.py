@@ -42,6 +42,7 @@ class Outcome:
     credit: dict[str, str]
     expired: int
     deliveries: int
+    retried: int
     subscriber: dict[str, Any]
     ingest_seconds: float
     seconds: float
@@ -86,11 +87,20 @@ def as_json(outcome: Outcome) -> str:
             "invoices": list(outcome.invoices),
             "deliveries": outcome.deliveries,
             "deliveries_verified": outcome.subscriber["verified"],
+            "deliveries_retried": outcome.retried,
             "seconds": round(outcome.seconds, 1),
             "events_per_second": round(outcome.events_sent / outcome.ingest_seconds),
             "faults": list(outcome.faults),
         }
     )
+
+
+def steps(invoice: dict[str, Any]) -> list[tuple[str, int]]:
+    """Return what lies between an invoice's lines and what is due, in words and minor units."""
+    taken = [(f"{one['name']}", -one["amount_minor"]) for one in invoice["discounts"]]
+    taxed = [(f"{one['name']} {one['percent']} %", one["amount_minor"]) for one in invoice["taxes"]]
+    prepaid = [("Prepaid credit", -invoice["credit_minor"])] if invoice["credit_minor"] else []
+    return [*taken, *taxed, *prepaid, ("Amount due", invoice["amount_due_minor"])]
 
 
 def _show(console: Console, table: Table) -> None:
@@ -143,7 +153,8 @@ def _invoice(invoice: dict[str, Any]) -> Table:
             money.format_minor(line["amount_minor"], invoice["currency"]),
         )
     table.add_section()
-    table.add_row("Total", "", "", money.format_minor(invoice["total_minor"], invoice["currency"]))
+    for name, minor in steps(invoice):
+        table.add_row(name, "", "", money.format_minor(minor, invoice["currency"]))
     return table
 
 
@@ -157,8 +168,10 @@ def _credit(outcome: Outcome) -> Table:
 
 def _deliveries(outcome: Outcome) -> Table:
     seen = outcome.subscriber
-    table = _table("Webhooks", "deliveries", "requests", "verified", "repeated", "refused")
-    names = ("requests", "verified", "repeated", "refused")
+    table = _table(
+        "Webhooks", "deliveries", "requests", "verified", "turned away", "repeated", "refused"
+    )
+    names = ("requests", "verified", "turned_away", "repeated", "refused")
     table.add_row(f"{outcome.deliveries:,}", *(f"{seen[name]:,}" for name in names))
     table.caption = ", ".join(f"{count} {topic}" for topic, count in seen["topics"].items())
     return table

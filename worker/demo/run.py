@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.rules.states import DeliveryState
 from worker.demo import checks, play, report, scenario, stage
+from worker.demo.page import render
 from worker.demo.stage import Subscriber
 
 LAST_DELIVERY_SECONDS = 60.0
@@ -38,7 +39,11 @@ def run(folder: Path, console: Console, *, json_line: bool) -> bool:
     with stage.interruptible():
         outcome = _play(folder, story, console, begun)
     report.show(console, outcome)
-    console.print(f"What the processes said is in {folder / stage.LOG}", highlight=False)
+    for words, name in (
+        ("The month as plots", render.NAME),
+        ("What the processes said", stage.LOG),
+    ):
+        console.print(f"{words}: {folder / name}", highlight=False, soft_wrap=True)
     if json_line:
         console.print(report.as_json(outcome), soft_wrap=True, markup=False, highlight=False)
     return not outcome.faults
@@ -52,7 +57,9 @@ def _play(folder: Path, story: scenario.Scenario, console: Console, begun: float
             played = play.play(story, said)
         console.print("Waiting for the last webhooks …")
         _wait_for_deliveries()
-        return _outcome(story, played, subscriber, begun)
+        outcome = _outcome(story, played, subscriber, begun)
+        render.write(folder, story, outcome)
+        return outcome
 
 
 class _Progress:
@@ -98,6 +105,7 @@ def _outcome(
         credit=played.balances,
         expired=played.expired,
         deliveries=checks.deliveries().get(DeliveryState.delivered, 0),
+        retried=checks.retried(),
         subscriber=subscriber.report(),
         ingest_seconds=played.ingest_seconds,
         seconds=time.monotonic() - begun,

@@ -27,6 +27,8 @@ CATALOG = Path(__file__).resolve().parents[2] / "examples" / "catalog.yaml"
 METRICS = ("input_tokens", "output_tokens")
 PLAN_KEY = "llm-pro"
 PRODUCT_KEY = "FREE_CALLS"
+PREPAID_KEY = "COINS"
+PREPAID_CURRENCY = "USD"
 
 MALFORMED: tuple[dict[str, Any], ...] = (
     {"amount": "-5"},
@@ -51,6 +53,10 @@ class Tenant:
     timezone: str
     currency: str
     share: int
+    coupon_key: str | None = None
+    tax_key: str | None = None
+    prepaid: str | None = None
+    """Prepaid credit that pays invoices, in major units."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -63,9 +69,18 @@ class Tenant:
 
 
 TENANTS = (
-    Tenant("acme", "Acme Robotics", "America/Los_Angeles", "USD", 34),
-    Tenant("bergwerk", "Bergwerk GmbH", "Europe/Berlin", "EUR", 27),
-    Tenant("himal", "Himal Health", "Asia/Kathmandu", "USD", 16),
+    Tenant(
+        "acme",
+        "Acme Robotics",
+        "America/Los_Angeles",
+        "USD",
+        34,
+        coupon_key="LAUNCH20",
+        tax_key="ca-sales-8.25",
+        prepaid="20",
+    ),
+    Tenant("bergwerk", "Bergwerk GmbH", "Europe/Berlin", "EUR", 27, tax_key="de-vat-19"),
+    Tenant("himal", "Himal Health", "Asia/Kathmandu", "USD", 16, coupon_key="LAUNCH20"),
     Tenant("sakura", "Sakura Games", "Asia/Tokyo", "JPY", 15),
     Tenant("kiwi", "Kiwi Legal", "Pacific/Auckland", "USD", 8),
 )
@@ -89,6 +104,18 @@ def prices() -> list[Price]:
         price = found.setdefault(key, Price(said.get("metric"), {}, said["description"]))
         price.unit_amounts[said["currency"]] = str(said["unit_amount"])
     return list(found.values())
+
+
+def percent_of(kind: str, key: str) -> Decimal:
+    """Return what a coupon or a tax rate of the catalogue comes to, in percent.
+
+    Args:
+        kind: "coupon" or "tax".
+        key: the coupon's or the rate's key.
+    """
+    part, name = {"coupon": ("coupons", "coupon_key"), "tax": ("tax_rates", "tax_key")}[kind]
+    (found,) = (one for one in catalog()[part] if one[name] == key)
+    return Decimal(str(found["percent"]))
 
 
 def catalog() -> dict[str, Any]:

@@ -42,6 +42,10 @@ class Subscriber:
         """Expect deliveries at `path` to be signed with `secret`."""
         self._ask({"path": path, "secret": secret})
 
+    def be_busy(self, path: str, *, requests: int) -> None:
+        """Turn some of the next requests to `path` away, as a service that restarts does."""
+        self._ask({"path": path, "busy": requests})
+
     def url(self, path: str) -> str:
         """Return the address of a path."""
         return f"http://127.0.0.1:{self._port}{path}"

@@ -6,13 +6,16 @@ input and output, one JSON object a line:
 
     out  {"port": 41234}
     in   {"path": "/acme", "secret": "whsec_…"}       a new endpoint's secret
+    in   {"path": "/acme", "busy": 30}                turn some of its next 30 requests away
     in   {"report": true}
-    out  {"requests": 10, "verified": 10, "repeated": 0, "refused": 0, "strangers": 0,
-          "deliveries": 10, "topics": {…}}
+    out  {"requests": 10, "verified": 10, "turned_away": 0, "repeated": 0, "refused": 0,
+          "strangers": 0, "deliveries": 10, "topics": {…}}
     in   {"list": true}
     out  {"received": [["/acme", "evt_…"], …]}
 
-`strangers` counts events of one tenant that came to another's path; the operator's path gets all.
+`turned_away` counts genuine requests that were answered with 503, as by a service that restarts:
+each is expected again. `strangers` counts events of one tenant that came to another's path; the
+operator's path gets all.
 
 It ends when its standard input closes.
 """
@@ -29,7 +32,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 LARGEST_BODY = 1024 * 1024
 """Bytes. Far above what the sender sends."""
 
-COUNTS = ("requests", "verified", "repeated", "refused", "strangers")
+COUNTS = ("requests", "verified", "turned_away", "repeated", "refused", "strangers")
+
+TURNED_AWAY = 5
+"""Of the requests to a busy path every so manyth is turned away: too few for a pause."""
 
 OPERATOR = "/operator"
 """The path of the endpoint that is sent every tenant's events."""
@@ -42,6 +48,8 @@ class Books:
         self._lock = threading.Lock()
         self._verifiers: dict[str, Webhook] = {}
         self._seen: set[tuple[str, str]] = set()
+        self._busy: Counter[str] = Counter()
+        self._turned_away: set[tuple[str, str]] = set()
         self._counts: Counter[str] = Counter()
         self._topics: Counter[str] = Counter()
 
@@ -50,8 +58,13 @@ class Books:
         with self._lock:
             self._verifiers[path] = Webhook(secret)
 
-    def receive(self, path: str, headers: dict[str, str], body: bytes) -> bool:
-        """Verify and count one delivery; tell whether it was genuine."""
+    def be_busy(self, path: str, requests: int) -> None:
+        """Turn some of the next requests to `path` away."""
+        with self._lock:
+            self._busy[path] = requests
+
+    def receive(self, path: str, headers: dict[str, str], body: bytes) -> int:
+        """Verify and count one delivery; return the status to answer it with."""
         with self._lock:
             verifier = self._verifiers.get(path)
         genuine = verifier is not None and _verifies(verifier, body, headers)
@@ -59,15 +72,18 @@ class Books:
             self._counts["requests"] += 1
             if not genuine:
                 self._counts["refused"] += 1
-                return False
+                return 401
             self._counts["verified"] += 1
+            if self._is_turned_away(path, headers["webhook-id"]):
+                self._counts["turned_away"] += 1
+                return 503
             delivery = (path, headers["webhook-id"])
             if delivery in self._seen:
                 self._counts["repeated"] += 1
             else:
                 self._seen.add(delivery)
                 self._note(path, json.loads(body))
-        return True
+        return 204
 
     def report(self) -> dict[str, Any]:
         """Return what has arrived so far."""
@@ -80,6 +96,16 @@ class Books:
         """Return the path and id of each delivery that was genuine."""
         with self._lock:
             return {"received": sorted(self._seen)}
+
+    def _is_turned_away(self, path: str, message_id: str) -> bool:
+        # Nothing is turned away twice: the second wait is one of minutes.
+        if not self._busy[path] or (path, message_id) in self._turned_away:
+            return False
+        self._busy[path] -= 1
+        if self._busy[path] % TURNED_AWAY:
+            return False
+        self._turned_away.add((path, message_id))
+        return True
 
     def _note(self, path: str, event: dict[str, Any]) -> None:
         self._topics[event["type"]] += 1
@@ -106,7 +132,7 @@ def _handler(books: Books) -> type[BaseHTTPRequestHandler]:
                 return
             body = self.rfile.read(length)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            self.send_response(204 if books.receive(self.path, headers, body) else 401)
+            self.send_response(books.receive(self.path, headers, body))
             self.send_header("content-length", "0")
             self.end_headers()
 
@@ -116,10 +142,14 @@ def _handler(books: Books) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # connections that wait while this machine does something else
+
+
 def main() -> None:
     """Serve on a free loopback port until standard input closes."""
     books = Books()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(books))
+    server = _Server(("127.0.0.1", 0), _handler(books))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     _say({"port": server.server_port})
@@ -128,6 +158,9 @@ def main() -> None:
         if "secret" in message:
             books.trust(message["path"], message["secret"])
             _say({"trusted": message["path"]})
+        elif "busy" in message:
+            books.be_busy(message["path"], message["busy"])
+            _say({"busy": message["path"]})
         elif "list" in message:
             _say(books.received())
         else:

@@ -1,0 +1,179 @@
+"""Every command of `billing`: what it says of itself, and what it says to words that are wrong."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from typer.main import get_command
+
+import worker.cli
+from models import database
+
+NONSENSE = "n0nsense"
+PICKY = (int, float, UUID, Enum)
+"""Types whose values can be wrong as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended; what it said, without the frame around it."""
+
+    status: Any
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A command by the words that name it."""
+
+    words: tuple[str, ...]
+    command: Any
+
+    @property
+    def is_group(self) -> bool:
+        return hasattr(self.command, "commands")
+
+
+def _is(one: Any, *kinds: type) -> bool:
+    """Whether a parameter takes values of such a type."""
+    kind = one.type_descriptor.annotation
+    return isinstance(kind, type) and issubclass(kind, kinds) and kind is not bool
+
+
+def _fitting(one: Any) -> str:
+    """A value that a parameter takes."""
+    if _is(one, Enum):
+        return str(next(iter(one.type_descriptor.annotation)).value)
+    return "01a1ff79-de62-7624-8ca8-f7553888574e" if _is(one, UUID) else "1"
+
+
+ROOT = get_command(worker.cli.app)
+
+
+def known(command: Any = ROOT, words: tuple[str, ...] = ()) -> Iterator[Known]:
+    """Every command and group."""
+    yield Known(words, command)
+    for name, child in getattr(command, "commands", {}).items():
+        yield from known(child, (*words, name))
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No server and no key: who asks wrongly is told so before anything is looked for."""
+    for name in tuple(os.environ):
+        if name.startswith("BILLING_") or name in {"DATABASE_URL", "BROKER_URL"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("BILLING_LOCAL_FOLDER", str(tmp_path / "nothing"))
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("TERMINAL_WIDTH", "300")
+    monkeypatch.setattr(worker.cli, "app", lambda: ROOT(prog_name="billing"))
+    yield
+    database.dispose()
+
+
+class Asked:
+    """Runs `billing` with words, as `worker.cli.main` does, on the commands built once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *words: str) -> Ended:
+        """Run it; whatever else than an exit it ends with is a traceback for a user."""
+        self._monkeypatch.setattr("sys.argv", ["billing", *words])
+        with pytest.raises(SystemExit) as ended:
+            worker.cli.main()
+        written = self._capsys.readouterr()
+        text = (written.err + written.out).replace("│", " ")
+        return Ended(ended.value.code, " ".join(text.split()))
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Asked:
+    return Asked(monkeypatch, capsys)
+
+
+def test_every_command_and_group_says_what_it_is_for() -> None:
+    silent = [
+        " ".join(("billing", *one.words)) for one in known() if len(one.command.help or "") < 10
+    ]
+
+    assert silent == []
+
+
+def test_the_first_line_of_each_help_is_a_sentence() -> None:
+    first = {one.words: (one.command.help or "").split("\n\n")[0] for one in known()}
+
+    assert [words for words, line in first.items() if not line.rstrip().endswith(".")] == []
+
+
+def test_an_option_that_does_not_exist_is_named(ask: Asked) -> None:
+    ends = {one.words: ask(*one.words, "--no-such-option") for one in known()}
+
+    assert [words for words, ended in ends.items() if ended.status != 2] == []
+    silent = [words for words, ended in ends.items() if "--no-such-option" not in ended.said]
+    # Its amount may be below zero, so what begins with a dash is taken for it; it is refused so.
+    assert silent == [("wallet", "adjust")]
+
+
+def test_a_word_that_is_no_command_of_a_group_is_named(ask: Asked) -> None:
+    groups = [one for one in known() if one.is_group]
+
+    ends = {one.words: ask(*one.words, NONSENSE) for one in groups}
+
+    assert len(groups) > 20
+    assert [words for words, ended in ends.items() if ended.status != 2] == []
+    assert [words for words, ended in ends.items() if NONSENSE not in ended.said] == []
+
+
+def test_what_must_be_given_and_is_not_is_named(ask: Asked) -> None:
+    faults = []
+    for one in known():
+        needed = [param for param in one.command.params if param.required]
+        if one.is_group or not needed:
+            continue
+        ended = ask(*one.words)
+        names = [needed[0].opts[0].lower(), (needed[0].metavar or needed[0].name or "").lower()]
+        said = ended.said.lower()
+        if ended.status != 2 or not any(name in said for name in names):
+            faults.append((one.words, ended))
+
+    assert faults == []
+
+
+def test_a_value_of_the_wrong_kind_is_refused_by_its_field(ask: Asked) -> None:
+    tried, faults = 0, []
+    for one in known():
+        for param in one.command.params:
+            if one.is_group or not _is(param, *PICKY):
+                continue
+            tried += 1
+            ended = ask(*one.words, *words_with_nonsense(one, param))
+            named = (param.opts[0], param.metavar or param.name, param.name)
+            if (
+                ended.status != 2
+                or "Invalid value" not in ended.said
+                or not any(name.lower() in ended.said.lower() for name in named)
+            ):
+                faults.append((one.words, param.opts[0], ended))
+
+    assert tried > 50
+    assert faults == []
+
+
+def words_with_nonsense(one: Known, wrong: Any) -> list[str]:
+    """The required words of a command, with nonsense for one parameter."""
+    found: list[str] = []
+    for param in one.command.params:
+        if param is wrong:
+            value = NONSENSE
+        elif param.required:
+            value = _fitting(param)
+        else:
+            continue
+        found += [param.opts[0], value] if param.param_type_name == "option" else [value]
+    return found
