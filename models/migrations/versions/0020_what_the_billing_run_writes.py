@@ -1,12 +1,12 @@
 """Lines and subscriptions checked a statement at a time: what they name is there, and stays.
 
-Revision ID: 0022
+Revision ID: 0020
 Revises: 0019
 """
 
 from alembic import op
 
-revision = "0022"
+revision = "0020"
 down_revision = "0019"
 branch_labels = None
 depends_on = None

@@ -1,13 +1,13 @@
 """When the nightly checks looked, and how much they found.
 
-Revision ID: 0031
+Revision ID: 0023
 Revises: 0022
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0031"
+revision = "0023"
 down_revision = "0022"
 branch_labels = None
 depends_on = None

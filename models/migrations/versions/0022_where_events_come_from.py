@@ -1,14 +1,14 @@
 """Events remember whose work told of them, and where it stood in a trace.
 
-Revision ID: 0024
-Revises: 0019
+Revision ID: 0022
+Revises: 0021
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0024"
-down_revision = "0019"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
