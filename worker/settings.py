@@ -42,9 +42,6 @@ DEFAULT_PORTS = {
 OFF = "off"
 """Says that a part is not wanted."""
 
-NO_EXPORTER = "none"
-"""The same, in OpenTelemetry's words."""
-
 SECRET_KEY = re.compile(r"[!-~]{8,255}")
 """Of a provider. Which letters it has is the provider's own business."""
 
@@ -214,16 +211,24 @@ class Settings(BaseSettings):
     unset."""
 
     otel_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """Where spans are sent, by OTLP over HTTP, with /v1/traces added; no span is made, if neither
+    this nor the next is set."""
+
     otel_traces_endpoint: str | None = Field(
         None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
     )
-    """Where spans are sent, by OTLP over HTTP; no span is made, if neither is set."""
+    """The same for spans alone, as it is."""
 
-    otel_traces_exporter: str | None = Field(None, validation_alias="OTEL_TRACES_EXPORTER")
+    otel_traces_exporter: Literal["otlp", "none"] = Field(
+        "otlp", validation_alias="OTEL_TRACES_EXPORTER"
+    )
     """"none" makes no span wherever they would be sent."""
 
     otel_disabled: bool = Field(False, validation_alias="OTEL_SDK_DISABLED")
-    otel_service_name: str = Field("billing", validation_alias="OTEL_SERVICE_NAME")
+    """The same, for all that OpenTelemetry does."""
+
+    otel_service_name: str = Field("billing", max_length=255, validation_alias="OTEL_SERVICE_NAME")
+    """What spans say they are of."""
 
     log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias="BILLING_LOG")
     """How log lines look; auto is text in a terminal."""
@@ -255,6 +260,21 @@ class Settings(BaseSettings):
             raise ValueError(f"must be a folder; {value} is something else")
         return value
 
+    @field_validator("flower_basic_auth", mode="after")
+    @classmethod
+    def _users(cls, value: SecretStr | None) -> SecretStr | None:
+        users = [] if value is None else value.get_secret_value().split(",")
+        if not all(name and password for name, _, password in (u.partition(":") for u in users)):
+            raise ValueError("must be user:password; several are separated by commas")
+        return value
+
+    @field_validator("otel_endpoint", "otel_traces_endpoint", mode="after")
+    @classmethod
+    def _collector(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must be a URL, such as http://collector:4318")
+        return value
+
     @field_validator("alive_file", mode="after")
     @classmethod
     def _file(cls, value: Path | None) -> Path | None:
@@ -269,6 +289,7 @@ class Settings(BaseSettings):
             InvalidSettings: naming the variable that can not be used.
         """
         self.task_config()
+        self.signing_keys()
         for given, read in (
             (self.database_url, self.database_options),
             (self.broker_url, self.broker),
@@ -318,7 +339,7 @@ class Settings(BaseSettings):
 
     def traces(self) -> bool:
         """Tell whether spans are made: where there is somewhere to send them."""
-        is_wanted = not self.otel_disabled and self.otel_traces_exporter != NO_EXPORTER
+        is_wanted = not self.otel_disabled and self.otel_traces_exporter != "none"
         return is_wanted and bool(self.otel_traces_endpoint or self.otel_endpoint)
 
     def stream(self) -> str | None:

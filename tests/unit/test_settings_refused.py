@@ -27,6 +27,14 @@ BAD: dict[str, tuple[str, str]] = {
     "BILLING_USAGE_STREAM_URL": (f"amqp://u:{SECRET}@b/x", "redis:// or rediss://"),
     "BILLING_MASTER_KEYS": (f"k1:{SECRET}", "32 bytes"),
     "BILLING_TRIAL_PEPPERS": (f"k1:{SECRET}", "32 bytes"),
+    "BILLING_MESSAGE_KEYS": (f"k1:{SECRET}", "32 bytes"),
+    "BILLING_MESSAGE_SIGNATURES": ("sometimes", "'required' or 'optional'"),
+    "FLOWER_BASIC_AUTH": (SECRET, "user:password"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("collector:4318", "http://collector:4318"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ("collector:4318", "http://collector:4318"),
+    "OTEL_TRACES_EXPORTER": ("console", "'otlp' or 'none'"),
+    "OTEL_SDK_DISABLED": ("perhaps", "valid boolean"),
+    "OTEL_SERVICE_NAME": ("b" * 256, "at most 255 characters"),
     "BILLING_WEBHOOK_ALLOW_HTTP": ("perhaps", "valid boolean"),
     "BILLING_WEBHOOK_PRIVATE_HOSTS": ("10.0.0.0/99", "10.0.0.0/99"),
     "BILLING_WEBHOOK_TIMEOUT_SECONDS": ("31", "less than or equal to 30"),
@@ -113,7 +121,7 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_nothing_that_is_set_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in settings.SECRETS:
-        monkeypatch.setenv(name, SECRET)
+        monkeypatch.setenv(name, f"billing:{SECRET}")
 
     assert SECRET not in repr(settings.load())
 
@@ -141,6 +149,8 @@ SECRET_VALUES = {
     "BILLING_MASTER_KEYS": new_master_key("k1"),
     "BILLING_TRIAL_PEPPERS": new_master_key("p1"),
     "BILLING_PROVIDER_KEY": "sk_live_12345",
+    "BILLING_MESSAGE_KEYS": new_master_key("m1"),
+    "FLOWER_BASIC_AUTH": "operator:secret",
 }
 
 
@@ -172,7 +182,7 @@ def test_every_secret_may_stand_in_a_file(
 def test_a_secret_given_twice_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
 ) -> None:
-    monkeypatch.setenv(variable, SECRET)
+    monkeypatch.setenv(variable, f"billing:{SECRET}")
     monkeypatch.setenv(f"{variable}_FILE", str(tmp_path / "secret"))
 
     assert refusal() == f"{variable} and {variable}_FILE are both set; keep one of them"

@@ -1,5 +1,6 @@
 """One process each: what a service manager or a container runs."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def beat() -> None:
 
 def flower(
     address: Annotated[str, typer.Option(help="Where it listens.")] = stack.LOOPBACK,
-    port: Annotated[int, typer.Option(min=1, max=65_535)] = 5555,
+    port: Annotated[int, typer.Option(help="Its port.", min=1, max=65_535)] = 5555,
     state: Annotated[
         Path | None,
         typer.Option(help="The file that keeps what it has seen. [default: it forgets]"),
@@ -46,7 +47,10 @@ def flower(
     chosen = settings.load()
     _require_password(chosen, address)
     chosen.broker()
-    programs.flower(address=address, port=port, state=state).become()
+    password = chosen.flower_basic_auth
+    given = {} if password is None else {"FLOWER_BASIC_AUTH": password.get_secret_value()}
+    flower = programs.flower(address=address, port=port, state=state)
+    dataclasses.replace(flower, environment={**flower.environment, **given}).become()
 
 
 def migrate(
