@@ -39,7 +39,7 @@ docs: .venv/installed  ## rewrite what documents say of the code: docs/reference
 
 lock: .venv/installed  ## resolve pyproject.toml anew into the two hashed locks
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --constraint requirements.lock --extra otel pyproject.toml -o requirements-runtime.lock
 
 clean:  ## remove what was made here: the environment, the embedded servers' data, caches
 	rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/results

