@@ -16,7 +16,7 @@ from tasks import config
 from tasks.credit_notes import get_credit_note
 from tasks.invoice_list import list_invoices, page, preview_invoice, preview_pages
 from tasks.invoices import finalize_invoice, get_invoice
-from tasks.papers import html, pdf
+from tasks.papers import html
 from tasks.papers.paper import Paper
 from worker.cli import (
     exporting,
@@ -118,6 +118,9 @@ def write_pdf(named: Named, *, output: Output = None) -> None:
     """Write an invoice or a credit note as PDF; - is standard output."""
     printing.prepare()
     shown = _page(named)
+    # Fonts take a quarter of the time in which every command starts; only this one needs them.
+    from tasks.papers import pdf  # noqa: PLC0415
+
     made = pdf.render(shown, made_at=dt.datetime.now(dt.UTC), font=config.current().paper_font)
     _write(output or _file(shown.number or named, "pdf"), made)
 
