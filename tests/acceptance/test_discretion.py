@@ -57,8 +57,8 @@ def test_a_row_that_breaks_a_rule_is_quoted_nowhere(running: system.System, rule
             {"statement": statement, "secret": MARKER.decode()},
             queue=Queue.billing,
         )
-        running.wait(lambda: running.producer.find_answer(message), within=60)
-        running.wait(lambda: b"task-failed" in heard(), within=60)
+        running.wait(lambda: running.producer.find_answer(message), within=120)
+        running.wait(lambda: b"task-failed" in heard(), within=120)
 
         assert error.encode() in heard()
         assert MARKER not in heard()

@@ -92,7 +92,7 @@ class Flower:
         return found
 
     def wait(self, until: Callable[[], object]) -> None:
-        self.running.wait(until, within=90)
+        self.running.wait(until, within=120)
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def await_line(running: system.System, correlation_id: str, event: str) -> dict[
     def found() -> list[dict[str, Any]]:
         return [line for line in lines(running, correlation_id) if line["event"] == event]
 
-    running.wait(found, within=90)
+    running.wait(found, within=120)
     (line,) = found()
     return line
 
@@ -102,7 +102,7 @@ def await_trace(running: system.System, collector: Collector, trace_id: str) -> 
         return {span.name: span for span in collector.trace(trace_id)}
 
     wanted = {"process billing.add_credits", f"deliver {GRANTED}"}
-    running.wait(lambda: wanted <= found().keys(), within=60)
+    running.wait(lambda: wanted <= found().keys(), within=120)
     return found()
 
 

@@ -89,7 +89,7 @@ def test_what_an_old_worker_can_not_take_is_kept_and_carried_out_by_the_new_one(
         PAINT, {"tenant_id": "acme", "colour": "blue"}, queue=Queue.billing
     )
     washed = running.producer.send(WASH, {"tenant_id": "acme"}, queue=Queue.billing)
-    running.wait(lambda: kept(running, painted) and kept(running, washed), within=60)
+    running.wait(lambda: kept(running, painted) and kept(running, washed), within=120)
 
     [(first, first_code, first_payload)] = kept(running, painted)
     [(second, second_code, second_payload)] = kept(running, washed)
@@ -113,5 +113,5 @@ def test_what_an_old_worker_can_not_take_is_kept_and_carried_out_by_the_new_one(
     ]
     assert not kept(running, painted) + kept(running, washed)
     old_producer = running.producer.send(PAINT, {"tenant_id": "acme"}, queue=Queue.billing)
-    running.wait(lambda: running.producer.find_answer(old_producer), within=60)
+    running.wait(lambda: running.producer.find_answer(old_producer), within=120)
     assert (running.producer.find_answer(old_producer) or {})["result"] == "acme is white"

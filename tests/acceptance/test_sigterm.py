@@ -48,7 +48,7 @@ def test_what_does_not_end_in_time_is_given_back_and_runs_elsewhere(
         )
         for diary, seconds in ((short, 1), (long, system.SOFT_SHUTDOWN_SECONDS + 2))
     ]
-    running.wait(lambda: short.exists() and long.exists(), within=60)
+    running.wait(lambda: short.exists() and long.exists(), within=120)
 
     running.terminate("worker")
 
@@ -56,7 +56,7 @@ def test_what_does_not_end_in_time_is_given_back_and_runs_elsewhere(
     assert not running.producer.find_answer(napping[1])
     assert unacknowledged(running) == 0
     running.restart("worker")
-    running.wait(lambda: running.producer.find_answer(napping[1]), within=60)
+    running.wait(lambda: running.producer.find_answer(napping[1]), within=120)
     assert short.read_text().count("began\n") == 1
     assert long.read_text().count("began\n") == 2
     assert long.read_text().count("woke\n") == 1
@@ -70,7 +70,7 @@ def test_a_busy_worker_loses_nothing_and_leaves_nothing_stuck(running: system.Sy
         for tenant in TENANTS
         for task, arguments in [*told.usage(tenant), ("billing.aggregate_usage", {})]
     ]
-    running.wait(lambda: running.producer.find_answer(messages[7]), within=60)
+    running.wait(lambda: running.producer.find_answer(messages[7]), within=120)
 
     # In the middle of it: events still to be stored, and deliveries on their way.
     running.terminate("worker")
@@ -82,7 +82,7 @@ def test_a_busy_worker_loses_nothing_and_leaves_nothing_stuck(running: system.Sy
     running.restart("worker")
     # Not one is sent again: each message is answered, by the old worker or by the new one.
     running.wait(
-        lambda: all(running.producer.find_answer(message) for message in messages), within=60
+        lambda: all(running.producer.find_answer(message) for message in messages), within=120
     )
     running.ask("billing.aggregate_usage")
     running.ask("billing.deliver_webhooks")

@@ -34,7 +34,7 @@ def test_a_stuck_process_is_found_and_ended_and_its_message_runs_again(
         with database.engine().begin() as ours:
             ours.execute(text("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE"))
             message = running.producer.send("billing.set_tenant", {"tenant_id": "acme"})
-            running.wait(lambda: running.query(WAITING) != [(0,)], within=60)
+            running.wait(lambda: running.query(WAITING) != [(0,)], within=120)
             os.kill(child, signal.SIGSTOP)  # in mid-transaction; from here on it does nothing more
         try:
 
@@ -51,7 +51,7 @@ def test_a_stuck_process_is_found_and_ended_and_its_message_runs_again(
 
             shell(end, {"WORKER_PID": str(seen[message])})
 
-            running.wait(lambda: running.producer.find_answer(message), within=60)
+            running.wait(lambda: running.producer.find_answer(message), within=120)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
