@@ -103,7 +103,7 @@ def test_a_wrong_price_is_mended_on_invoices_that_are_out(recipe: Recipe) -> Non
 
 
 def test_a_storm_at_an_endpoint_is_stopped_and_everything_arrives_after_it(
-    recipe: Recipe, db: Engine
+    recipe: Recipe,
 ) -> None:
     since = dt.datetime.now(dt.UTC).isoformat()
     with receiver(Answer(status=500)) as broken, receiver(FINE) as neighbour:
@@ -121,20 +121,23 @@ def test_a_storm_at_an_endpoint_is_stopped_and_everything_arrives_after_it(
         assert sorted(set(neighbour.ids)) == sorted(told)
         assert len(broken.requests) == spent < len(told)
         execute(
-            db,
+            database.engine(),
             "UPDATE deliveries SET state = 'dead' WHERE id = (SELECT min(id) FROM "
             "deliveries WHERE state = 'held')",
         )
         with receiver(FINE) as mended:
             execute(
-                db, "UPDATE endpoints SET url = :url WHERE id = :id", url=mended.url, id=endpoint
+                database.engine(),
+                "UPDATE endpoints SET url = :url WHERE id = :id",
+                url=mended.url,
+                id=endpoint,
             )
             said = recipe.run("storm-go", SINCE=since)
             deliver_webhooks()
 
             assert sorted(mended.ids) == sorted(told)
     assert said[1:] == ["would send again: 1\n", "sent again: 1\n"]
-    assert set(states(db)) == {"delivered"}
+    assert set(states(database.engine())) == {"delivered"}
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -156,6 +157,7 @@ def test_a_line_is_one_json_object_without_the_producers_own(
     (line,) = [one for one in lines.getvalue().splitlines() if "ledger.entry" in one]
     found = json.loads(line)
     ((entry_id, batch_id),) = wallet.rows(db, "SELECT id, batch_id FROM ledger_entries")
+    assert re.fullmatch(r"[0-9a-f]{32}", found.pop("correlation_id"))
     del found["timestamp"]
     assert found == {
         "event": "ledger.entry",
