@@ -50,7 +50,7 @@ MEASURES = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_way_is_measured_beside_its_floors(checkout: Path, tmp_path: Path) -> None:
     written = tmp_path / "figures.json"
 
@@ -68,7 +68,7 @@ def test_every_way_is_measured_beside_its_floors(checkout: Path, tmp_path: Path)
         ],
         cwd=checkout,
         check=True,
-        timeout=560,
+        timeout=1150,
     )
 
     figures = json.loads(written.read_text())
