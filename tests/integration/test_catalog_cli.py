@@ -106,7 +106,7 @@ def test_products_and_offers_go_out_and_in_as_csv(billing: Command, tmp_path: Pa
         file = tmp_path / f"{noun}s.csv"
         assert billing(noun, "export", str(file)).status == 0
         text = file.read_text("utf-8")
-        assert billing(noun, "export").out == text
+        assert billing(noun, "export").out == billing(noun, "export", "-").out == text
         ended = billing(noun, "import", str(file))
         assert ended.out.startswith("0 new, 0 changed")
         file.write_text(text.replace("1,000 calls", "A thousand calls"), "utf-8")

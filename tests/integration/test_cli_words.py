@@ -111,6 +111,15 @@ def test_the_first_line_of_each_help_is_a_sentence() -> None:
     assert [words for words, line in first.items() if not line.rstrip().endswith(".")] == []
 
 
+def test_help_says_what_every_argument_and_option_is(ask: Asked) -> None:
+    for one in known():
+        said = ask(*one.words, "--help").said
+        for param in one.command.params:
+            told = " ".join((param.help or "").split())
+            assert len(told) > 3, (one.words, param.name)
+            assert told in said, (one.words, param.name)
+
+
 def test_an_option_that_does_not_exist_is_named(ask: Asked) -> None:
     ends = {one.words: ask(*one.words, "--no-such-option") for one in known()}
 

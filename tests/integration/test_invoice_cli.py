@@ -334,3 +334,19 @@ def test_who_can_not_be_billed_is_listed_with_the_reason_and_tried_again(
     assert (retried.status, retried.out) == (0, "tenant acme is billed again\n")
     assert billing("invoice", "parked").out == "nobody is parked\n"
     assert "is not parked" in billing("invoice", "retry", "acme").out
+
+
+def test_papers_and_accounts_go_where_they_are_wanted(billing: Command, tmp_path: Path) -> None:
+    number = str(finalized()["number"])
+    commands = {
+        ("invoice", "html", number): b"<!doctype html",
+        ("invoice", "export"): b"document,number,",
+    }
+    for command, begins in commands.items():
+        file, nowhere = tmp_path / command[1], tmp_path / "missing" / "file"
+        assert billing(*command, "--output", str(file)).status == 0
+        assert file.read_bytes().lower().startswith(begins)
+        assert billing(*command, "--output", "-").out == file.read_bytes().decode()
+        refused = billing(*command, "--output", str(nowhere))
+        assert refused.status == 2
+        assert f"{nowhere}: No such file or directory" in refused.err

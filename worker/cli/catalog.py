@@ -9,7 +9,7 @@ import typer
 
 from tasks.catalog_import import CatalogImported, export_catalog, import_catalog
 from worker import catalog_file
-from worker.cli import catalog_view, printing
+from worker.cli import catalog_view, destination, printing
 from worker.cli.printing import AsJson
 
 app = typer.Typer(
@@ -32,11 +32,14 @@ File = Annotated[
 @app.command()
 def export(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to. [default: output]")
+        Path | None, typer.Argument(metavar="[FILE]", help="Where to.", show_default="output")
     ] = None,
     *,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="[default: by the file's name, or yaml]")
+        Format | None,
+        typer.Option(
+            "--format", help="Of what is written.", show_default="by the file's name, or yaml"
+        ),
     ] = None,
 ) -> None:
     """Write the catalogue as it is; import takes it."""
@@ -44,14 +47,10 @@ def export(
     document = export_catalog()
     by_name = catalog_file.format_of(file or Path("-"))
     written = catalog_file.write(document, by_name if format_ is None else format_.value)
-    if file is None or str(file) == "-":
-        typer.echo(written, nl=False)
-        return
-    try:
-        file.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None
-    typer.echo(f"wrote {sum(map(len, document.values()))} entries to {file}")
+    with destination.text(file) as opened:
+        opened.write(written)
+    if not destination.is_stdout(file):
+        typer.echo(f"wrote {sum(map(len, document.values()))} entries to {file}")
 
 
 @app.command("import")

@@ -8,7 +8,7 @@ import typer
 
 from tasks.catalog_import import CatalogImported, export_catalog, import_catalog
 from worker import catalog_csv
-from worker.cli import catalog_view, printing
+from worker.cli import catalog_view, destination, printing
 from worker.cli.printing import AsJson
 
 DryRun = Annotated[bool, typer.Option(help="Only tell what would change.")]
@@ -21,17 +21,15 @@ def add(app: typer.Typer, kind: catalog_csv.Kind) -> None:
     @app.command("export", help=f"Write all {kind} as CSV: {header}.")
     def export(
         file: Annotated[
-            Path | None, typer.Argument(metavar="[FILE]", help="Where to. [default: output]")
+            Path | None, typer.Argument(metavar="[FILE]", help="Where to.", show_default="output")
         ] = None,
     ) -> None:
         printing.prepare()
         entries = export_catalog().get(kind, [])
-        if file is None:
-            catalog_csv.write(sys.stdout, kind, entries)
-            return
-        with _opened(file, "w") as opened:
+        with destination.text(file) as opened:
             count = catalog_csv.write(opened, kind, entries)
-        typer.echo(f"wrote {count} {kind} to {file}")
+        if not destination.is_stdout(file):
+            typer.echo(f"wrote {count} {kind} to {file}")
 
     @app.command(
         "import",
@@ -75,7 +73,7 @@ def _read(file: Path, kind: catalog_csv.Kind) -> catalog_csv.Table:
     try:
         if str(file) == "-":
             return catalog_csv.read(sys.stdin, kind)
-        with _opened(file, "r") as opened:
+        with _opened(file) as opened:
             return catalog_csv.read(opened, kind)
     except catalog_csv.UnreadableTable as error:
         for fault in error.faults:
@@ -85,8 +83,8 @@ def _read(file: Path, kind: catalog_csv.Kind) -> catalog_csv.Table:
         raise typer.BadParameter(f"{file}: is not UTF-8", param_hint="FILE") from None
 
 
-def _opened(file: Path, mode: str) -> TextIO:
+def _opened(file: Path) -> TextIO:
     try:
-        return file.open(mode, encoding="utf-8", newline="")  # type: ignore[return-value]
+        return file.open(encoding="utf-8", newline="")
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="FILE") from None

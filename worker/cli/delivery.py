@@ -49,7 +49,9 @@ def print_list(
     *,
     tenant: OfTenant = None,
     endpoint: Endpoint = None,
-    state: Annotated[DeliveryState | None, typer.Option(show_default=False)] = None,
+    state: Annotated[
+        DeliveryState | None, typer.Option(help="In one state.", show_default=False)
+    ] = None,
     topic: Topic = None,
     event: Annotated[str | None, typer.Option(help="Of this event, evt_….")] = None,
     since: Since = None,

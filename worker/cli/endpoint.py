@@ -89,9 +89,14 @@ def print_list(
     *,
     tenant: Annotated[str | None, typer.Option(help="Of this tenant.")] = None,
     operator: Annotated[
-        bool | None, typer.Option("--operator/--no-operator", show_default=False)
+        bool | None,
+        typer.Option(
+            "--operator/--no-operator",
+            help="The operator's own, which hear of all tenants, or no such.",
+            show_default=False,
+        ),
     ] = None,
-    state: Annotated[Shown | None, typer.Option(show_default=False)] = None,
+    state: Annotated[Shown | None, typer.Option(help="In one state.", show_default=False)] = None,
     topic: Annotated[str | None, typer.Option(help="That asked for this type.")] = None,
     limit: Limit = 200,
     as_json: AsJson = False,

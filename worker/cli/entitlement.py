@@ -86,10 +86,11 @@ def set_(
         bool, typer.Option("--per-seat", help="The limit is for each seat of a subscription.")
     ] = False,
     since: Annotated[
-        str | None, typer.Option("--from", help="From when. [default: now]", metavar="INSTANT")
+        str | None, typer.Option("--from", help="From when.", show_default="now", metavar="INSTANT")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Until when. [default: further notice]", metavar="INSTANT")
+        str | None,
+        typer.Option(help="Until when.", show_default="further notice", metavar="INSTANT"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -124,7 +125,9 @@ def end(
     plan: Plan = None,
     tenant: Tenant = None,
     window: Length = Window.month,
-    at: Annotated[str | None, typer.Option(help="When. [default: now]", metavar="INSTANT")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="When.", show_default="now", metavar="INSTANT")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let an entitlement end; what was to begin later does not."""

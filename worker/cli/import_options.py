@@ -12,7 +12,7 @@ Files = Annotated[
     typer.Argument(help="CSV or JSON lines, also gzip; - is standard input.", metavar="FILE…"),
 ]
 Tenant = Annotated[
-    str | None, typer.Option(help="Whose usage it is. [default: the column tenant_id]")
+    str | None, typer.Option(help="Whose usage it is.", show_default="the column tenant_id")
 ]
 Metrics = Annotated[
     list[str] | None,
@@ -30,15 +30,16 @@ At = Annotated[
     str | None,
     typer.Option(
         help="The column of the instant: ISO 8601, UTC if it names no zone, digits beyond "
-        "microseconds are cut off. [default: now]",
+        "microseconds are cut off.",
+        show_default="now",
         metavar="COLUMN",
     ),
 ]
 Key = Annotated[
     list[str] | None,
     typer.Option(
-        help="A column of the idempotency key; several times. [default: made from the row's "
-        "content and line]",
+        help="A column of the idempotency key; several times.",
+        show_default="made from the row's content and line",
         metavar="COLUMN",
     ),
 ]
@@ -58,10 +59,11 @@ SkipEmpty = Annotated[
     typer.Option("--skip-empty", help="Leave out empty amounts; without it they are refused."),
 ]
 Delimiter = Annotated[
-    str | None, typer.Option(help="Between cells. [default: found in the header]")
+    str | None, typer.Option(help="Between cells.", show_default="found in the header")
 ]
 Encoding = Annotated[
-    str | None, typer.Option(help="Of the text. [default: UTF-8, or what the file's mark says]")
+    str | None,
+    typer.Option(help="Of the text.", show_default="UTF-8, or what the file's mark says"),
 ]
 DryRun = Annotated[
     bool,
@@ -70,7 +72,7 @@ DryRun = Annotated[
     ),
 ]
 AsOf = Annotated[
-    str | None, typer.Option(help="When it arrives. [default: now]", metavar="INSTANT")
+    str | None, typer.Option(help="When it arrives.", show_default="now", metavar="INSTANT")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 

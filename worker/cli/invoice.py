@@ -2,7 +2,6 @@
 
 import csv
 import datetime as dt
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +18,7 @@ from tasks.invoices import finalize_invoice, get_invoice
 from tasks.papers import html
 from tasks.papers.paper import Paper
 from worker.cli import (
+    destination,
     exporting,
     invoice_named,
     invoice_settling,
@@ -34,7 +34,7 @@ app = typer.Typer(help="Invoices and credit notes.", no_args_is_help=True)
 Tenant = Annotated[str | None, typer.Option(help="Of one tenant.")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Where it is written. [default: its number]"),
+    typer.Option("--output", "-o", help="Where it is written.", show_default="its number"),
 ]
 
 
@@ -70,7 +70,7 @@ def show(named: Named, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def preview(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", show_default=False)],
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose.", show_default=False)],
     *,
     as_of: AsOf = None,
     as_json: AsJson = False,
@@ -136,7 +136,8 @@ def export(
         str | None, typer.Option("--to", help="Issued before.", metavar="INSTANT")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="[default: standard output]")
+        Path | None,
+        typer.Option("--output", "-o", help="Where to.", show_default="standard output"),
     ] = None,
 ) -> None:
     """Write issued invoices and credit notes as CSV: a row for each line and for each tax.
@@ -150,12 +151,10 @@ def export(
         issued_until=instant(until, option="--to"),
     )
     printing.prepare()
-    if output is None:
-        exporting.write(csv.writer(sys.stdout), wanted)
-        return
-    with output.open("w", encoding="utf-8", newline="") as file:
+    with destination.text(output, option="--output") as file:
         written = exporting.write(csv.writer(file), wanted)
-    typer.echo(f"{output}: {written:,} documents", err=True)
+    if not destination.is_stdout(output):
+        typer.echo(f"{output}: {written:,} documents", err=True)
 
 
 def _page(named: str) -> Paper:
@@ -176,8 +175,6 @@ def _file(number: str, ending: str) -> Path:
 
 
 def _write(output: Path, content: bytes) -> None:
-    if str(output) == "-":
-        sys.stdout.buffer.write(content)
-        return
-    output.write_bytes(content)
-    typer.echo(str(output), err=True)
+    destination.write(output, content, option="--output")
+    if not destination.is_stdout(output):
+        typer.echo(str(output), err=True)

@@ -20,7 +20,7 @@ def keys() -> None:
 @app.command()
 def new(
     key_id: Annotated[
-        str | None, typer.Option("--id", help="Its name. [default: k and today's date]")
+        str | None, typer.Option("--id", help="Its name.", show_default="k and today's date")
     ] = None,
 ) -> None:
     """Print a new entry for BILLING_MASTER_KEYS: put it first, keep the older ones behind it.

@@ -21,7 +21,9 @@ WIDTH_ELSEWHERE: Final = 240
 
 app = typer.Typer(help="How metrics are counted.", no_args_is_help=True)
 
-Metric = Annotated[str, typer.Argument(metavar="METRIC", show_default=False)]
+Metric = Annotated[
+    str, typer.Argument(metavar="METRIC", help="What events count.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
@@ -42,7 +44,8 @@ def set_(
     value_field: Annotated[
         str | None,
         typer.Option(
-            help="Key of an event's metadata that holds its value. [default: its amount]",
+            help="Key of an event's metadata that holds its value.",
+            show_default="its amount",
             metavar="KEY",
         ),
     ] = None,

@@ -19,7 +19,9 @@ ITEM: Final = re.compile(
 app = typer.Typer(help="How products are sold.", no_args_is_help=True)
 
 Sku = Annotated[str, typer.Argument(metavar="SKU", help="Which offer.")]
-Active = Annotated[bool | None, typer.Option("--active/--inactive", show_default=False)]
+Active = Annotated[
+    bool | None, typer.Option("--active/--inactive", help="Whether it is sold.", show_default=False)
+]
 
 
 @app.command("list")

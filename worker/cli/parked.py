@@ -37,7 +37,7 @@ def parked(*, as_json: AsJson = False) -> None:
 
 
 def retry(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", show_default=False)],
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose.", show_default=False)],
     *,
     as_of: AsOf = None,
 ) -> None:

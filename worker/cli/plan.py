@@ -40,7 +40,11 @@ def list_(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(plan: Annotated[str, typer.Argument(metavar="PLAN")], *, as_json: AsJson = False) -> None:
+def show(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Its key.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Show a plan with the prices it has now, tier by tier."""
     found = _read(lambda: get_plan(plan_key=plan))
     if as_json:

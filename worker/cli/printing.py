@@ -28,7 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 Limit = Annotated[int, typer.Option(help="How many at most.", min=1, max=1_000)]
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Whose.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept, and not sent to subscribers.")]
-Actor = Annotated[str | None, typer.Option(help="Who decides. [default: the user of the system]")]
+Actor = Annotated[
+    str | None, typer.Option(help="Who decides.", show_default="the user of the system")
+]
 Key = Annotated[
     str | None,
     typer.Option(

@@ -15,8 +15,13 @@ from worker.cli.printing import AsJson, Limit
 app = typer.Typer(help="What credit is counted in.", no_args_is_help=True)
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The product's key.")]
-Active = Annotated[bool | None, typer.Option("--active/--inactive", show_default=False)]
-Type = Annotated[ProductType | None, typer.Option("--type", show_default=False)]
+Active = Annotated[
+    bool | None,
+    typer.Option("--active/--inactive", help="Whether it is granted.", show_default=False),
+]
+Type = Annotated[
+    ProductType | None, typer.Option("--type", help="What use takes away.", show_default=False)
+]
 IsCurrency = Annotated[
     bool | None,
     typer.Option(

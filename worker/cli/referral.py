@@ -24,7 +24,10 @@ def print_list(
     *,
     referrer: Annotated[str | None, typer.Option(help="Whom this tenant has brought.")] = None,
     rewarded: Annotated[
-        bool | None, typer.Option("--rewarded/--pending", show_default=False)
+        bool | None,
+        typer.Option(
+            "--rewarded/--pending", help="Whether it has paid its bonus.", show_default=False
+        ),
     ] = None,
     limit: Limit = 100,
     as_json: AsJson = False,
@@ -102,7 +105,9 @@ def set_program(
     *,
     referrer_sku: Annotated[str | None, typer.Option(help="What who brings gets.")] = None,
     referee_sku: Annotated[str | None, typer.Option(help="What who is brought gets.")] = None,
-    active: Annotated[bool, typer.Option("--active/--inactive")] = True,
+    active: Annotated[
+        bool, typer.Option("--active/--inactive", help="Whether it pays bonuses.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Make a programme be what is given: an offer for each side that gets something."""

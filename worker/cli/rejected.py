@@ -29,7 +29,9 @@ PAGE: Final = 1_000
 
 app = typer.Typer(help="Messages that could not be taken.", no_args_is_help=True)
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID…", show_default=False)]
+Ids = Annotated[
+    list[int] | None, typer.Argument(metavar="ID…", help="Those of the list.", show_default=False)
+]
 All = Annotated[bool, typer.Option("--all", help="All that are open and fit the conditions.")]
 Task = Annotated[str | None, typer.Option(help="Of one task, such as billing.record_usage.")]
 Tenant = Annotated[str | None, typer.Option(help="Of one tenant.")]
@@ -38,7 +40,9 @@ Since = Annotated[
     str | None,
     typer.Option(help="That came at this instant or later, first or again.", metavar="INSTANT"),
 ]
-Actor = Annotated[str | None, typer.Option(help="Who decides. [default: the user of the system]")]
+Actor = Annotated[
+    str | None, typer.Option(help="Who decides.", show_default="the user of the system")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
@@ -70,7 +74,9 @@ def print_list(
 
 
 @app.command()
-def show(rejected_message_id: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+def show(
+    rejected_message_id: Annotated[int, typer.Argument(metavar="ID", help="That of the list.")],
+) -> None:
     """Print one as JSON, with the payload as it came."""
     boot.prepare()
     with database.transaction() as session:

@@ -17,10 +17,10 @@ def worker(
         str, typer.Option(help="What it consumes, separated by commas.", metavar="NAMES")
     ] = ",".join(Queue),
     concurrency: Annotated[
-        int | None, typer.Option(help="Processes of its pool. [default: one a CPU]", min=1)
+        int | None, typer.Option(help="Processes of its pool.", show_default="one a CPU", min=1)
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What Flower calls it. [default: its queues]")
+        str | None, typer.Option(help="What Flower calls it.", show_default="its queues")
     ] = None,
 ) -> None:
     """Run a worker. SIGTERM lets it finish what it has begun, for a bounded time."""
@@ -40,7 +40,7 @@ def flower(
     port: Annotated[int, typer.Option(help="Its port.", min=1, max=65_535)] = 5555,
     state: Annotated[
         Path | None,
-        typer.Option(help="The file that keeps what it has seen. [default: it forgets]"),
+        typer.Option(help="The file that keeps what it has seen.", show_default="it forgets"),
     ] = None,
 ) -> None:
     """Run Flower. Without FLOWER_BASIC_AUTH, user:password, it listens on loopback alone."""

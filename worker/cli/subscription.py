@@ -32,14 +32,14 @@ WIDTH_ELSEWHERE = 240
 
 app = typer.Typer(help="Who is on which plan.", no_args_is_help=True)
 
-Named = Annotated[UUID, typer.Argument(metavar="SUBSCRIPTION", show_default=False)]
+Named = Annotated[UUID, typer.Argument(metavar="SUBSCRIPTION", help="Its id.", show_default=False)]
 Key = Annotated[str, typer.Option(help="Names this request: the same again changes nothing.")]
 AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
 
 
 @app.command("list")
 def print_list(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", show_default=False)],
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose.", show_default=False)],
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:

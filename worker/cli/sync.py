@@ -63,7 +63,9 @@ def show(named: Named, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def retry(
-    named: Annotated[str | None, typer.Argument(metavar="INVOICE", show_default=False)] = None,
+    named: Annotated[
+        str | None, typer.Argument(metavar="INVOICE", help="Its id or number.", show_default=False)
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All that failed.")] = False,
     anew: Annotated[

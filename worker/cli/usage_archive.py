@@ -68,7 +68,7 @@ def archive(
 
 def archives(
     tenant: Annotated[
-        str | None, typer.Argument(help="Whose. [default: everyone's]", metavar="TENANT")
+        str | None, typer.Argument(help="Whose.", show_default="everyone's", metavar="TENANT")
     ] = None,
     *,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=100_000)] = 100,
@@ -91,7 +91,7 @@ def archives(
 def restore(
     file: Annotated[
         Path | None,
-        typer.Argument(help="A file of archived usage. [with --verify: all]", show_default=False),
+        typer.Argument(help="A file of archived usage.", show_default="with --verify, all"),
     ] = None,
     *,
     verify: Annotated[

@@ -50,7 +50,7 @@ def show(
     tenant: Annotated[str, typer.Argument(help="Whose usage.", metavar="TENANT")],
     metric: Annotated[str | None, typer.Option(help="Of this metric only.")] = None,
     month: Annotated[
-        str | None, typer.Option(help="Which month. [default: this one]", metavar="YYYY-MM")
+        str | None, typer.Option(help="Which month.", show_default="this one", metavar="YYYY-MM")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
