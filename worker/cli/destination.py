@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, TextIO
+from typing import Final, TextIO
 
 import typer
 
@@ -26,7 +26,9 @@ def text(path: Path | None, *, option: str = "FILE") -> Iterator[TextIO]:
     if path is None or is_stdout(path):
         yield sys.stdout
         return
-    with _opened(path, "w", option, encoding="utf-8", newline="") as file:
+    with _refusing(path, option):
+        file = path.open("w", encoding="utf-8", newline="")
+    with file:
         yield file
 
 
@@ -35,12 +37,13 @@ def write(path: Path, content: bytes, *, option: str = "FILE") -> None:
     if is_stdout(path):
         sys.stdout.buffer.write(content)
         return
-    with _opened(path, "wb", option) as file:
-        file.write(content)
+    with _refusing(path, option):
+        path.write_bytes(content)
 
 
-def _opened(path: Path, mode: str, option: str, **how: str) -> IO[Any]:
+@contextmanager
+def _refusing(path: Path, option: str) -> Iterator[None]:
     try:
-        return path.open(mode, **how)  # type: ignore[call-overload, no-any-return]
+        yield
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=option) from None
