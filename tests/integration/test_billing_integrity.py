@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, NotSupportedError
 
 from models import database
 from models.rules import billing
@@ -16,6 +16,7 @@ from models.rules.waterfall import Bill
 from models.store import invoice, line_rows
 from tasks.invoice_runs import generate_invoices
 from tests.integration.billing_world import fee, instant, make_plan, query, subscribe
+from tests.integration.waiting import until_somebody_waits
 
 COPY = """
     INSERT INTO invoice_lines (invoice_id, position, kind, subscription_id, price_id,
@@ -100,6 +101,36 @@ def test_of_eight_that_write_past_the_program_one_puts_the_tenant_on_the_plan(db
 
     assert sorted(outcomes) == ["23P01"] * 7 + ["made"]
     assert query("SELECT count(*) FROM subscriptions WHERE tenant_id = 'acme'") == [(1,)]
+
+
+def test_who_writes_at_the_same_time_waits_and_then_sees_what_was_committed(db: Engine) -> None:
+    make_plan(fee("10"))
+    subscribe("other", "2026-01-01")
+    execute("INSERT INTO tenants (tenant_id) VALUES ('acme')")
+    row = {"effective_at": instant("2026-01-01"), "ended_at": None}
+
+    with ThreadPoolExecutor(1) as pool, db.connect() as first:
+        first.execute(text(SUBSCRIBE), {"id": uuid4(), **row})
+        second = pool.submit(execute, SUBSCRIBE, id=uuid4(), **row)
+        until_somebody_waits()
+        first.commit()
+
+        with pytest.raises(IntegrityError, match="of the same tenant and plan"):
+            second.result(timeout=60)
+
+
+def test_a_transaction_that_could_not_see_what_others_commit_changes_no_subscription(
+    db: Engine,
+) -> None:
+    make_plan(fee("10"))
+    subscribe("acme", "2026-01-01")
+    move = text("UPDATE subscriptions SET ended_at = '2027-01-01Z'")
+
+    careful = db.execution_options(isolation_level="REPEATABLE READ")
+    with pytest.raises(NotSupportedError, match="read what is committed"), careful.begin() as one:
+        one.execute(move)
+
+    assert query("SELECT ended_at FROM subscriptions") == [(None,)]
 
 
 def test_one_subscription_may_begin_as_another_ends_and_not_be_moved_over_it(db: Engine) -> None:
