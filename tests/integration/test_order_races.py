@@ -1,10 +1,11 @@
 """Orders, many at once and killed in the middle: one winner, one grant, all of it or nothing."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tasks.order_list import get_order
 from tasks.referral_bonus import claim_referral_bonus
@@ -15,6 +16,7 @@ from tasks.trials import grant_trial
 from tests.integration import shop, wallet
 from tests.integration.shop import all_at_once, bought, cancel, order, pay, refund
 from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
+from tests.integration.waiting import until_somebody_waits
 
 TABLES = (
     "tenants",
@@ -75,6 +77,25 @@ def test_of_six_orders_one_payment_confirms_one(db: Engine) -> None:
     assert answers.count("order.payment_conflict") == 5
     assert sorted(state(one) for one in made) == ["paid"] + ["pending"] * 5
     assert wallet.rows(db, "SELECT count(*) FROM credit_batches") == [(1,)]
+
+
+def test_a_refund_locks_balances_in_the_order_that_everybody_keeps(db: Engine) -> None:
+    made = bought()
+    wallet.product("BYTES")
+    wallet.grant(1, "b", product_key="BYTES")
+    balance = text("SELECT FROM credit_balances WHERE product_key = :key FOR UPDATE")
+
+    with ThreadPoolExecutor(1) as pool, db.connect() as other:
+        # What was bought is of CALLS, which come after BYTES.
+        other.execute(balance, {"key": "BYTES"})
+        refunded = pool.submit(refund, made)
+        until_somebody_waits()
+        other.execute(text("SET LOCAL lock_timeout = '5s'"))
+        other.execute(balance, {"key": "CALLS"})
+        other.commit()
+
+        assert refunded.result(timeout=60)["state"] == "refunded"
+    wallet.assert_sound()
 
 
 @pytest.mark.parametrize("turn", range(4))

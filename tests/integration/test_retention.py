@@ -249,6 +249,11 @@ def test_what_is_closed_can_not_be_voided_and_what_was_voided_stays_so(folder: P
     (file,) = world.files(folder)
     assert [line["void_reason"] for line in world.lines(file)] == [None, "a test"]
 
+    # The void stands for good, and so does the key by which it is known.
+    much_later = world.OLD + world.REMEMBERED
+    assert world.archive(much_later)["forgotten"] == 1
+    assert void_usage(**named, idempotency_key="wrong", as_of=much_later) == first
+
 
 def test_an_event_that_is_closed_and_not_purged_yet_can_not_be_voided(folder: Path) -> None:
     world.on_a_plan()

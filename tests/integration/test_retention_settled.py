@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from models import database
+from models.store import closing, standing
 from tasks import config
 from tasks.aggregation import aggregate_usage
 from tasks.archive_file import ArchiveFolderUnusable
@@ -197,6 +198,23 @@ def test_usage_that_waits_for_a_roll_up_keeps_its_tenant(folder: Path) -> None:
     world.bill("2026-06-03")
     assert world.archive()["purged"] == 3
     assert world.totals()[1][3:] == (1, 1)
+
+
+def test_usage_that_comes_between_the_look_and_the_closing_keeps_its_tenant(folder: Path) -> None:
+    world.on_a_plan()
+    use_each_month("2026-01")
+    world.bill()
+    rule = standing.Rule(world.AGE)
+    with database.transaction() as session:
+        (seen,) = standing.find(session, rule, after="", limit=9, now=world.OLD).candidates
+    assert seen.is_settled
+    assert not seen.is_behind
+
+    world.record(event("late", "2026-01-09T00:00:00Z"))
+
+    with database.transaction() as session:
+        assert closing.close(session, rule, [seen.tenant_id], now=world.OLD) == []
+    assert query("SELECT count(*) FROM usage_horizons") == [(0,)]
 
 
 def test_a_meter_that_changed_is_counted_by_before_anything_is_closed(folder: Path) -> None:
