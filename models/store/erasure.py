@@ -171,9 +171,15 @@ _ERASE = {
     """,
 }
 
+# A command that is given an order or a hold is kept without a tenant, whom only its answer names.
 _ANSWERS = text("""
     SELECT tenant_id, operation, key, answer FROM idempotency_keys
-    WHERE tenant_id = ANY(CAST(:tenant_ids AS text[])) AND answer::text ~ :named
+    WHERE answer::text ~ :named AND (
+        tenant_id = ANY(CAST(:tenant_ids AS text[])) OR (tenant_id = '' AND EXISTS (
+            SELECT FROM jsonb_path_query(answer, '$.**.tenant_id') AS named
+            WHERE named #>> '{}' = ANY(CAST(:tenant_ids AS text[]))
+        ))
+    )
     ORDER BY tenant_id, operation, key FOR UPDATE
 """)
 

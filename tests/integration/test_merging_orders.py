@@ -137,6 +137,11 @@ def test_an_order_that_waits_for_its_payment_is_not_settled_and_what_it_says_is_
     with pytest.raises(Exception, match=f"order {order['order_id']} waits for its payment"):
         erase_tenant(**erase, idempotency_key="e")
     shop.cancel(order)
+    answers = "SELECT count(*) FROM idempotency_keys WHERE answer::text LIKE '%Ada%'"
+    assert query(answers) == [(2,)]
     erase_tenant(**erase, idempotency_key="f")
 
     assert query("SELECT metadata, state FROM orders") == [({}, "cancelled")]
+    # Kept answers to calls, too.
+    assert query(answers) == [(0,)]
+    assert shop.cancel(order)["order_id"] == order["order_id"]
