@@ -12,6 +12,7 @@ from rich.console import Console
 from benchmarks import (
     aggregation,
     consume,
+    costs,
     credit,
     deliveries,
     freshness,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Stage, float], Sequence[Measure]]] = {
     "consume": consume.measure,
     "credit": credit.measure,
     "quota": quota.measure,
+    "costs": costs.measure,
 }
 
 LATEST = Path(__file__).parent / "results" / "latest.json"

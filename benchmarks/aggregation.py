@@ -82,26 +82,26 @@ def _measure(stage: Stage, count: int, label: str) -> list[Measure]:
 
 def _first(stage: Stage, count: int) -> float:
     stage.empty("usage_aggregates", "usage_touched_days", *OUTBOX)
-    _touch(stage)
+    touch(stage)
     return rounds.rate(count, aggregate_usage)
 
 
 def _again(stage: Stage, count: int) -> float:
     """Late events: every total is there and wrong, and is put right."""
     stage.empty("usage_aggregates", "usage_touched_days")
-    _touch(stage)
-    _roll_up()
+    touch(stage)
+    roll_up()
     stage.execute("UPDATE usage_aggregates SET total = total - 1, event_count = event_count - 1")
-    _touch(stage)
-    return rounds.rate(count, _roll_up)
+    touch(stage)
+    return rounds.rate(count, roll_up)
 
 
-def _touch(stage: Stage) -> None:
+def touch(stage: Stage) -> None:
     stage.execute(TOUCH)
     stage.execute("VACUUM ANALYZE usage_touched_days, usage_aggregates")
 
 
-def _roll_up() -> None:
+def roll_up() -> None:
     now = dt.datetime.now(dt.UTC)
     touched = CHUNK
     while touched == CHUNK:

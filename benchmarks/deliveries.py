@@ -108,7 +108,7 @@ def _sending(stage: Stage, url: str, count: int) -> rounds.Rates:
 
 def _deliver(stage: Stage, count: int) -> float:
     stage.empty(*servers.OUTBOX)
-    _announce(count)
+    put_in_outbox(count)
 
     def deliver() -> None:
         deliver_webhooks.apply_async(ignore_result=True)
@@ -117,7 +117,7 @@ def _deliver(stage: Stage, count: int) -> float:
     return rounds.rate(count, deliver)
 
 
-def _announce(count: int, *, tenants: int = ENDPOINTS) -> None:
+def put_in_outbox(count: int, *, tenants: int = ENDPOINTS) -> None:
     at = now()
     announcements = [
         announce.Announcement(
@@ -154,7 +154,7 @@ def _all_delivered(stage: Stage, count: int) -> bool:
 
 def _post(stage: Stage, url: str, count: int, *, threads: int) -> float:
     stage.empty(*servers.OUTBOX)
-    _announce(count)
+    put_in_outbox(count)
     query = b"SELECT body FROM outbox_messages"
     bodies = [bytes(row[0]) for row in stage.connection.execute(query)]
     workers = [
@@ -199,7 +199,7 @@ def _claiming(stage: Stage, count: int) -> rounds.Rates:
 def _queue(stage: Stage, count: int) -> None:
     """Make deliveries that are due."""
     stage.empty(*servers.OUTBOX)
-    _announce(count, tenants=BACKLOG_TENANTS)
+    put_in_outbox(count, tenants=BACKLOG_TENANTS)
     with database.transaction() as session:
         relay.fan_out(session, most=count, now=now())
     stage.execute("VACUUM ANALYZE deliveries")

@@ -58,7 +58,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     sizes = {FEW: few, MANY: few * TIMES}
     stage.execute(INTRODUCE, {"count": TENANTS})
     for name, count in sizes.items():
-        _fill(stage, TABLES[name], count)
+        fill(stage, TABLES[name], count)
     numbers = itertools.count()
     try:
         ingest = rounds.play(
@@ -78,7 +78,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     ]
 
 
-def _fill(stage: Stage, table: str, count: int) -> None:
+def fill(stage: Stage, table: str, count: int) -> None:
     """Fill a table like that of usage events, and build its indexes when all is there."""
     stage.execute(
         f"CREATE TABLE {table} (LIKE usage_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
@@ -105,12 +105,12 @@ def _ingest(stage: Stage, name: str, scale: float, numbers: Iterator[int]) -> fl
         for size in (rounds.scaled(size, scale, least=CHUNK) for size in (WARM_UP, RECORDED))
     )
     stage.execute("TRUNCATE usage_touched_days")
-    with _in_place(stage, TABLES[name]):
-        _record(warm_up)
-        return rounds.rate(len(counted), lambda: _record(counted))
+    with in_place(stage, TABLES[name]):
+        record(warm_up)
+        return rounds.rate(len(counted), lambda: record(counted))
 
 
-def _record(events: Sequence[Event]) -> None:
+def record(events: Sequence[Event]) -> None:
     now = dt.datetime.now(dt.UTC)
     for chunk in chunks(events, CHUNK):
         with database.transaction() as session:
@@ -123,12 +123,12 @@ def _roll_up(stage: Stage, name: str, count: int) -> float:
     touch = TOUCH_ALL.format(tenants=TENANTS, metrics=METRICS, days=_days(count))
     stage.execute(touch)
     stage.execute("VACUUM ANALYZE usage_touched_days, usage_aggregates")
-    with _in_place(stage, TABLES[name]):
+    with in_place(stage, TABLES[name]):
         return rounds.rate(count, aggregate_usage)
 
 
 @contextlib.contextmanager
-def _in_place(stage: Stage, table: str) -> Iterator[None]:
+def in_place(stage: Stage, table: str) -> Iterator[None]:
     """Let a table be the one of usage events."""
     stage.execute("ALTER TABLE usage_events RENAME TO usage_events_aside")
     stage.execute(f"ALTER TABLE {table} RENAME TO usage_events")

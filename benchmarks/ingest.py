@@ -72,7 +72,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     called: dict[str, Way] = {
         f"in process, {size:,} a call": _calling(stage, made, size) for size in (1_000, 5_000)
     }
-    called[IMPORT] = _importing(stage, made)
+    called[IMPORT] = importing(stage, made)
     floors: dict[str, Way] = {
         COPY: _copying(stage, table, made),
         JSONB: _inserting(stage, table, made),
@@ -154,7 +154,7 @@ def _calling(stage: Stage, events: Sequence[Event], size: int) -> Way:
     return way
 
 
-def _importing(stage: Stage, events: Sequence[Event]) -> Way:
+def importing(stage: Stage, events: Sequence[Event]) -> Way:
     """What `billing usage import` does once it has started."""
     file = stage.folder / "usage.csv"
     with file.open("w", newline="") as writing:

@@ -52,7 +52,7 @@ OVER = CLOSED + dt.timedelta(days=3)
 def measure(stage: Stage, scale: float) -> list[Measure]:
     """Invoice every tenant, here and by workers, then the same in one statement; and number all."""
     tenants = rounds.scaled(TENANTS, scale, least=FEWER)
-    _make_plan()
+    make_plan()
     for statement in invoice_rows.FILL:
         stage.execute(statement.format(tenants=tenants, prices=PRICES))
     copies = stage.copy_of("invoices"), stage.copy_of("invoice_lines")
@@ -62,15 +62,15 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     )
 
     def bill() -> float:
-        _make_due(stage)
+        make_due(stage)
         return rounds.rate(tenants, lambda: generate_invoices(as_of=CLOSED))
 
     def bill_fewer() -> float:
-        _make_due(stage, which=invoice_rows.FIRST_TENTH)
+        make_due(stage, which=invoice_rows.FIRST_TENTH)
         return rounds.rate(tenants // FEWER, lambda: generate_invoices(as_of=CLOSED))
 
     def number() -> float:
-        _make_due(stage)
+        make_due(stage)
         generate_invoices(as_of=CLOSED)
         stage.execute("VACUUM ANALYZE invoices, invoice_lines")
         return rounds.rate(tenants, lambda: finalize_invoices(as_of=OVER))
@@ -80,7 +80,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
         return rounds.rate(tenants, lambda: stage.execute(bare))
 
     def insert_all() -> float:
-        _make_due(stage)
+        make_due(stage)
         with _checking(stage):
             return rounds.rate(tenants, lambda: stage.execute(whole))
 
@@ -110,7 +110,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     ]
 
 
-def _make_due(stage: Stage, which: str = "true") -> None:
+def make_due(stage: Stage, which: str = "true") -> None:
     """Let the month of subscriptions be billed again, and of no others."""
     stage.empty(*invoice_rows.MADE, *OUTBOX)
     stage.execute("UPDATE subscriptions SET next_invoice_at = '2026-03-01Z'")
@@ -121,7 +121,7 @@ def _make_due(stage: Stage, which: str = "true") -> None:
 
 def _by_workers(stage: Stage, tenants: int, processes: int) -> Callable[[], float]:
     def bill() -> float:
-        _make_due(stage)
+        make_due(stage)
         with stage.worker(Queue.billing, concurrency=processes):
 
             def run() -> None:
@@ -146,9 +146,9 @@ def _checking(stage: Stage) -> Iterator[None]:
 
 def _memory(stage: Stage) -> Measure:
     """The most memory that a process had which made all drafts, beside one that made a tenth."""
-    _make_due(stage, which=invoice_rows.FIRST_TENTH)
+    make_due(stage, which=invoice_rows.FIRST_TENTH)
     few = _megabytes(lambda: generate_invoices(as_of=CLOSED))
-    _make_due(stage)
+    make_due(stage)
     many = _megabytes(lambda: generate_invoices(as_of=CLOSED))
     return Measure(f"{JOB}, memory: {RUN}", many, "MB", SMALL, few, many / few, None, 1)
 
@@ -176,7 +176,7 @@ def _by_event(stage: Stage, scale: float) -> Measure:
             stage.empty("usage_events")
             stage.execute(invoice_rows.USE.format(tenants=tenants, events=events))
             stage.execute("VACUUM ANALYZE usage_events")
-            _make_due(stage, which=which)
+            make_due(stage, which=which)
             return rounds.rate(tenants * events, lambda: generate_invoices(as_of=CLOSED))
 
         return way
@@ -186,7 +186,7 @@ def _by_event(stage: Stage, scale: float) -> Measure:
     return rates.beside(RUN, FEW, job=f"{JOB}, priced by event", aim=GROWTH_AIM)
 
 
-def _make_plan() -> None:
+def make_plan() -> None:
     set_plan(
         plan_key="bench",
         name="Bench",

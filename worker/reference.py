@@ -16,6 +16,8 @@ from webhooks import events
 from worker import cli, errors, schemas, settings, standing
 from worker.celery import TASK_MODULES
 from worker.settings import ROOT
+from worker.sizing import costs
+from worker.sizing import tables as sizing
 
 HEAD = """# Reference
 
@@ -53,7 +55,9 @@ def write(folder: Path = ROOT) -> None:
 def pages(folder: Path) -> dict[Path, str]:
     """Return each document that has generated parts, as it should read."""
     how_to = folder / "docs" / "how-to.md"
+    scaling = folder / "docs" / "scaling.md"
     return {
+        scaling: sizing.fill(scaling.read_text(encoding="utf-8"), costs.load()),
         how_to: _example(how_to.read_text(encoding="utf-8"), folder, "examples/produce.py"),
         folder / "docs" / "reference.md": reference_page(),
         folder / "docs" / "states.md": states.to_markdown(),

@@ -45,6 +45,22 @@ MEASURES = {
     "credit: audit": 1,
     "quota: consume_entitlement, one hot tenant": 1,
     "quota: consume_entitlement, 1,000 tenants": 1,
+    "costs: ingest, 1 a message": 1,
+    "costs: ingest, 10 a message": 1,
+    "costs: ingest, 100 a message": 1,
+    "costs: ingest, 1,000 a message": 1,
+    "costs: ingest, 5,000 a message": 1,
+    "costs: ingest, in process, 1,000 a call": 1,
+    "costs: import of a CSV file": 1,
+    "costs: ingest, in process, 1 M rows, after a checkpoint": 1,
+    "costs: ingest, one XADD a call, drained": 1,
+    "costs: roll-up, an event counted": 1,
+    "costs: roll-up, a total of 3 events, told": 1,
+    "costs: a use of credit": 1,
+    "costs: a draft of five lines": 1,
+    "costs: an invoice finalized": 1,
+    "costs: a delivery": 1,
+    "costs: a batch expired": 1,
 }
 """Each with how many floors."""
 

@@ -37,6 +37,7 @@ from worker.cli import (
     reservation,
     run,
     schema,
+    sizing,
     status,
     subscription,
     sync,
@@ -103,6 +104,7 @@ app.command()(doctor.doctor)
 app.command()(status.status)
 app.command()(metrics.metrics)
 app.command()(audit.audit)
+app.command()(sizing.sizing)
 app.add_typer(usage.app, name="usage")
 app.add_typer(meter.app, name="meter")
 app.add_typer(entitlement.app, name="entitlement")

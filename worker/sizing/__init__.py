@@ -1,0 +1,1 @@
+"""How large an installation must be: measured costs, added up; docs/scaling.md tells what of."""
