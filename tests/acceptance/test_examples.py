@@ -22,6 +22,7 @@ from models import database
 from tasks.queues import Queue
 from tests.processes import SECONDS, ForgetfulRedis, Worker, eventually, free_port, without_ours
 from webhooks.keyring import new_master_key
+from worker import local
 
 pytestmark = pytest.mark.slow
 
@@ -44,18 +45,24 @@ class System:
         return self.client.send_task(task, kwargs=arguments, queue=queue).get(timeout=SECONDS)
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[ForgetfulRedis]:
-    """A broker of this test's own."""
-    with ForgetfulRedis(tmp_path) as running:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where broker and worker write."""
+    return tmp_path_factory.mktemp("examples")
+
+
+@pytest.fixture(scope="module")
+def broker(folder: Path) -> Iterator[ForgetfulRedis]:
+    """A broker of these tests' own."""
+    with ForgetfulRedis(folder) as running:
         yield running
 
 
-@pytest.fixture
-def system(db: Engine, broker: ForgetfulRedis, tmp_path: Path) -> Iterator[System]:
-    """The running system."""
+@pytest.fixture(scope="module")
+def running(servers: local.Servers, broker: ForgetfulRedis, folder: Path) -> Iterator[System]:
+    """The system of all these tests: nobody here kills it."""
     environment = {
-        "DATABASE_URL": db.url.render_as_string(hide_password=False),
+        "DATABASE_URL": servers.database_url,
         "BROKER_URL": broker.url,
         "BILLING_LOG": "json",
         "BILLING_MASTER_KEYS": new_master_key("test"),
@@ -64,11 +71,17 @@ def system(db: Engine, broker: ForgetfulRedis, tmp_path: Path) -> Iterator[Syste
     }
     client = Celery(broker=broker.url, backend=broker.url, set_as_current=False)
     with (
-        Worker(tmp_path, environment, *Queue),
+        Worker(folder, environment, *Queue),
         Redis.from_url(broker.url) as redis,
         client,
     ):
         yield System(broker.url, client, redis)
+
+
+@pytest.fixture
+def system(db: Engine, running: System) -> System:
+    """The running system, with an empty database."""
+    return running
 
 
 def run(system: System, checkout: Path, *command: str, cwd: Path | None = None) -> str:
@@ -178,11 +191,12 @@ def test_the_message_of_the_go_example_is_one_that_workers_take(
 
 
 def test_the_message_of_the_go_example_has_the_shape_of_celerys_own(
-    broker: ForgetfulRedis, checkout: Path
+    checkout: Path, tmp_path: Path
 ) -> None:
     with (
-        Celery(broker=broker.url, set_as_current=False) as client,
-        Redis.from_url(broker.url) as redis,
+        ForgetfulRedis(tmp_path) as unheard,
+        Celery(broker=unheard.url, set_as_current=False) as client,
+        Redis.from_url(unheard.url) as redis,
     ):
         client.send_task(
             "billing.record_usage", kwargs={"events": []}, queue="usage", ignore_result=True

@@ -4,8 +4,12 @@ import io
 from dataclasses import dataclass
 
 import pytest
+from typer.main import get_command
 
 import worker.cli
+
+BUILT = get_command(worker.cli.app)
+"""All commands, built once: `worker.cli.app()` builds them anew each time that it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Command:
         given = io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin)))
         self._monkeypatch.setattr("sys.stdin", given)
         self._monkeypatch.setattr("sys.argv", ["billing", *words])
+        self._monkeypatch.setattr(worker.cli, "app", lambda: BUILT(prog_name="billing"))
         with pytest.raises(SystemExit) as ended:
             worker.cli.main()
         said = self._capsys.readouterr()
