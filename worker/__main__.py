@@ -1,6 +1,9 @@
 """`python -m worker` is the `billing` command."""
 
-from worker.cli import main
+from worker.importing import undisturbed
+
+with undisturbed():
+    from worker.cli import main
 
 if __name__ == "__main__":
     main()
