@@ -17,6 +17,7 @@ from tests.unit.rules import vectors
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
 from worker import local, logs
+from worker.importing import undisturbed
 
 settings.register_profile("default", deadline=None, max_examples=50, print_blob=True)
 settings.load_profile("default")
@@ -55,6 +56,16 @@ EMPTY_TABLES = """
         END LOOP;
     END $$
 """
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Neither now nor later look for dead objects among thousands of tests and all modules.
+
+    What is not searched is also not copied by each process that is forked here to be killed.
+    """
+    with undisturbed():
+        return (yield)
 
 
 @pytest.hookimpl
