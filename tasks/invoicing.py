@@ -17,6 +17,7 @@ from models.invoice import InvoiceKind
 from models.rules import billing, period
 from models.rules.billing import Days, Subscription
 from models.store import (
+    draft_changes,
     drafting,
     finalizing,
     invoice,
@@ -264,7 +265,7 @@ def refresh(
     ]
     adjusted = adjusting.adjust(session, drawn, noticed, priced[len(headers) :])
     computed = reckoning.reckon(session, adjusted)
-    changed = drafting.changed(session, computed)
+    changed = draft_changes.among(session, computed)
     rewritten = drafting.rewrite(session, changed, now=now)
     tell(session, events.InvoiceUpdated, rewritten, now=now)
     newest = {one.header.id: one for one in rewritten}

@@ -78,6 +78,11 @@ def get_all(session: Session, headers: Sequence[Header]) -> list[Drafted]:
     return [Drafted(header, lines.get(header.id, []), bills[header.id]) for header in headers]
 
 
+def content(one: Drafted) -> line_rows.Content:
+    """Return what an invoice says, as `line_rows` takes it."""
+    return one.header.id, one.header.currency, one.lines, one.bill
+
+
 def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> None:
     """Store new drafts with their lines, in a few statements whatever their number."""
     if not drafts:
@@ -92,7 +97,7 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
             "timezone": one.header.timezone,
             "period_start": one.header.period.start,
             "period_end": one.header.period.end,
-            "fingerprint": lines.add(*_content(one)),
+            "fingerprint": lines.add(*content(one)),
             **_figures(one.bill),
         }
         for one in drafts
@@ -100,25 +105,6 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
     session.execute(_ADD, {"rows": _json(rows), "now": now})
     lines.store(session)
     _add_bills(session, drafts)
-
-
-def changed(session: Session, drafts: Sequence[Drafted]) -> list[Drafted]:
-    """Return those of stored drafts that say something else than what is stored, in order.
-
-    The content is read of those alone whose fingerprint is another: nearly always of none.
-    """
-    fingerprints = line_rows.fingerprints(map(_content, drafts))
-    rows = [
-        {"id": one.header.id, "fingerprint": fingerprint, "total_minor": one.header.total_minor}
-        for one, fingerprint in zip(drafts, fingerprints, strict=True)
-    ]
-    others = set(session.scalars(_OTHERS, {"rows": _json(rows)}))
-    asked = [one for one in drafts if one.header.id in others]
-    return [
-        one
-        for one, stored in zip(asked, get_all(session, [one.header for one in asked]), strict=True)
-        if (one.lines, one.bill) != (stored.lines, stored.bill)
-    ]
 
 
 def rewrite(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> list[Drafted]:
@@ -134,7 +120,7 @@ def rewrite(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) ->
     rows = [
         {
             "id": one.header.id,
-            "fingerprint": lines.add(*_content(one)),
+            "fingerprint": lines.add(*content(one)),
             **_figures(one.bill),
         }
         for one in drafts
@@ -201,10 +187,6 @@ def _older(session: Session, claimed: Sequence[Header]) -> dict[str, dt.datetime
     return {row.tenant_id: row.period_end for row in rows}
 
 
-def _content(one: Drafted) -> line_rows.Content:
-    return one.header.id, one.header.currency, one.lines, one.bill
-
-
 def _figures(of: Bill) -> dict[str, Any]:
     return {
         "subtotal_minor": of.subtotal_minor,
@@ -255,12 +237,3 @@ _REWRITE = sql(f"""
     FROM json_to_recordset(CAST(:rows AS json)) AS changed(id uuid, {_FIGURE_TYPES})
     WHERE invoices.id = changed.id AND state = 'draft'
 """)  # noqa: S608 (constants)
-
-_OTHERS = sql("""
-    SELECT invoices.id
-    FROM json_to_recordset(CAST(:rows AS json))
-             AS computed(id uuid, fingerprint text, total_minor bigint)
-         JOIN invoices ON invoices.id = computed.id
-    WHERE (invoices.fingerprint, invoices.total_minor)
-          IS DISTINCT FROM (computed.fingerprint, computed.total_minor)
-""")
