@@ -17,7 +17,7 @@ from sqlalchemy.exc import (
     OperationalError,
 )
 
-from models import discretion, liveness, statements
+from models import arrays, discretion, liveness, statements
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -273,6 +273,7 @@ def _connect(options: Options) -> Engine:
             + " -c timezone=UTC",
         },
     )
+    arrays.quicken(made)
     discretion.keep(made)
     liveness.watch(made)
     statements.watch(made)

@@ -53,7 +53,8 @@ class Invoice(Base):
     credit paid of it at finalization (below 0: what went to it, of an invoice below 0). What is
     still open is `amount_due_minor - paid_minor - reduced_minor`; credit notes took back
     `credited_minor`, of which `reduced_minor` was not paid yet. `issuer` and `billed_to` are what
-    was true at finalization.
+    was true at finalization. `fingerprint` tells the content of the lines, discounts and taxes from
+    any other; None of invoices from before there were fingerprints.
     """
 
     __tablename__ = "invoices"
@@ -138,6 +139,7 @@ class Invoice(Base):
     due_at: Mapped[dt.datetime | None]
     closed_at: Mapped[dt.datetime | None]
     closing_note: Mapped[str | None]
+    fingerprint: Mapped[str | None]
 
 
 class InvoiceLine(Base):

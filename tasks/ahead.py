@@ -87,10 +87,11 @@ def lines(
         versions: of all their plans.
     """
     found: list[list[Line]] = [[] for _ in takers]
-    since = _since(takers)
-    held = [one for one in subscriptions if _owner(one) in since and _of(one, versions)]
-    if not held:
+    charged = _charged(subscriptions, versions)
+    if not charged:
         return found
+    since = _since(takers)
+    held = [one for one in charged if _owner(one) in since]
     first_days = {
         one.id: min(since[_owner(one)], one.fees_from or since[_owner(one)]) for one in held
     }
@@ -107,6 +108,11 @@ def lines(
                     known.charge(owed.stretch, line)
                     found[place].append(line)
     return found
+
+
+def owners(subscriptions: Iterable[Subscription], versions: Versions) -> set[Owner]:
+    """Return whom something is, was or will be charged ahead."""
+    return {_owner(one) for one in _charged(subscriptions, versions)}
 
 
 def look(
@@ -348,6 +354,14 @@ def _of(one: Subscription, versions: Versions) -> Sequence[PriceVersion]:
     """The versions of a subscription's prices, if some are charged ahead."""
     found = versions.get((one.plan_key, one.currency), ())
     return found if any(version.ahead for version in found) else ()
+
+
+def _charged(subscriptions: Iterable[Subscription], versions: Versions) -> list[Subscription]:
+    """Those of which something is charged ahead by some version of their plan's prices."""
+    plans = {plan for plan, found in versions.items() if any(version.ahead for version in found)}
+    if not plans:
+        return []
+    return [one for one in subscriptions if (one.plan_key, one.currency) in plans]
 
 
 def _owner(one: Subscription) -> Owner:

@@ -1,10 +1,31 @@
 """What is said of an invoice."""
 
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from models import database
+from models.store import invoice_told
 from models.store.drafting import Drafted
-from tasks.announce import Announcement
+from tasks.announce import Announcement, in_rows, told
 from webhooks import events
+
+
+def tell(
+    session: database.Session,
+    topic: type[events.InvoiceEvent],
+    invoices: Sequence[Drafted],
+    *,
+    now: dt.datetime,
+) -> None:
+    """Say the same of many invoices, in order, as they are stored by now."""
+    if not invoices:
+        return
+    line_counts = [(one.header.id, len(one.lines)) for one in invoices]
+    telling = in_rows(topic, at_most=len(invoices), now=now)
+    invoice_told.tell(session, telling, line_counts, now=now)
+    told(session, Counter({topic.topic: len(invoices)}))
 
 
 def announcement(topic: type[events.InvoiceEvent], one: Drafted) -> Announcement:

@@ -14,12 +14,10 @@ from uuid import UUID
 
 from models import database
 from models.invoice import InvoiceKind
-from models.rules import ahead as ahead_rules
 from models.rules import billing, period
-from models.rules.billing import Days, PriceVersion, Subscription
-from models.rules.charging import Charging
+from models.rules.billing import Days, Subscription
 from models.store import (
-    bill,
+    draft_changes,
     drafting,
     finalizing,
     invoice,
@@ -29,16 +27,13 @@ from models.store import (
     meter,
     metering,
     price_version,
-    rating,
     settlement,
     subscription,
 )
-from models.store.breakdown import Want
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import adjusting, aggregation, ahead, config, prepaid, reckoning
-from tasks.announce import announce_all
-from tasks.invoice_events import announcement
+from tasks import adjusting, aggregation, ahead, config, costs, prepaid, reckoning
+from tasks.invoice_events import tell
 from webhooks import events
 
 MOST_PERIODS: Final = 24
@@ -101,7 +96,7 @@ def invoice_due(
             target = Target(one.tenant_id, one.currency, timezones[one.tenant_id], days)
             due[target.key] = target
         if periods or (one.next_invoice_at is not None and one.next_invoice_at <= now):
-            moved[one.id] = replace(one, billed_until=periods[-1].after) if periods else one
+            moved[one.id] = one.billed(periods[-1].after) if periods else one
     looked = _look_ahead(session, list(moved.values()), list(due.values()), timezones, now)
     for (tenant_id, currency), day in looked.needed:
         days = Days(day, day + ahead.ONE_DAY)
@@ -151,8 +146,10 @@ def make(
     roll_up(session, targets, now=now)
     noticed = adjusting.noticed(session, {target.tenant_id for target in targets})
     wanted = [*targets, *(target_of(one.header) for one in noticed)]
-    priced = price(session, wanted, subscriptions)
-    fees = price_ahead(session, [taker(target) for target in targets], subscriptions)
+    versions = _versions(session, subscriptions)
+    priced = _price(session, wanted, subscriptions, versions)
+    takers = [taker(target) for target in targets]
+    fees = ahead.lines(session, takers, subscriptions, versions)
     drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
@@ -169,7 +166,7 @@ def make(
     adjusted = adjusting.adjust(session, drawn, noticed, priced[len(targets) :])
     drafts = reckoning.reckon(session, adjusted)
     drafting.add(session, drafts, now=now)
-    announce_all(session, [announcement(events.InvoiceCreated, one) for one in drafts], now=now)
+    tell(session, events.InvoiceCreated, drafts, now=now)
     return drafts
 
 
@@ -208,26 +205,32 @@ def price(
     subscriptions: Sequence[Subscription],
 ) -> list[list[billing.Line]]:
     """Return the lines of each target, in the same order, from usage as it was rolled up."""
+    return _price(session, targets, subscriptions, _versions(session, subscriptions))
+
+
+def _price(
+    session: database.Session,
+    targets: Sequence[Target],
+    subscriptions: Sequence[Subscription],
+    versions: costs.Versions,
+) -> list[list[billing.Line]]:
     if not targets:
         return []
     of_tenant: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
     for one in subscriptions:
         of_tenant[one.tenant_id, one.currency].append(one)
-    versions = price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
-    charging = Charging(versions)
-    charged = [
-        charging.charges(
+    asked = [
+        costs.Asked(
             of_tenant[target.tenant_id, target.currency],
-            days=target.days,
-            zone=period.zone(target.timezone),
+            target.days,
+            period.zone(target.timezone),
         )
         if target.kind is InvoiceKind.subscription
-        else []
+        else None
         for target in targets
     ]
-    metered = [charge for found in charged for charge in found if charge.version.metric is not None]
-    used = iter(rating.usages(session, [_want(charge) for charge in metered]))
-    return [billing.lines(found, used, _charged_before(found, versions)) for found in charged]
+    priced = iter(costs.lines(session, [one for one in asked if one is not None], versions))
+    return [[] if one is None else next(priced) for one in asked]
 
 
 def price_ahead(
@@ -240,8 +243,7 @@ def price_ahead(
     Args:
         subscriptions: all of their tenants.
     """
-    versions = price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
-    return ahead.lines(session, takers, subscriptions, versions)
+    return ahead.lines(session, takers, subscriptions, _versions(session, subscriptions))
 
 
 def refresh(
@@ -253,25 +255,19 @@ def refresh(
     roll_up(session, [target_of(header) for header in headers], now=now)
     noticed = adjusting.noticed(session, tenant_ids)
     asked = [*headers, *(one.header for one in noticed)]
-    stored = invoice.lines(session, [header.id for header in headers])
-    bills = bill.read(session, [header.id for header in headers])
-    priced = price(session, [target_of(header) for header in asked], held)
-    takers = [ahead.taker_of(header, stored.get(header.id, ())) for header in headers]
-    fees = price_ahead(session, takers, held)
+    versions = _versions(session, held)
+    priced = _price(session, [target_of(header) for header in asked], held, versions)
+    fees = _fees_again(session, headers, held, versions)
     drawn = [
         # A closing invoice has nothing of its own: it is late usage alone.
-        Drafted(header, [*lines, *ahead_of_it], bills[header.id])
+        drafting.computed(header, [*lines, *ahead_of_it])
         for header, lines, ahead_of_it in zip(headers, priced[: len(headers)], fees, strict=True)
     ]
     adjusted = adjusting.adjust(session, drawn, noticed, priced[len(headers) :])
     computed = reckoning.reckon(session, adjusted)
-    changed = [
-        one
-        for one in computed
-        if one.lines != stored.get(one.header.id, []) or one.bill != bills[one.header.id]
-    ]
+    changed = draft_changes.among(session, computed)
     rewritten = drafting.rewrite(session, changed, now=now)
-    announce_all(session, [announcement(events.InvoiceUpdated, one) for one in rewritten], now=now)
+    tell(session, events.InvoiceUpdated, rewritten, now=now)
     newest = {one.header.id: one for one in rewritten}
     return [newest.get(one.header.id, one) for one in computed]
 
@@ -283,21 +279,43 @@ def finalize(
     and announce. What nothing is due of is paid."""
     # Before anything is counted: what is noticed from here on, the next invoice looks at.
     known = late_usage.of_tenants(session, {header.tenant_id for header in headers})
-    took = adjusting.takers(session, headers)
+    took = adjusting.takers(session, headers) if known else set()
     drafts = refresh(session, headers, now=now)
     settled = prepaid.settle(session, [one.header for one in drafts], now=now)
     numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
-    final = [replace(one, header=header) for header, one in zip(numbered, drafts, strict=True)]
-    announce_all(session, [announcement(events.InvoiceFinalized, one) for one in final], now=now)
+    final = [
+        Drafted(header, one.lines, one.bill) for header, one in zip(numbered, drafts, strict=True)
+    ]
+    tell(session, events.InvoiceFinalized, final, now=now)
     provider = config.current().provider
     if provider is not None:
         invoice_sync.begin(session, numbered, provider=provider.name, now=now)
     late_usage.forget(session, adjusting.done(known, headers, took))
     closed = settlement.close_settled(session, numbered, now=now)
-    final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
+    if closed:
+        final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
     paid = [one for one in final if one.header.id in closed]
-    announce_all(session, [announcement(events.InvoicePaid, one) for one in paid], now=now)
+    tell(session, events.InvoicePaid, paid, now=now)
     return final
+
+
+def _fees_again(
+    session: database.Session,
+    headers: Sequence[Header],
+    held: Sequence[Subscription],
+    versions: costs.Versions,
+) -> list[list[billing.Line]]:
+    """What drafts charge ahead, computed anew: they give up what they hold, and take it again."""
+    owners = ahead.owners(held, versions)
+    holding = [header.id for header in headers if adjusting.owner(header) in owners]
+    holds = invoice.lines(session, holding) if holding else {}
+    takers = [ahead.taker_of(header, holds.get(header.id, ())) for header in headers]
+    return ahead.lines(session, takers, held, versions)
+
+
+def _versions(session: database.Session, subscriptions: Sequence[Subscription]) -> costs.Versions:
+    """Those of all prices of their plans."""
+    return price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
 
 
 def _due_periods(one: Subscription, timezone: str, now: dt.datetime) -> list[Days]:
@@ -337,33 +355,5 @@ def _look_ahead(
     )
 
 
-def _charged_before(
-    found: Sequence[billing.Charge], versions: Mapping[tuple[str, str], Sequence[PriceVersion]]
-) -> list[billing.Line]:
-    """What was charged ahead for the periods of commitments."""
-    return [
-        owed.line
-        for charge in found
-        if charge.version.kind == billing.COMMITMENT
-        for owed in ahead_rules.owed(
-            charge.subscription,
-            versions[charge.version.plan_key, charge.version.currency],
-            charge.whole,
-            charge.zone,
-        )
-    ]
-
-
 def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:
     return target.days.after, target.tenant_id, target.currency, target.days.first
-
-
-def _want(charge: billing.Charge) -> Want:
-    return Want(
-        tenant_id=charge.subscription.tenant_id,
-        metric=charge.version.metric or "",
-        price=charge.version.price,
-        days=charge.days,
-        whole=charge.whole,
-        zone=charge.zone,
-    )

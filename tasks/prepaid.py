@@ -43,7 +43,10 @@ def settle(
             paid[header.id], said = _take(session, header, products[header.currency], now)
             told += said
     announce_all(session, told, now=now)
-    return [replace(header, credit_minor=paid.get(header.id, 0)) for header in headers]
+    return [
+        replace(header, credit_minor=paid[header.id]) if header.id in paid else header
+        for header in headers
+    ]
 
 
 def give(

@@ -30,8 +30,10 @@ def reckon(session: database.Session, drafts: Sequence[Drafted]) -> list[Drafted
     reckoned = []
     for one in drafts:
         header = one.header
-        coupons = _coupons(header, redeemed.get(header.tenant_id, ()), used)
-        profile = tax.in_force(profiles.get(header.tenant_id, ()), header.period.end)
+        coupons, profile = list[Coupon](), None
+        if header.tenant_id in redeemed or header.tenant_id in profiles:
+            coupons = _coupons(header, redeemed.get(header.tenant_id, ()), used)
+            profile = tax.in_force(profiles.get(header.tenant_id, ()), header.period.end)
         bill = _bill(one.lines, coupons, profile)
         _note_uses(header.id, coupons, bill, used)
         if bill.total_minor != header.total_minor:
@@ -48,7 +50,7 @@ def _bill(lines: Sequence[Line], coupons: Sequence[Coupon], profile: Profile | N
     rates = () if profile is None or profile.exempt_note else profile.rates
     note = None if profile is None else profile.exempt_note
     if not coupons and not rates:
-        return Bill(tuple(line.amount_minor for line in lines), tax_note=note)
+        return Bill(tuple([line.amount_minor for line in lines]), tax_note=note)
     return waterfall.bill([_item(line) for line in lines], coupons, rates, tax_note=note)
 
 
@@ -70,6 +72,8 @@ def _note_uses(
     invoice_id: UUID, coupons: Sequence[Coupon], bill: Bill, used: dict[UUID, set[UUID]]
 ) -> None:
     """Remember what the drafts that follow have to know: what took nothing off is not used."""
+    if not coupons:
+        return
     taken = {one.redemption_id for one in bill.discounts}
     for one in coupons:
         invoices = used.setdefault(one.redemption_id, set())

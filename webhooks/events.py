@@ -735,10 +735,10 @@ class Body(BaseModel):
 def kinds(event: type[Event]) -> dict[str, str]:
     """Return how each field of an event is written, in the order they are sent.
 
-    One of "text", "quantity", "instant", "identifier".
+    One of "text", "quantity", "instant", "instant_or_null", "identifier", "integer".
 
     Raises:
-        TypeError: a field is of another kind, or may be absent.
+        TypeError: a field is of another kind.
     """
     return {name: _kind(name, field.annotation) for name, field in event.model_fields.items()}
 
@@ -755,7 +755,9 @@ _KINDS: dict[Any, str] = {
     str: "text",
     Decimal: "quantity",
     dt.datetime: "instant",
+    Instant | None: "instant_or_null",
     UUID: "identifier",
+    int: "integer",
 }
 
 

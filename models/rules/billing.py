@@ -49,6 +49,7 @@ def _instants(days: Days, zone: ZoneInfo) -> Period:
     return Period(midnight(days.first, zone), midnight(days.after, zone))
 
 
+@lru_cache(maxsize=8192)
 def days_between(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> Days:
     """The days from the one that holds `start` up to the one that holds `end`; None is unbounded.
 
@@ -137,6 +138,16 @@ class Subscription:
     fees_due_at: datetime | None = None
     fees_from: date | None = None
     seats: tuple[Seats, ...] = ()
+
+    def billed(self, until: date) -> "Subscription":
+        """Return it as it is when invoices were made up to a local day."""
+        # Field by field, in half the time: a run moves on thousands.
+        return Subscription(
+            self.id, self.tenant_id, self.plan_key, self.currency, self.quantity,
+            self.effective_at, self.ended_at, self.cycle, until, self.next_invoice_at,
+            self.auto_renew, self.trial_ends_at, self.follows, self.owes_setup,
+            self.fees_due_at, self.fees_from, self.seats,
+        )  # fmt: skip
 
     def quantity_at(self, at: datetime) -> Decimal:
         """How many seats it has at an instant."""

@@ -163,6 +163,9 @@ def exact_fraction(amount: Decimal) -> Fraction:
 
 def exact_ratio(amount: Decimal) -> tuple[int, int]:
     """`amount` as a numerator and a denominator above zero. Raises AmountOutOfRange."""
+    # Nearly all are told in range by their length, in half the time that taking them apart takes.
+    if amount.is_finite() and 0 <= amount.adjusted() < MAX_DIGITS and len(str(amount)) < MAX_DIGITS:
+        return amount.as_integer_ratio()
     _, digits, exponent = amount.as_tuple()
     if (
         not isinstance(exponent, int)  # it is infinite, or no number

@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from models.rules.refusal import Refusal
@@ -59,13 +60,21 @@ def check(number_format: str) -> None:
 
 def number(number_format: str, *, series: str, sequence: int, day: date) -> str:
     """The number of a sequence: "INV-000001", or as the format has it. It has passed `check`."""
-    values = {
-        "series": series,
-        "year": f"{day.year:04d}",
-        "month": f"{day.month:02d}",
-        "sequence": str(sequence),
-    }
-    return _FIELD.sub(lambda m: values[m[1]].zfill(int(m[2] or 0)), number_format)
+    before, digits, after = _around(number_format, series, day.year, day.month)
+    return f"{before}{str(sequence).zfill(digits)}{after}"
+
+
+# Thousands of a run are written alike but for their sequence.
+@lru_cache(maxsize=1024)
+def _around(number_format: str, series: str, year: int, month: int) -> tuple[str, int, str]:
+    """What stands before the sequence, its least digits, and what stands after it."""
+    values = {"series": series, "year": f"{year:04d}", "month": f"{month:02d}"}
+    place = next(one for one in _FIELD.finditer(number_format) if one[1] == "sequence")
+    before, after = (
+        _FIELD.sub(lambda m: values[m[1]].zfill(int(m[2] or 0)), part)
+        for part in (number_format[: place.start()], number_format[place.end() :])
+    )
+    return before, int(place[2] or 0), after
 
 
 def _are_apart(number_format: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, assert_never
 from zoneinfo import ZoneInfo
 
@@ -53,6 +54,7 @@ class UnknownTimezone(ValueError):
         self.name = name
 
 
+@lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
     """The IANA time zone called `name` ("Europe/Paris", "UTC"). Raises UnknownTimezone."""
     if name.startswith(_NOT_PLACES):

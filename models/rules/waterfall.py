@@ -75,17 +75,17 @@ class Bill:
     @property
     def discount_minor(self) -> int:
         """The sum of what the coupons took off."""
-        return sum(one.amount_minor for one in self.discounts)
+        return sum(one.amount_minor for one in self.discounts) if self.discounts else 0
 
     @property
     def tax_minor(self) -> int:
         """The sum of the taxes, on top and inside."""
-        return sum(one.amount_minor for one in self.taxes)
+        return sum(one.amount_minor for one in self.taxes) if self.taxes else 0
 
     @property
     def included_tax_minor(self) -> int:
         """The sum of the taxes that lie inside the prices."""
-        return sum(one.amount_minor for one in self.taxes if one.inclusive)
+        return sum(one.amount_minor for one in self.taxes if one.inclusive) if self.taxes else 0
 
     @property
     def total_minor(self) -> int:

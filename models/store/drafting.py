@@ -8,7 +8,6 @@ tenants by id (or, in `claim_drafts`, without waiting), aggregates, invoices, ba
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -59,7 +58,12 @@ def draft(
         created_at=now,
         kind=kind,
     )
-    return Drafted(header, lines, Bill(tuple(line.amount_minor for line in lines)))
+    return computed(header, lines)
+
+
+def computed(header: Header, lines: Sequence[billing.Line]) -> Drafted:
+    """Return an invoice with the lines that it is to have, before coupons and taxes."""
+    return Drafted(header, lines, Bill(tuple([line.amount_minor for line in lines])))
 
 
 def get(session: Session, header: Header) -> Drafted:
@@ -74,10 +78,16 @@ def get_all(session: Session, headers: Sequence[Header]) -> list[Drafted]:
     return [Drafted(header, lines.get(header.id, []), bills[header.id]) for header in headers]
 
 
+def content(one: Drafted) -> line_rows.Content:
+    """Return what an invoice says, as `line_rows` takes it."""
+    return one.header.id, one.header.currency, one.lines, one.bill
+
+
 def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> None:
     """Store new drafts with their lines, in a few statements whatever their number."""
     if not drafts:
         return
+    lines = line_rows.Rows()
     rows = [
         {
             "id": one.header.id,
@@ -87,23 +97,14 @@ def add(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> Non
             "timezone": one.header.timezone,
             "period_start": one.header.period.start,
             "period_end": one.header.period.end,
+            "fingerprint": lines.add(*content(one)),
             **_figures(one.bill),
         }
         for one in drafts
     ]
-    session.execute(
-        sql(f"""
-            INSERT INTO invoices (id, tenant_id, kind, currency, timezone, period_start, period_end,
-                                  created_at, updated_at, amount_due_minor, {FIGURES})
-            SELECT id, tenant_id, kind, currency, timezone, period_start, period_end, :now, :now,
-                   total_minor, {FIGURES}
-            FROM json_to_recordset(CAST(:rows AS json)) AS new(
-                id uuid, tenant_id text, kind text, currency text, timezone text,
-                period_start timestamptz, period_end timestamptz, {FIGURE_TYPES})
-        """),  # noqa: S608 (constants)
-        {"rows": _json(rows), "now": now},
-    )
-    _add_lines(session, drafts)
+    session.execute(_ADD, {"rows": _json(rows), "now": now})
+    lines.store(session)
+    _add_bills(session, drafts)
 
 
 def rewrite(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) -> list[Drafted]:
@@ -115,18 +116,18 @@ def rewrite(session: Session, drafts: Sequence[Drafted], *, now: dt.datetime) ->
         {"ids": [one.header.id for one in drafts]},
     )
     bill.clear(session, [one.header.id for one in drafts])
-    _add_lines(session, drafts)
-    rows = [{"id": one.header.id, **_figures(one.bill)} for one in drafts]
-    session.execute(
-        sql(f"""
-            UPDATE invoices
-            SET ({FIGURES}) = (SELECT {FIGURES} FROM (SELECT changed.*) AS figures),
-                amount_due_minor = changed.total_minor, version = version + 1, updated_at = :now
-            FROM json_to_recordset(CAST(:rows AS json)) AS changed(id uuid, {FIGURE_TYPES})
-            WHERE invoices.id = changed.id AND state = 'draft'
-        """),  # noqa: S608 (constants)
-        {"rows": _json(rows), "now": now},
-    )
+    lines = line_rows.Rows()
+    rows = [
+        {
+            "id": one.header.id,
+            "fingerprint": lines.add(*content(one)),
+            **_figures(one.bill),
+        }
+        for one in drafts
+    ]
+    lines.store(session)
+    _add_bills(session, drafts)
+    session.execute(_REWRITE, {"rows": _json(rows), "now": now})
     return [
         replace(one, header=replace(one.header, version=one.header.version + 1)) for one in drafts
     ]
@@ -197,17 +198,7 @@ def _figures(of: Bill) -> dict[str, Any]:
     }
 
 
-FIGURES = "subtotal_minor, discount_minor, tax_minor, included_tax_minor, tax_note, total_minor"
-FIGURE_TYPES = (
-    "subtotal_minor bigint, discount_minor bigint, tax_minor bigint, included_tax_minor bigint, "
-    "tax_note text, total_minor bigint"
-)
-
-
-def _add_lines(session: Session, drafts: Sequence[Drafted]) -> None:
-    line_rows.add(
-        session, [(one.header.id, one.header.currency, one.lines, one.bill) for one in drafts]
-    )
+def _add_bills(session: Session, drafts: Sequence[Drafted]) -> None:
     bill.write(
         session,
         {one.header.id: one.bill for one in drafts},
@@ -216,10 +207,33 @@ def _add_lines(session: Session, drafts: Sequence[Drafted]) -> None:
 
 
 def _json(rows: Sequence[dict[str, Any]]) -> str:
-    return orjson.dumps(rows, default=_number).decode()
+    return orjson.dumps(rows).decode()
 
 
-def _number(value: object) -> str:
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in a row")
+_FIGURES = (
+    "subtotal_minor, discount_minor, tax_minor, included_tax_minor, tax_note, total_minor, "
+    "fingerprint"
+)
+
+_FIGURE_TYPES = (
+    "subtotal_minor bigint, discount_minor bigint, tax_minor bigint, included_tax_minor bigint, "
+    "tax_note text, total_minor bigint, fingerprint text"
+)
+
+_ADD = sql(f"""
+    INSERT INTO invoices (id, tenant_id, kind, currency, timezone, period_start, period_end,
+                          created_at, updated_at, amount_due_minor, {_FIGURES})
+    SELECT id, tenant_id, kind, currency, timezone, period_start, period_end, :now, :now,
+           total_minor, {_FIGURES}
+    FROM json_to_recordset(CAST(:rows AS json)) AS new(
+        id uuid, tenant_id text, kind text, currency text, timezone text,
+        period_start timestamptz, period_end timestamptz, {_FIGURE_TYPES})
+""")  # noqa: S608 (constants)
+
+_REWRITE = sql(f"""
+    UPDATE invoices
+    SET ({_FIGURES}) = (SELECT {_FIGURES} FROM (SELECT changed.*) AS figures),
+        amount_due_minor = changed.total_minor, version = version + 1, updated_at = :now
+    FROM json_to_recordset(CAST(:rows AS json)) AS changed(id uuid, {_FIGURE_TYPES})
+    WHERE invoices.id = changed.id AND state = 'draft'
+""")  # noqa: S608 (constants)

@@ -26,6 +26,10 @@ def finalize(
     if not headers:
         return []
     due_at = now + dt.timedelta(days=issuer.payment_days)
+    days = {
+        timezone: period.local_day(now, period.zone(timezone))
+        for timezone in {header.timezone for header in headers}
+    }
     # The series' row is locked from here to the commit: nothing that can wait comes after it.
     first = series.take(session, issuer.invoice_series, count=len(headers))
     final = [
@@ -36,7 +40,7 @@ def finalize(
                 issuer.number_format,
                 series=issuer.invoice_series,
                 sequence=sequence,
-                day=period.local_day(now, header.zone),
+                day=days[header.timezone],
             ),
             version=header.version + 1,
             finalized_at=now,

@@ -22,7 +22,9 @@ class Kind(StrEnum):
     text = "text"
     quantity = "quantity"
     instant = "instant"
+    instant_or_null = "instant_or_null"
     identifier = "identifier"
+    integer = "integer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,10 @@ def _value(column: str, kind: Kind) -> str:
             return f"""'"' || trim_scale({column}) || '"'"""
         case Kind.identifier:
             return f"""'"' || {column} || '"'"""
+        case Kind.integer:
+            return column
+        case Kind.instant_or_null:
+            return f"coalesce({_value(column, Kind.instant)}, 'null')"
         case Kind.instant:
             # Fractions of a second only where there are any, as Python writes them.
             return (

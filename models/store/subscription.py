@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -390,26 +391,38 @@ _SELECT: Select[*tuple[Any, ...]] = select(
 ).join(Plan, Plan.plan_key == Subscription.plan_key)
 
 
-def _read(row: Row[Any]) -> billing.Subscription:
+def _read(row: Row[*tuple[Any, ...]]) -> billing.Subscription:
+    # By position: a run reads thousands of rows.
+    one, tenant_id, plan_key, currency, quantity, effective_at, ended_at, *others = row
+    anchored_on, billed_until, next_invoice_at, fees_due_at, fees_from, *others = others
+    auto_renew, trial_ends_at, follows, owes_setup, interval, anchor, seats = others
     return billing.Subscription(
-        id=row.id,
-        tenant_id=row.tenant_id,
-        plan_key=row.plan_key,
-        currency=row.currency,
-        quantity=row.quantity,
-        effective_at=row.effective_at,
-        ended_at=row.ended_at,
-        cycle=billing.Cycle(Interval(row.interval), Anchor(row.anchor), row.anchored_on),
-        billed_until=row.billed_until,
-        next_invoice_at=row.next_invoice_at,
-        auto_renew=row.auto_renew,
-        trial_ends_at=row.trial_ends_at,
-        follows=row.follows_id,
-        owes_setup=row.owes_setup,
-        fees_due_at=row.fees_due_at,
-        fees_from=row.fees_from,
-        seats=tuple(
-            billing.Seats(dt.datetime.fromisoformat(at).astimezone(dt.UTC), Decimal(quantity))
-            for at, quantity in row.seats or ()
-        ),
+        id=one,
+        tenant_id=tenant_id,
+        plan_key=plan_key,
+        currency=currency,
+        quantity=quantity,
+        effective_at=effective_at,
+        ended_at=ended_at,
+        cycle=_cycle(interval, anchor, anchored_on),
+        billed_until=billed_until,
+        next_invoice_at=next_invoice_at,
+        auto_renew=auto_renew,
+        trial_ends_at=trial_ends_at,
+        follows=follows,
+        owes_setup=owes_setup,
+        fees_due_at=fees_due_at,
+        fees_from=fees_from,
+        seats=tuple(map(_seats, seats)) if seats else (),
     )
+
+
+# Thousands of subscriptions have the rhythm of a few plans.
+@lru_cache(maxsize=8192)
+def _cycle(interval: str, anchor: str, anchored_on: dt.date) -> billing.Cycle:
+    return billing.Cycle(Interval(interval), Anchor(anchor), anchored_on)
+
+
+def _seats(written: tuple[str, str]) -> billing.Seats:
+    at, quantity = written
+    return billing.Seats(dt.datetime.fromisoformat(at).astimezone(dt.UTC), Decimal(quantity))

@@ -11,9 +11,10 @@ from sqlalchemy import Engine, text
 
 from models import database
 from models.rules.period import Period
-from models.store import metering, recount
+from models.store import metering, metering_alike, recount
 from models.store.horizon import UsageArchived
 from models.store.metering import Window
+from models.store.metering_alike import Windows
 from tasks.aggregation import aggregate_daily, aggregate_usage
 from tasks.invoice_runs import generate_invoices
 from tasks.invoices import generate_monthly_invoice
@@ -52,7 +53,10 @@ def a_purged_winter(*, purge_at: dt.datetime = MARCH + world.AGE, timezone: str 
 def quantity(start: str, end: str, metric: str = "api") -> Decimal:
     window = Window("acme", metric, Period(instant(start), instant(end)))
     with database.transaction() as session:
-        return metering.quantities(session, [window])[0]
+        found = metering.quantities(session, [window])
+        together = Windows([window.tenant_id], window.metric, window.period)
+        assert metering_alike.quantities(session, [together]) == [found]
+        return found[0]
 
 
 def touch_everything() -> None:

@@ -19,8 +19,9 @@ from sqlalchemy import Engine, text
 from models import database
 from models.rules import period
 from models.rules.period import Period
-from models.store import metering
+from models.store import metering, metering_alike
 from models.store.metering import Window
+from models.store.metering_alike import Windows
 from models.store.usage_void import UnknownUsage
 from tasks.aggregation import aggregate_usage
 from tasks.meters import set_meter
@@ -187,6 +188,11 @@ def _check_quantities(tenant_id: str, events: Sequence[Event]) -> None:
     windows = [Window(tenant_id, metric, each) for metric in METRICS for each in stretches]
     with database.transaction() as session:
         found = metering.quantities(session, windows)
+        columns = metering_alike.quantities(
+            session,
+            [Windows([tenant_id, "nobody"], one.metric, one.period) for one in windows],
+        )
+    assert columns == [[total, 0] for total in found]
     assert found == [
         _total(
             window.metric,

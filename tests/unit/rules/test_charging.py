@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.rules import billing, ids, money, pricing
 from models.rules.billing import Days, PriceVersion, Seats, Subscription
-from models.rules.charging import Charging
+from models.rules.charging import Alike, Charging
 from models.rules.period import Anchor, Interval
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -45,6 +45,15 @@ CUT = [
     version(6, "usage", effective_at=RAISED, price_key="calls"),
 ]
 AHEAD = [version(7, "fixed", ahead=True)]
+
+
+def subscription_of(currency: str) -> Subscription:
+    return Subscription(
+        id=UUID(int=9), tenant_id="acme", plan_key="pro", currency=currency, quantity=Decimal(1),
+        effective_at=SOME_DAY, ended_at=None,
+        cycle=billing.Cycle(Interval.month, Anchor.calendar, SOME_DAY.date()),
+    )  # fmt: skip
+
 
 begins = st.integers(-60, 100).map(lambda days: SOME_DAY + dt.timedelta(days=days))
 subscriptions = st.builds(
@@ -88,6 +97,46 @@ def test_what_many_are_charged_for_is_what_each_is_charged_for(
         assert billing.lines(found, used) == billing.lines(alone, used)
 
 
+@given(held=st.lists(subscriptions, min_size=1, max_size=8), data=st.data())
+def test_plain_lines_of_many_are_those_that_each_would_have(
+    held: list[Subscription], data: st.DataObject
+) -> None:
+    """Several prices, one of them raised within the month: nothing but usage at plain prices."""
+    prices = {("pro", "EUR"): [PLAIN[2], *CUT]}
+    charging, groups = Charging(prices), dict[int, tuple[Alike, list[Subscription]]]()
+    for one in held:
+        found = charging.alike([one], days=MARCH, zone=PARIS)
+        if found is not None and found[1].plain:
+            groups.setdefault(id(found[1]), (found[1], []))[1].append(found[0])
+    quantities = st.decimals(-(10**6), 10**6, places=3)
+
+    for alike, members in groups.values():
+        used = [[data.draw(quantities) for _ in members] for _ in alike.charges]
+        found_lines = alike.lines([one.id for one in members], used)
+
+        for one, lines, own in zip(members, found_lines, zip(*used, strict=True), strict=True):
+            alone = billing.charges([one], prices, days=MARCH, zone=PARIS)
+            assert lines == billing.lines(alone, map(pricing.total, own))
+
+
+def test_what_is_not_usage_at_plain_prices_alone_is_not_priced_in_columns() -> None:
+    held = subscription_of("EUR")
+    for versions in ([PLAIN[0], PLAIN[2]], [PLAIN[3]], [], AHEAD):
+        found = Charging({("pro", "EUR"): versions}).alike([held], days=MARCH, zone=PARIS)
+        assert found is None or not found[1].plain
+
+
+def test_a_subscription_that_was_billed_is_the_same_but_for_the_day() -> None:
+    held = replace(
+        subscription_of("EUR"), billed_until=SOME_DAY.date(), next_invoice_at=SOME_DAY,
+        auto_renew=False, trial_ends_at=SOME_DAY, follows=UUID(int=4), owes_setup=False,
+        fees_due_at=SOME_DAY, fees_from=SOME_DAY.date(), seats=(Seats(SOME_DAY, Decimal(3)),),
+        ended_at=SOME_DAY,
+    )  # fmt: skip
+
+    assert held.billed(MARCH.after) == replace(held, billed_until=MARCH.after)
+
+
 @given(
     quantity=st.decimals(-(10**15), 10**15, places=6) | st.integers().map(Decimal),
     unit_price=st.decimals(0, 10**6, places=12),
@@ -98,11 +147,7 @@ def test_a_plain_line_is_what_rating_makes_of_it(
 ) -> None:
     price = pricing.read(pricing.Model.per_unit, {"unit_price": str(unit_price)})
     one = replace(PLAIN[2], price=price, currency=currency)
-    held = Subscription(
-        id=UUID(int=9), tenant_id="acme", plan_key="pro", currency=currency, quantity=Decimal(1),
-        effective_at=SOME_DAY, ended_at=None,
-        cycle=billing.Cycle(Interval.month, Anchor.calendar, SOME_DAY.date()),
-    )  # fmt: skip
+    held = subscription_of(currency)
     prices = {("pro", currency): [one]}
     (slow,) = billing.charges([held], prices, days=MARCH, zone=PARIS)
     (quick,) = Charging(prices).charges([held], days=MARCH, zone=PARIS)
@@ -115,11 +160,7 @@ def test_a_plain_line_is_what_rating_makes_of_it(
 
 @pytest.mark.parametrize("odd", ["NaN", "Infinity", "1E+1001", "1E-1001"])
 def test_a_plain_line_refuses_what_is_no_amount(odd: str) -> None:
-    held = Subscription(
-        id=UUID(int=9), tenant_id="acme", plan_key="pro", currency="EUR", quantity=Decimal(1),
-        effective_at=SOME_DAY, ended_at=None,
-        cycle=billing.Cycle(Interval.month, Anchor.calendar, SOME_DAY.date()),
-    )  # fmt: skip
+    held = subscription_of("EUR")
     (charge,) = Charging({("pro", "EUR"): [PLAIN[2]]}).charges([held], days=MARCH, zone=PARIS)
 
     with pytest.raises(money.AmountOutOfRange):
