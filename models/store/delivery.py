@@ -140,7 +140,7 @@ def record(
     A result whose lease has passed to somebody else moves nothing. The endpoints of results that
     are pending again must have been locked in this transaction (`endpoint_health.lock`).
     """
-    arrived, others = [], []
+    arrived, others = list[Result](), list[Result]()
     for one in results:
         (arrived if _has_just_arrived(one) else others).append(one)
     states = _record_arrived(session, arrived, now)
