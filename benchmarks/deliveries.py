@@ -1,7 +1,10 @@
 """Webhooks: from the outbox to delivered, and the share of it that the database takes."""
 
+import dataclasses
 import datetime as dt
+import multiprocessing
 import threading
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from uuid import uuid4
@@ -41,7 +44,12 @@ SENDING_AIM = 0.60
 CLAIMING = "claim and complete, no HTTP"
 UPDATE = "one UPDATE … RETURNING of all"
 UPDATE_AND_INSERT = "the same, with the rows of the attempts"
+SAME_ROWS = "bare claim and complete of the same rows in the same chunks"
+TWO_PROCESSES = "claim and complete, no HTTP, two processes"
 CLAIMING_AIM = 0.45
+
+PAUSE = 0.002
+"""Seconds until a sender that found nothing looks again."""
 
 LEASE = dt.timedelta(seconds=60)
 
@@ -52,6 +60,9 @@ TERMS = claim.Terms(
     per_owner=(window.SLOTS + window.MOST_AHEAD) // window.OWNER_SHARE,
 )
 """What a sender claims whose attempts end at once, as they do here."""
+
+NOTHING = dataclasses.replace(TERMS, without=(), rows=1, per_host=0)
+"""So that a claim is prepared and takes nothing."""
 
 RETURNING = """
     UPDATE deliveries SET state = 'delivered', attempt_count = 1, completed_at = now()
@@ -64,6 +75,30 @@ BOTH = f"""
                                    outcome, status, latency_ms)
     SELECT gen_random_uuid(), now(), id, endpoint_id, 1, 'delivered', 200, 1 FROM done
 """  # noqa: S608 (a constant of this module)
+
+BARE_CLAIM = """
+    WITH taken AS MATERIALIZED (
+        SELECT id, endpoint_id, message_id FROM deliveries WHERE state = 'pending' LIMIT %(rows)s
+    ), leased AS (
+        INSERT INTO delivery_leases (delivery_id, endpoint_id, lease_token, leased_until)
+        SELECT id, endpoint_id, %(token)s, now() + interval '1 minute' FROM taken
+    )
+    SELECT taken.id, m.type, m.body FROM taken JOIN outbox_messages m ON m.id = taken.message_id
+"""
+
+BARE_COMPLETE = """
+    WITH ended AS (
+        DELETE FROM delivery_leases WHERE delivery_id = ANY(%(deliveries)s)
+          AND lease_token = %(token)s
+        RETURNING delivery_id, endpoint_id
+    ), tried AS (
+        INSERT INTO delivery_attempts (id, attempted_at, delivery_id, endpoint_id, attempt_number,
+                                       outcome, status, latency_ms)
+        SELECT gen_random_uuid(), now(), delivery_id, endpoint_id, 1, 'delivered', 200, 1 FROM ended
+    )
+    UPDATE deliveries SET state = 'delivered', attempt_count = 1, completed_at = now()
+    WHERE id = ANY(ARRAY(SELECT delivery_id FROM ended))
+"""
 
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
@@ -78,6 +113,9 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
         sent.beside(SENDER, THREADS, job=JOB, aim=SENDING_AIM),
         kept.beside(CLAIMING, UPDATE, job=JOB, aim=CLAIMING_AIM),
         kept.beside(CLAIMING, UPDATE_AND_INSERT, job=JOB),
+        kept.beside(CLAIMING, SAME_ROWS, job=JOB),
+        kept.beside(TWO_PROCESSES, UPDATE, job=JOB),
+        kept.beside(TWO_PROCESSES, CLAIMING, job=JOB),
     ]
 
 
@@ -192,6 +230,8 @@ def _claiming(stage: Stage, count: int) -> rounds.Rates:
             CLAIMING: way(lambda: rounds.rate(count, _claim_and_complete)),
             UPDATE: way(lambda: rounds.rate(count, lambda: stage.rows(RETURNING))),
             UPDATE_AND_INSERT: way(lambda: rounds.rate(count, lambda: stage.execute(BOTH))),
+            SAME_ROWS: way(lambda: rounds.rate(count, lambda: _bare(stage))),
+            TWO_PROCESSES: way(lambda: _in_processes(2, count)),
         },
     )
 
@@ -205,10 +245,55 @@ def _queue(stage: Stage, count: int) -> None:
     stage.execute("VACUUM ANALYZE deliveries")
 
 
-def _claim_and_complete() -> None:
-    """Do what the sender does in its transactions, and think that every endpoint said 200."""
+def _bare(stage: Stage) -> None:
+    """Write what a sender writes, chunk by chunk, and choose, check and judge nothing."""
+    while True:
+        token = uuid4()
+        claimed = {"rows": TERMS.rows, "token": token}
+        taken = stage.connection.execute(BARE_CLAIM.encode(), claimed, binary=True).fetchall()
+        if not taken:
+            return
+        ended = {"deliveries": [row[0] for row in taken], "token": token}
+        stage.connection.execute(BARE_COMPLETE.encode(), ended)
+
+
+def _in_processes(processes: int, count: int) -> float:
+    """Claim and complete in so many processes, that have their connections before it counts."""
+    forking = multiprocessing.get_context("fork")
+    gate, left = forking.Barrier(processes + 1), forking.Value("i", count)
+
+    def work() -> None:
+        with database.transaction() as session:
+            claim.claim(session, terms=NOTHING, cursor=None, token=uuid4(), lease=LEASE, now=now())
+        gate.wait()
+        while left.value > 0:
+            completed = _claim_and_complete()
+            with left.get_lock():
+                left.value -= completed
+            if not completed:
+                time.sleep(PAUSE)  # the others have all that there is in their hands
+
+    children = [forking.Process(target=work, daemon=True) for _ in range(processes)]
+    for child in children:
+        child.start()
+    gate.wait()
+
+    def wait() -> None:
+        for child in children:
+            child.join(servers.LONGEST_WAIT)
+            if child.exitcode != 0:
+                raise servers.NeverDone(f"a process ended with {child.exitcode}")
+
+    return rounds.rate(count, wait)
+
+
+def _claim_and_complete() -> int:
+    """Do what the sender does in its transactions, and think that every endpoint said 200.
+
+    Return how many deliveries that completed.
+    """
     verdicts: list[outcomes.Verdict] = []
-    tally, cursor = recording.Tally(), None
+    tally, cursor, completed = recording.Tally(), None, 0
     while True:
         at = now()
         with database.transaction() as session:
@@ -223,8 +308,9 @@ def _claim_and_complete() -> None:
                 session, terms=TERMS, cursor=cursor, token=uuid4(), lease=LEASE, now=at
             )
         tally.settle(verdicts, recorded, at)
+        completed += len(verdicts)
         if not taken.rows and not verdicts:
-            return
+            return completed
         cursor = taken.cursor
         verdicts = [_delivered(one) for one in taken.rows]
 

@@ -49,6 +49,7 @@ ROUNDS = 2
 
 IDLE = "commit to send on an idle system, median"
 IDLE_99 = "99th percentile"
+IDLE_BESIDE_SLOW = "commit to send, median, idle but for one that answers after 14 s"
 HEALTHY = "commit to send, p99, beside a dead endpoint's backlog"
 BESIDE_SLOW = "commit to send, p99, beside one that answers after 14 s"
 ALONE = "without it"
@@ -91,16 +92,20 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
             _subscribe(DEAD, dead)
             # The processes have their connections from here on.
             _emit(stage, rounds.scaled(100, scale, least=20), pause=BUSY_PAUSE)
-            idle = _idle(stage, rounds.scaled(IDLE_EVENTS, scale, least=8))
+            idle_count = rounds.scaled(IDLE_EVENTS, scale, least=8)
+            stage.empty(*servers.OUTBOX)
+            idle = _now_and_then(stage, idle_count, IDLE)
             count = rounds.scaled(round(BUSY_SECONDS / BUSY_PAUSE), scale, least=100)
             alone = [_busy(stage, count) for _ in range(ROUNDS)]
             _let_fall_due(stage, SLOW, rounds.scaled(SLOW_BACKLOG, scale))
             beside_slow = [_busy(stage, count) for _ in range(ROUNDS)]
+            idle_beside_slow = _now_and_then(stage, idle_count, IDLE_BESIDE_SLOW)
             stage.empty(*servers.OUTBOX)
             _let_fall_due(stage, DEAD, rounds.scaled(BACKLOG, scale))
             beside_dead = [_busy(stage, count) for _ in range(ROUNDS)]
     return [
         idle.beside(IDLE, IDLE_99, job=JOB),
+        idle_beside_slow.beside(IDLE_BESIDE_SLOW, IDLE_99, job=JOB),
         rounds.Rates("ms", {HEALTHY: beside_dead, ALONE: alone}).beside(HEALTHY, ALONE, job=JOB),
         rounds.Rates("ms", {BESIDE_SLOW: beside_slow, ALONE: alone}).beside(
             BESIDE_SLOW, ALONE, job=JOB
@@ -108,10 +113,11 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     ]
 
 
-def _idle(stage: Stage, count: int) -> rounds.Rates:
-    stage.empty(*servers.OUTBOX)
+def _now_and_then(stage: Stage, count: int, name: str) -> rounds.Rates:
+    """Let so many events happen far from each other; return the median and the 99th percentile."""
+    stage.execute("DELETE FROM delivery_attempts")
     _emit(stage, count, pause=IDLE_PAUSE)
-    found = {IDLE: [_percentile(stage, "0.5")], IDLE_99: [_percentile(stage, "0.99")]}
+    found = {name: [_percentile(stage, "0.5")], IDLE_99: [_percentile(stage, "0.99")]}
     return rounds.Rates("ms", found)
 
 

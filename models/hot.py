@@ -20,16 +20,20 @@ def statement(sql: str) -> str:
 
 
 def execute(
-    session: Session, statement: str, parameters: Mapping[str, Any]
+    session: Session, statement: str, parameters: Mapping[str, Any], *, binary: bool = False
 ) -> list[tuple[Any, ...]]:
     """Run a statement in the session's transaction, and return its rows.
+
+    Args:
+        binary: have the rows sent as the server has them, not as text: for many rows with bytes,
+            UUIDs or instants.
 
     Raises:
         DBAPIError: as `session.execute` would.
     """
     connection = session.connection()
     driver: Any = connection.connection.driver_connection
-    cursor = driver.cursor()
+    cursor = driver.cursor(binary=binary)
     for tell in connection.dispatch.before_cursor_execute:
         tell(connection, cursor, statement, parameters, None, False)
     try:

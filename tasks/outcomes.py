@@ -82,7 +82,7 @@ def of_attempt(
     hold_until: dt.datetime | None = None
     match decision:
         case retry.Success():
-            state = DeliveryState.delivered
+            return _arrived(claimed, attempt, began)
         case retry.Retry(delay, hold):
             due_at, hold_until = now + delay, _after(now, hold)
         case retry.Dead(hold):
@@ -106,12 +106,23 @@ def of_attempt(
             attempt=_kept(claimed, attempt, began),
         ),
         claimed=claimed,
-        succeeded=attempt.outcome is Outcome.DELIVERED,
         failed=attempt.outcome in FAILURES,
         refused=isinstance(decision, retry.Blocked),
         hold_until=hold_until,
         disables=isinstance(decision, retry.Disable),
     )
+
+
+def _arrived(claimed: Claimed, attempt: transport.Attempt, began: dt.datetime) -> Verdict:
+    result = delivery.Result(
+        delivery_id=claimed.delivery_id,
+        endpoint_id=claimed.endpoint_id,
+        lease_token=claimed.lease_token,
+        state=DeliveryState.delivered,
+        spent=True,
+        attempt=_kept(claimed, attempt, began),
+    )
+    return Verdict(result, claimed, succeeded=True)
 
 
 def given_back(claimed: Claimed, *, hold_until: dt.datetime | None = None) -> Verdict:

@@ -145,6 +145,8 @@ def _judged(
 
 
 def _told(session: database.Session, locked: Locked, judged: Health, now: dt.datetime) -> Health:
+    if judged.review_at is None:
+        return judged  # it is well: there is nothing to tell
     condition = Condition.from_dict(judged.condition)
     due = [one for one in health.notices_due(condition, now=now) if one is not Notice.DISABLED]
     if not due or locked.state is not EndpointState.enabled:
@@ -182,6 +184,7 @@ def _to_disable(
     return frozenset(
         key
         for key, new in after.items()
-        if known[key].state is EndpointState.enabled
+        if new.review_at is not None
+        and known[key].state is EndpointState.enabled
         and health.should_disable(Condition.from_dict(new.condition).trouble, now=now)
     )

@@ -62,7 +62,11 @@ STAY_INTERVAL = 0.02
 """Seconds between two looks into the outbox of a run that stays."""
 
 PATIENCE = 0.1
-"""Seconds to wait for an attempt to end before looking for new work."""
+"""Seconds between two looks into the tables while nothing ends and nothing comes."""
+
+LOOK = 0.05
+"""Seconds to wait for an attempt to end before looking into the outbox: what happens now may be for
+a quick endpoint while all that is on the wire is slow."""
 
 BUDGET = 60.0
 """Seconds after which a run comes to its end: with its last attempts well before the soft time
@@ -101,7 +105,7 @@ class Run:
     def __init__(self, as_of: dt.datetime) -> None:
         self._ahead = as_of - _now()
         self._ends_at = time.monotonic() + BUDGET
-        self._relay_at = self._tend_at = 0.0
+        self._relay_at = self._claim_at = self._tend_at = 0.0
         self._lease = max(LEASE_ATTEMPTS * config.current().send_timeout, SHORTEST_LEASE)
         self._window = window.Window(window.sender(), lease=self._lease)
         self._unwritten: list[Verdict] = []
@@ -127,14 +131,20 @@ class Run:
         """Do one round and tell whether there may be more to do."""
         # What is due can wait for a moment while the slots have enough to do.
         hurries = self._is_in_a_hurry and self._window.wants_more
-        self._judge(self._window.collect(patience=0 if hurries else PATIENCE))
+        finished = self._window.collect(patience=0 if hurries else LOOK)
+        self._judge(finished)
         if self._is_over():
             self._window.stop_waiting()
             persist(self._write_back)
             return bool(self._window.under_way or self._unwritten)
+        if not (finished or hurries):
+            self._relay_at = 0.0
         relayed = self._relay()
         if self._is_staying and not relayed:
             return self._stays()
+        if not (hurries or finished or relayed or self._must_look()):
+            return True
+        self._claim_at = time.monotonic() + PATIENCE
         taken = persist(self._write_back_and_claim)
         self._send(taken.rows)
         # Once what was due is on its way: none of this is as urgent.
@@ -147,6 +157,11 @@ class Run:
             return self._stays()
         self._stay_until = time.monotonic() + STAY
         return True
+
+    def _must_look(self) -> bool:
+        """Tell whether deliveries are to be looked for though nothing ended and nothing came."""
+        waits = self._window.under_way and not self._unwritten
+        return not waits or time.monotonic() >= self._claim_at
 
     def _stays(self) -> bool:
         """Wait a moment for what comes next, after a run that had something to do."""

@@ -5,6 +5,8 @@ field they do not name: fields are added within a `schema_version`, and a receiv
 does not know.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from webhooks import events, examples
@@ -146,6 +148,11 @@ def asyncapi() -> dict[str, Any]:
         },
         "components": {"messages": {topic: _message(events.CATALOGUE[topic]) for topic in topics}},
     }
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """Return a document as it is published, byte for byte."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _message(event: type[events.Event]) -> dict[str, Any]:

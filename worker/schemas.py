@@ -9,7 +9,6 @@ import functools
 import json
 import sys
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ def pages(folder: Path) -> dict[Path, str]:
     """Return each document of today, as it should read."""
     home = folder / FOLDER
     return {
-        home / "asyncapi.json": text(published.asyncapi()),
+        home / "asyncapi.json": published.text(published.asyncapi()),
         **{
-            home / "events" / f"{topic}.json": text(published.document(event))
+            home / "events" / f"{topic}.json": published.text(published.document(event))
             for topic, event in events.CATALOGUE.items()
         },
     }
@@ -94,11 +93,11 @@ def release(folder: Path = ROOT) -> list[str]:
     if not faults:
         path = folder / FOLDER / TASKS / _version() / MESSAGES
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text(current_messages()), encoding="utf-8")
+        path.write_text(published.text(current_messages()), encoding="utf-8")
         home = folder / FOLDER / "released"
         home.mkdir(parents=True, exist_ok=True)
         for (topic, version), schema in current().items():
-            (home / f"{topic}.v{version}.json").write_text(text(schema), encoding="utf-8")
+            (home / f"{topic}.v{version}.json").write_text(published.text(schema), encoding="utf-8")
     return faults
 
 
@@ -106,11 +105,6 @@ def _version() -> str:
     """What this program will be released as."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return str(project["version"])
-
-
-def text(value: Mapping[str, Any]) -> str:
-    """Return a document as it is written."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

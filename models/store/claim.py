@@ -108,6 +108,7 @@ def claim(
         lease: after this, by the database's clock, somebody else may send them.
         now: what is due then is taken.
     """
+    hot.execute(session, claim_statements.PLAN_ONCE, {})
     endpoints = _lock(session, terms, cursor or _BEFORE_ALL, now)
     has_seen_all = len(endpoints) < terms.rows
     if not endpoints:
@@ -126,6 +127,7 @@ def claim(
             "lease": lease,
             "now": now,
         },
+        binary=True,
     )
     keys = _keys(session, {row[0] for row in found}, now)
     rows = [_claimed(endpoints[row[0]], keys[row[0]], token, row) for row in found]
@@ -161,6 +163,7 @@ def _lock(session: Session, terms: Terms, cursor: UUID, now: dt.datetime) -> dic
             "hosts_key": HOSTS_KEY,
             "now": now,
         },
+        binary=True,
     )
     return {row[0]: _Endpoint(*row) for row in found}
 
@@ -188,7 +191,7 @@ def _keys(
     """Return the sealed secrets of each endpoint, the newest first."""
     keys: dict[UUID, list[bytes]] = {endpoint_id: [] for endpoint_id in endpoints}
     asked = {"endpoints": list(endpoints), "now": now}
-    for endpoint_id, sealed in hot.execute(session, claim_statements.KEYS, asked):
+    for endpoint_id, sealed in hot.execute(session, claim_statements.KEYS, asked, binary=True):
         keys[endpoint_id].append(sealed)
     return keys
 

@@ -103,14 +103,99 @@ _RECORD = hot.statement("""
 """)
 
 
+# What arrived at once, and nearly everything does: sent as columns and not as JSON, which takes
+# PostgreSQL four times as long to read. An attempt under a lease that is ended by this very
+# statement was never written before, so nothing is looked for: that is half of what its row costs.
+_ARRIVED = hot.statement("""
+    WITH result AS MATERIALIZED (
+        SELECT * FROM unnest(
+            CAST(:deliveries AS bigint[]), CAST(:tokens AS uuid[]), CAST(:attempts AS uuid[]),
+            CAST(:began AS timestamptz[]), CAST(:numbers AS smallint[]),
+            CAST(:statuses AS smallint[]), CAST(:latencies AS integer[])
+        ) AS r(delivery_id, lease_token, id, attempted_at, attempt_number, status, latency_ms)
+    ), ended AS (
+        DELETE FROM delivery_leases l USING result r
+        WHERE l.delivery_id = r.delivery_id AND l.lease_token = r.lease_token
+        RETURNING r.*, l.endpoint_id
+    ), tried AS (
+        INSERT INTO delivery_attempts (id, attempted_at, delivery_id, endpoint_id, attempt_number,
+            outcome, status, latency_ms)
+        SELECT id, attempted_at, delivery_id, endpoint_id, attempt_number, 'delivered', status,
+            latency_ms
+        FROM ended
+    )
+    UPDATE deliveries d
+    SET state = 'delivered', attempt_count = d.attempt_count + 1,
+        completed_at = CAST(:now AS timestamptz)
+    WHERE d.id = ANY(ARRAY(SELECT delivery_id FROM ended))
+    RETURNING d.id
+""")
+
+
 def record(
     session: Session, results: Sequence[Result], *, now: dt.datetime
 ) -> dict[int, DeliveryState]:
-    """Write results back in one statement and return the new state of each that was accepted.
+    """Write results back and return the new state of each that was accepted.
 
     A result whose lease has passed to somebody else moves nothing. The endpoints of results that
     are pending again must have been locked in this transaction (`endpoint_health.lock`).
     """
+    arrived, others = list[Result](), list[Result]()
+    for one in results:
+        (arrived if _has_just_arrived(one) else others).append(one)
+    states = _record_arrived(session, arrived, now)
+    if len(states) < len(arrived):
+        # Of those that were refused the attempts are kept; the others' are there already.
+        others += arrived
+    return states | _record(session, others, now)
+
+
+def _has_just_arrived(result: Result) -> bool:
+    attempt = result.attempt
+    return (
+        attempt is not None
+        and attempt.outcome == DeliveryState.delivered
+        and result.state is DeliveryState.delivered
+        and result.spent
+        and result.due_at is None
+        and attempt.error is None
+        and attempt.excerpt is None
+    )
+
+
+def _record_arrived(
+    session: Session, results: Sequence[Result], now: dt.datetime
+) -> dict[int, DeliveryState]:
+    if not results:
+        return {}
+    attempts = [one.attempt for one in results if one.attempt is not None]
+    statuses = ["NULL" if one.status is None else str(one.status) for one in attempts]
+    rows = hot.execute(
+        session,
+        _ARRIVED,
+        {
+            "deliveries": _array([str(one.delivery_id) for one in results]),
+            "tokens": _array([one.lease_token.hex for one in results]),
+            "attempts": _array([one.id.hex for one in attempts]),
+            "began": _array([one.at.isoformat() for one in attempts]),
+            "numbers": _array([str(one.number) for one in attempts]),
+            "statuses": _array(statuses),
+            "latencies": _array([str(one.latency_ms) for one in attempts]),
+            "now": now,
+        },
+        binary=True,
+    )
+    return {delivery_id: DeliveryState.delivered for (delivery_id,) in rows}
+
+
+def _array(values: Sequence[str]) -> str:
+    """Write an array of what needs no quotes, in PostgreSQL's way: psycopg's takes ten times it."""
+    return "{" + ",".join(values) + "}"
+
+
+def _record(
+    session: Session, results: Sequence[Result], now: dt.datetime
+) -> dict[int, DeliveryState]:
     if not results:
         return {}
     rows = hot.execute(

@@ -430,8 +430,10 @@ def test_topics_are_listed_shown_and_exampled(billing: Run) -> None:
     listed = billing("schema", "list").out
     shown = json.loads(billing("schema", "show", "billing.ping").out)
     example = json.loads(billing("schema", "show", "billing.ping", "--example").out)
-    document = json.loads(billing("schema", "asyncapi").out)
+    published = billing("schema", "asyncapi").out
+    document = json.loads(published)
 
+    assert published == (settings.ROOT / "schemas/asyncapi.json").read_text(encoding="utf-8")
     assert all(topic in listed for topic in events.CATALOGUE)
     assert "the operator" in listed
     assert shown["title"] == "billing.ping"

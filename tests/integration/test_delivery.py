@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from models import database
 from models.rules import ids
@@ -147,6 +148,13 @@ def test_what_is_rolled_back_was_never_said(db: Engine) -> None:
 
         assert peer.requests == []
     assert summary["relayed"] == 0
+
+
+def test_the_database_refuses_to_change_what_was_said(db: Engine) -> None:
+    emit()
+
+    with pytest.raises(DBAPIError, match="append-only"):
+        execute(db, "UPDATE outbox_messages SET body = '{}'")
 
 
 def test_a_tenant_never_hears_of_another_and_the_operator_hears_of_all(db: Engine) -> None:

@@ -166,6 +166,7 @@ def test_a_ping_that_nobody_sends_says_so(billing: Command, db: Engine) -> None:
     ("words", "reason"),
     [
         (("replay",), "give either"),
+        (("replay", "--since", "2026-03-01T00:00:00Z"), "say to whom"),
         (("replay", "1", "--endpoint", "00000000-0000-0000-0000-000000000000"), "is unknown"),
         (("show", "1"), "is unknown"),
         (("list", "--since", "yesterday"), "ISO 8601"),

@@ -475,3 +475,34 @@ def test_the_end_of_a_run_makes_nobody_wait_for_a_slow_neighbour(
         run.join()
     # Of the slow one nothing more was begun.
     assert Counter(states(db)) == {"delivered": 8, "pending": 45}
+
+
+def test_what_happens_while_all_that_is_on_the_wire_is_slow_goes_out_at_once(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody waits for the next look into the tables: it would be in an hour.
+    monkeypatch.setattr("tasks.sending.RELAY_INTERVAL", 3600)
+    monkeypatch.setattr("tasks.sending.PATIENCE", 3600)
+    answered = threading.Event()
+
+    def hold(wire: Wire) -> None:
+        wire.read_request()
+        answered.wait(20)
+        wire.send(answer())
+
+    with Peer(lambda _, wire: hold(wire)) as slow, receiver() as healthy:
+        subscribe(slow.url(), tenant_id="slow")
+        subscribe(healthy, tenant_id="quick")
+        emit("slow")
+        run = threading.Thread(target=deliver_webhooks)
+        run.start()
+        eventually(lambda: slow.connections == 1)
+        sent: list[str] = []
+        for _ in range(3):
+            sent.extend(emit("quick"))
+            eventually(lambda: healthy.ids == sent)
+        assert not answered.is_set()
+        assert run.is_alive()
+        answered.set()
+        run.join()
+    assert states(db) == ["delivered"] * 4

@@ -133,6 +133,8 @@ def replay(
             raise typer.BadParameter("DELIVERY is one: there is nothing to choose or to count")
         _replay_one(delivery_id, tenant, key, as_json=as_json)
         return
+    if not (endpoint or tenant or everybody):
+        raise typer.BadParameter("say to whom: --endpoint, --tenant or --everybody")
     wanted = {
         "endpoint_id": endpoint,
         "tenant_id": tenant,

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from worker.cli.printing import instant
+from worker.cli.printing import instant, second
 
 
 def table(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -41,11 +41,11 @@ def details(one: Mapping[str, Any]) -> Table:
         "topic": one["topic"],
         "tenant": one["tenant_id"] or "operator",
         "endpoint": one["endpoint_id"],
-        "happened": instant(one["happened_at"]),
+        "happened": second(one["happened_at"]),
         "state": one["state"],
-        "due": instant(one["due_at"]) if one["state"] == "pending" else "",
-        "ended": instant(one["completed_at"], otherwise=""),
-        "replayed": instant(one["replayed_at"], otherwise=""),
+        "due": second(one["due_at"]) if one["state"] == "pending" else "",
+        "ended": second(one["completed_at"], otherwise=""),
+        "replayed": second(one["replayed_at"], otherwise=""),
         "skipped": one["skip_reason"] or "",
         "correlation": one["correlation_id"] or "",
         "trace": one["traceparent"] or "",
@@ -64,7 +64,7 @@ def attempts(tried: Sequence[Mapping[str, Any]]) -> Table:
     for one in tried:
         said = "\n".join(part for part in (one["error"], one["answer"]) if part)
         table.add_row(
-            instant(one["attempted_at"]),
+            second(one["attempted_at"]),
             str(one["number"]),
             ended(one["outcome"], one["status"]),
             f"{one['latency_ms']:,}",

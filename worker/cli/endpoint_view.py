@@ -68,7 +68,9 @@ def key(answer: Mapping[str, Any]) -> str:
 def circuit(one: Mapping[str, Any]) -> str:
     """Return how an endpoint's circuit is."""
     failed = one["consecutive_failures"]
-    return "open" if one["circuit_open"] else f"{failed} failed" if failed else "closed"
+    if one["circuit_open"]:
+        return "open"
+    return f"closed, {failed} failed in a row" if failed else "closed"
 
 
 def topics(patterns: Sequence[str]) -> str:

@@ -109,6 +109,11 @@ def instant(text: Any, *, otherwise: str = "never") -> str:
     return otherwise if text is None else f"{_parsed(text):%Y-%m-%d %H:%MZ}"
 
 
+def second(text: Any, *, otherwise: str = "never") -> str:
+    """Return an instant of an answer for people, in UTC to the second."""
+    return otherwise if text is None else f"{_parsed(text):%Y-%m-%d %H:%M:%SZ}"
+
+
 def until(text: Any, *, now: dt.datetime) -> str:
     """Return how long it is until an instant of an answer, as "in 12 days"; nothing for None."""
     if text is None:

@@ -1,5 +1,6 @@
 """What one attempt puts on the wire, where it goes, and whom it trusts."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -26,7 +27,7 @@ from tests.integration.webhooks.peers import (
     answering,
     closed_port,
 )
-from webhooks import guard, signing, transport
+from webhooks import guard, signing, transport, wire
 from webhooks.transport import Outcome
 from webhooks.wire import NotWatching
 
@@ -325,6 +326,23 @@ def test_when_every_address_is_dead_it_is_one_connection_error(make_sender: Make
         sender = make_sender(policy=NAMES, resolver=at("127.0.0.2", "127.0.0.1"))
         attempt = sender.send(a_request(f"http://many.example:{port}/"))
     assert attempt.outcome is Outcome.CONNECTION_ERROR
+
+
+def test_addresses_that_do_not_answer_are_not_waited_for_until_the_deadline(
+    make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.4)
+    sender = make_sender(policy=NAMES, resolver=at("127.0.0.1", "127.0.0.2"), deadline_seconds=20)
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("0.0.0.0", 0), backlog=0))
+        port = full.getsockname()[1]
+        for _ in range(4):  # it accepts nobody: whoever comes after these is not even refused
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(("127.0.0.1", port))
+        attempt = sender.send(a_request(f"http://silent.example:{port}/"))
+    assert attempt.outcome in {Outcome.CONNECTION_ERROR, Outcome.TIMEOUT}
+    assert attempt.latency_ms < 10_000  # with the attempt's deadline it is 20 s
 
 
 def test_unknown_name_is_a_dns_error(make_sender: MakeSender) -> None:
