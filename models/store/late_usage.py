@@ -72,7 +72,12 @@ def billed(session: Session, headers: Sequence[Header]) -> list[late.Billed]:
         since[invoice_id].append(line)
     return [
         late.Billed(
-            header.id, header.number or "", header.days, lines.get(header.id, []), since[header.id]
+            header.id,
+            header.number or "",
+            header.days,
+            lines.get(header.id, []),
+            since[header.id],
+            header.timezone,
         )
         for header in headers
     ]

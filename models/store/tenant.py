@@ -90,6 +90,9 @@ def change(
         _keep_zone(session, tenant, now=now)
         # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
         session.execute(mine.with_for_update())
+        session.execute(
+            _LOOK_AT_FEES, {"tenant_id": tenant_id, "timezone": tenant.timezone, "now": now}
+        )
         tenant.timezone = timezone
         # Its days begin at other instants now: what was counted by the old ones would count twice.
         aggregate.rebucket(session, tenant_id)
@@ -122,6 +125,15 @@ _KEEP_ZONE = text("""
          WHERE tenant_id = :tenant_id)
     )
     WHERE EXISTS (SELECT FROM invoices WHERE tenant_id = :tenant_id)
+""")
+
+
+# An end, or other seats, to come may be on another day now.
+_LOOK_AT_FEES = text("""
+    UPDATE subscriptions
+    SET fees_from = least(fees_from, (CAST(:now AS timestamptz) AT TIME ZONE :timezone)::date - 1),
+        fees_due_at = least(fees_due_at, :now), next_invoice_at = least(next_invoice_at, :now)
+    WHERE tenant_id = :tenant_id AND fees_due_at IS NOT NULL
 """)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from tasks.invoice_list import render_invoice
 from tasks.invoices import generate_monthly_invoice
 from tasks.payments import void_invoice
+from tasks.plan_changes import cancel_subscription
 from tasks.subscriptions import end_subscription
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
@@ -119,6 +121,44 @@ def test_usage_that_comes_late_is_billed_once(
 
     assert query(USED) == [(whole,)]
     assert_reconciled()
+
+
+def test_a_page_names_the_days_that_late_usage_was_on(db: Engine) -> None:
+    live(WEST, EAST, MOVES[1])
+    record_usage(
+        tenant_id="acme",
+        metric="calls",
+        amount="3",
+        at=instant("2025-12-10"),
+        idempotency_key="late",
+        as_of=LAST,
+    )
+    close("2026-03-12")
+
+    (late,) = [one for one in invoices() if len(one["lines"]) == 3]
+    page = render_invoice(invoice=str(late["number"]))["html"]
+
+    assert late["lines"][2]["details"]["timezone"] == WEST
+    assert "1 December 2025 \N{EN DASH} 31 December 2025" in page
+
+
+def test_a_fee_ahead_is_for_the_days_until_an_end_that_is_another_day_now(db: Engine) -> None:
+    make_plan(fee("31", timing="advance"))
+    made = subscribe("acme", MIDNIGHTS[EAST][0], timezone=EAST)
+    close("2026-01-05")
+    cancel_subscription(
+        subscription_id=made["subscription_id"],
+        when="period_end",
+        idempotency_key="end",
+        as_of=instant("2026-01-10"),
+    )
+    set_tenant(tenant_id="acme", timezone=WEST, as_of=instant("2026-01-20"))
+
+    close("2026-02-05")
+
+    # The end, midnight of 1 February in the east, is on 30 January in the west.
+    assert query("SELECT sum(amount_minor) FROM invoice_lines") == [(6200,)]
+    assert query("SELECT sum(total_minor) FROM credit_notes") == [(200,)]
 
 
 @BOTH_WAYS
