@@ -380,11 +380,15 @@ def _look_ahead(
 def _charged_before(
     found: Sequence[billing.Charge], versions: Mapping[tuple[str, str], Sequence[PriceVersion]]
 ) -> list[billing.Line]:
-    """What was charged ahead for the periods of commitments."""
-    return [
-        owed.line
+    """What was charged ahead for the periods of commitments, once each."""
+    committed = {
+        (charge.subscription.id, charge.whole): charge
         for charge in found
         if charge.version.kind == billing.COMMITMENT
+    }
+    return [
+        owed.line
+        for charge in committed.values()
         for owed in ahead_rules.owed(
             charge.subscription,
             versions[charge.version.plan_key, charge.version.currency],

@@ -51,19 +51,17 @@ FIRST, LAST = instant("2025-11-29"), instant("2026-03-03")
 
 
 def use_hourly() -> None:
-    record_usage(
-        events=[
-            {
-                "tenant_id": "acme",
-                "metric": "calls",
-                "amount": "1",
-                "at": FIRST + dt.timedelta(hours=number),
-                "idempotency_key": f"call-{number}",
-            }
-            for number in range(hours(FIRST, LAST))
-        ],
-        as_of=LAST,
-    )
+    events: list[Any] = [
+        {
+            "tenant_id": "acme",
+            "metric": "calls",
+            "amount": "1",
+            "at": FIRST + dt.timedelta(hours=number),
+            "idempotency_key": f"call-{number}",
+        }
+        for number in range(hours(FIRST, LAST))
+    ]
+    record_usage(events=events, as_of=LAST)
 
 
 def hours(first: dt.datetime, last: dt.datetime) -> int:
