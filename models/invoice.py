@@ -63,9 +63,18 @@ class Invoice(Base):
         one_of("state", InvoiceState),
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
         CheckConstraint("period_start < period_end", name="period"),
-        # A number is given at finalization and never before.
-        CheckConstraint("(state = 'draft') = (number IS NULL)", name="number"),
-        CheckConstraint("(state = 'draft') = (finalized_at IS NULL)", name="finalized_at"),
+        # A number is given at finalization and never before; a draft that came to nothing is void
+        # without one.
+        CheckConstraint(
+            "CASE state WHEN 'draft' THEN number IS NULL WHEN 'void' THEN true "
+            "ELSE number IS NOT NULL END",
+            name="number",
+        ),
+        CheckConstraint("(number IS NULL) = (finalized_at IS NULL)", name="finalized_at"),
+        CheckConstraint(
+            "state <> 'void' OR number IS NOT NULL OR (subtotal_minor, total_minor) = (0, 0)",
+            name="dropped",
+        ),
         CheckConstraint(
             "total_minor = subtotal_minor - discount_minor + tax_minor - included_tax_minor",
             name="total_minor",

@@ -46,3 +46,16 @@ class Tenant(Base):
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     merged_into: Mapped[str | None] = mapped_column(ForeignKey("tenants.tenant_id"))
     erased_at: Mapped[dt.datetime | None]
+
+
+class TenantZone(Base):
+    """A zone that a tenant was in until an instant: the days of then stay as they were.
+
+    Kept only of tenants that had been billed by then; whoever had not, had a wrong zone.
+    """
+
+    __tablename__ = "tenant_zones"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    left_at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    timezone: Mapped[str]

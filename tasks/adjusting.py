@@ -5,11 +5,12 @@ its number, what it says is billed and the difference is gone; so it is never bi
 often and by whomever drafts are computed. The caller holds the tenants' locks.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from models import database
+from models.invoice import InvoiceKind
 from models.rules import late
 from models.rules.billing import Line
 from models.store import late_usage
@@ -42,7 +43,7 @@ def adjust(
         return list(drafts)
     chosen = _oldest(session, [one.header for one in drafts])
     return [
-        replace(one, lines=[*one.lines, *due.get(owner(one.header), ())])
+        replace(one, lines=[*one.lines, *_taken(one.header, due)])
         if one.header.id in chosen
         else one
         for one in drafts
@@ -64,9 +65,17 @@ def differences(
 
 
 def takers(session: database.Session, headers: Sequence[Header]) -> set[Owner]:
-    """Return whose late usage these drafts will take."""
+    """Return whose late usage these drafts will take, all of it.
+
+    Not those who get a closing invoice: it may be that a credit note follows. Whoever looks once
+    more forgets what is billed.
+    """
     chosen = _oldest(session, headers)
-    return {owner(header) for header in headers if header.id in chosen}
+    return {
+        owner(header)
+        for header in headers
+        if header.id in chosen and header.kind is not InvoiceKind.closing
+    }
 
 
 def done(
@@ -89,6 +98,14 @@ def done(
 def owner(header: Header) -> Owner:
     """Return whom an invoice bills in what."""
     return header.tenant_id, header.currency
+
+
+def _taken(header: Header, due: Mapping[Owner, Sequence[Line]]) -> list[Line]:
+    """What of late usage goes onto a draft: a closing one takes more, and less is credited."""
+    lines = due.get(owner(header), ())
+    if header.kind is InvoiceKind.closing:
+        return [line for line in lines if line.amount_minor > 0]
+    return list(lines)
 
 
 def _oldest(session: database.Session, headers: Sequence[Header]) -> set[UUID]:

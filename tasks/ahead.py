@@ -20,6 +20,7 @@ from models.invoice import InvoiceKind
 from models.rules import ahead, billing, period
 from models.rules.ahead import Owed, Stretch
 from models.rules.billing import Days, Line, PriceVersion, Subscription
+from models.rules.period import Moved
 from models.store import ahead as store
 from models.store import invoice, prepaid
 from models.store.ahead import Charged
@@ -79,12 +80,15 @@ def lines(
     takers: Sequence[Taker],
     subscriptions: Iterable[Subscription],
     versions: Versions,
+    *,
+    moved: Mapping[str, Moved],
 ) -> list[list[Line]]:
     """Return what invoices charge ahead, in their order. Older ones take first.
 
     Args:
         subscriptions: all of the takers' tenants.
         versions: of all their plans.
+        moved: the zones of those tenants that moved.
     """
     found: list[list[Line]] = [[] for _ in takers]
     charged = _charged(subscriptions, versions)
@@ -98,7 +102,8 @@ def lines(
     known = _Known(session, held, first_days, without={_key(taker) for taker in takers})
     for place in sorted(range(len(takers)), key=lambda place: takers[place].until):
         taker = takers[place]
-        zone = period.zone(taker.timezone)
+        told_in = period.zone(taker.timezone)
+        zone = moved.get(taker.tenant_id, told_in)
         for one in held:
             if _owner(one) != taker.owner:
                 continue
@@ -106,7 +111,7 @@ def lines(
                 line = ahead.to_charge(owed, known.charged)
                 if line is not None and owed.days.first <= taker.until:
                     known.charge(owed.stretch, line)
-                    found[place].append(line)
+                    found[place].append(_told_in(told_in, line, owed.zone))
     return found
 
 
@@ -121,7 +126,7 @@ def look(
     versions: Versions,
     takers: Sequence[Taker],
     *,
-    timezones: Mapping[str, str],
+    zones: Mapping[str, ZoneInfo],
     until: Mapping[UUID, date],
 ) -> Looked:
     """Look at subscriptions of which something may have to be charged ahead, or given back.
@@ -129,7 +134,7 @@ def look(
     Args:
         subscriptions: those that are due to be looked at.
         takers: the invoices that are being made anyway.
-        timezones: of the tenants.
+        zones: of the tenants.
         until: for each subscription the local day to look at up to: today, or before that where it
             is behind.
     """
@@ -138,10 +143,10 @@ def look(
         return looked
     first_days = {one.id: one.fees_from or date.min for one in subscriptions}
     known = _Known(session, subscriptions, first_days)
-    drafts = store.drafts_that_take(session, sorted(timezones))
+    drafts = store.drafts_that_take(session, sorted(zones))
     there = {(one.owner, one.until) for one in [*takers, *map(taker_of, drafts)]}
     for one in subscriptions:
-        zone = period.zone(timezones[one.tenant_id])
+        zone = zones[one.tenant_id]
         today = until[one.id]
         waits = False
         for each in known.owed(one, versions, first_days[one.id], today, zone):
@@ -237,14 +242,15 @@ class _Known:
     ) -> Iterator[Owed]:
         """What is owed ahead for the periods that hold two days and those between them.
 
-        In the zone in which a period was charged for first: a tenant that moves to another one
-        owes the same days.
+        A tenant that moves to another zone owes the same days; if it is not known where it was,
+        those of the zone in which a period was charged for first.
         """
-        begun = self._begun(one)
+        begun = None if isinstance(zone, Moved) else self._begun(one)
         for days in ahead.periods(one, since, until, zone):
             if begun is not None and days.after <= begun:
                 continue
-            yield from ahead.owed(one, _of(one, versions), days, self._zone_of(one, days) or zone)
+            counted_in = zone if isinstance(zone, Moved) else self._zone_of(one, days) or zone
+            yield from ahead.owed(one, _of(one, versions), days, counted_in)
 
     def charge(self, stretch: Stretch, line: Line) -> None:
         """Remember a line that is being charged."""
@@ -310,12 +316,15 @@ def _free_day(
         near = invoice.ending_between(
             session,
             [one.tenant_id],
-            start=start,
-            end=start + 3 * ONE_DAY,
+            # Where the tenant moved, it may be told to end up to 26 hours before or after.
+            start=start - 2 * ONE_DAY,
+            end=start + 4 * ONE_DAY,
             kinds=(InvoiceKind.advance,),
         )
         if not any(
-            (header.currency, header.days.first) == (one.currency, wanted) for header in near
+            (header.currency, header.days.first) == (one.currency, wanted)
+            for header in near
+            if not header.is_dropped
         ):
             return wanted
     return None
@@ -366,6 +375,14 @@ def _charged(subscriptions: Iterable[Subscription], versions: Versions) -> list[
 
 def _owner(one: Subscription) -> Owner:
     return one.tenant_id, one.currency
+
+
+def _told_in(zone: ZoneInfo, line: Line, before: ZoneInfo) -> Line:
+    """A line over the same days, told in the zone of its invoice."""
+    if zone.key == before.key:
+        return line
+    days = billing.days_between(line.period.start, line.period.end, before)
+    return replace(line, period=days.period(zone))
 
 
 def _named(one: Charged) -> str:

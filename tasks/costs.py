@@ -9,6 +9,7 @@ from models import database
 from models.rules import ahead, billing
 from models.rules.billing import Charge, Days, Line, PriceVersion, Subscription
 from models.rules.charging import Alike, Charging
+from models.rules.period import Moved
 from models.store import metering_alike, rating
 from models.store.breakdown import Want
 from models.store.metering_alike import Windows
@@ -59,7 +60,8 @@ def lines(
     charged: dict[int, list[Charge]] = {}
     for place, one in enumerate(asked):
         found = charging.alike(one.subscriptions, days=one.days, zone=one.zone)
-        if found is not None and found[1].plain:
+        # Of somebody who moved, days are counted by other zones than the one they are told in.
+        if found is not None and found[1].plain and not isinstance(one.zone, Moved):
             subscription, alike = found
             groups.setdefault(id(alike), _Group(alike)).add(place, subscription)
         else:
@@ -101,11 +103,15 @@ def _priced(
 
 
 def _charged_before(found: Sequence[Charge], versions: Versions) -> list[Line]:
-    """What was charged ahead for the periods of commitments."""
-    return [
-        owed.line
+    """What was charged ahead for the periods of commitments, once each."""
+    committed = {
+        (charge.subscription.id, charge.whole): charge
         for charge in found
         if charge.version.kind == billing.COMMITMENT
+    }
+    return [
+        owed.line
+        for charge in committed.values()
         for owed in ahead.owed(
             charge.subscription,
             versions[charge.version.plan_key, charge.version.currency],

@@ -12,7 +12,16 @@ from models import database
 from models.rules import money, period
 from models.rules.states import InvoiceState
 from models.settlement import CreditNote
-from models.store import credit, credit_note, drafting, invoice_list, prepaid, subscription, tenant
+from models.store import (
+    credit,
+    credit_note,
+    drafting,
+    invoice_list,
+    prepaid,
+    subscription,
+    tenant,
+    zones,
+)
 from models.store import invoice as invoices
 from models.store import paper as paper_store
 from models.store.drafting import Drafted
@@ -175,7 +184,7 @@ def _previewed(session: database.Session, tenant_id: str, now: dt.datetime) -> l
 def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> list[Drafted]:
     """Drafts, not stored, of the periods that hold this instant."""
     timezone = tenant.get(session, tenant_id).timezone
-    zone = period.zone(timezone)
+    zone = zones.of_tenant(session, tenant_id, timezone)
     held = subscription.of_tenants(session, [tenant_id])
     today = period.local_day(now, zone)
     running = {
@@ -184,7 +193,7 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
         if one.is_billed_for(days := one.cycle.containing(today, zone), zone)
     }
     targets = [
-        invoicing.Target(tenant_id, currency, timezone, days) for currency, days in sorted(running)
+        invoicing.target(tenant_id, currency, zone, days) for currency, days in sorted(running)
     ]
     invoicing.roll_up(session, targets, now=now)
     noticed = adjusting.noticed(session, [tenant_id])
@@ -195,7 +204,7 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
         drafting.draft(
             tenant_id=tenant_id,
             currency=target.currency,
-            timezone=timezone,
+            timezone=target.timezone,
             covers=target.period,
             lines=[*lines, *ahead],
             now=now,

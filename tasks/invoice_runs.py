@@ -75,7 +75,8 @@ def generate_invoices(
 
 @contract.job("billing.finalize_invoices", queue=Queue.billing)
 def finalize_invoices(*, as_of: fields.Instant = contract.NOW) -> RunAnswer:
-    """Finalize every draft whose grace period is over: a last look at its usage, then a number.
+    """Finalize every draft whose grace period is over: a last look at its usage, then a number. One
+    on which nothing is left to be billed is withdrawn and gets none; it is counted all the same.
 
     Beat runs it every ten minutes. Any number of workers may run it at once; numbers have no gaps,
     because a transaction that fails gives its numbers back. Twice is harmless: what is finalized

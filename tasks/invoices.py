@@ -14,7 +14,7 @@ from models.rules.billing import Days, Subscription
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
-from models.store import drafting, invoice, subscription, tenant
+from models.store import drafting, invoice, subscription, tenant, zones
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from tasks import bill_view, contract, fields, invoicing
@@ -121,17 +121,17 @@ def generate_monthly_invoice(
     timezone = subscription.hold_tenant(session, tenant_id)
     if timezone is None:
         timezone = tenant.get(session, tenant_id).timezone
-    zone = period.zone(timezone)
-    days = _days(period_start, period_end, zone)
+    zone = zones.of_tenant(session, tenant_id, timezone)
+    days = _days(period_start, period_end, period.zone(timezone))
     held = subscription.of_tenants(session, [tenant_id])
     billed = [one for one in held if one.is_billed_for(days, zone)]
     chosen = currency or _currency(session, tenant_id, billed)
-    target = invoicing.Target(tenant_id, chosen, timezone, days)
+    target = invoicing.target(tenant_id, chosen, zone, days)
     if not billed and invoicing.existing(session, [replace(target, kind=InvoiceKind.advance)]):
         target = replace(target, kind=InvoiceKind.advance)
     found = _find(session, target)
     if found is None:
-        return answer(_make(session, target, held, now=as_of))
+        return answer(_make(session, target, held, zone=zone, now=as_of))
     if found.state is InvoiceState.draft:
         return answer(invoicing.refresh(session, [found], now=as_of)[0])
     return answer(drafting.get(session, found))
@@ -143,8 +143,9 @@ def finalize_invoice(
 ) -> InvoiceAnswer:
     """Give one draft its number and freeze it, without waiting for the end of its grace period.
 
-    Runs when an operator sends it. Twice is harmless: an invoice that is no draft any more comes
-    back as it is. If it dies half way nothing has changed and no number is lost.
+    Runs when an operator sends it. A draft on which nothing is left to be billed is withdrawn
+    instead: it comes back void, without a number. Twice is harmless: an invoice that is no draft
+    any more comes back as it is. If it dies half way nothing has changed and no number is lost.
 
     Args:
         invoice_id: as `billing.generate_monthly_invoice` answered it.
@@ -268,11 +269,13 @@ def _make(
     target: invoicing.Target,
     held: Sequence[Subscription],
     *,
+    zone: ZoneInfo,
     now: dt.datetime,
 ) -> Drafted:
-    if target.kind is InvoiceKind.subscription and target.period.end > now:
+    ends_at = billing.midnight(target.days.after, zone)
+    if target.kind is InvoiceKind.subscription and ends_at > now:
         raise PeriodNotOver(
-            f"the period ends at {target.period.end.isoformat()}, and as_of is {now.isoformat()}; "
+            f"the period ends at {ends_at.isoformat()}, and as_of is {now.isoformat()}; "
             "it can be invoiced when it is over",
             field="period_end",
         )
@@ -284,13 +287,14 @@ def _make(
             field="period_start",
         )
     same_currency = [one for one in held if one.currency == target.currency]
-    subscription.advance(session, _advances(same_currency, target))
+    subscription.advance(session, _advances(same_currency, target, zone))
     return drafts[0]
 
 
-def _advances(held: Sequence[Subscription], target: invoicing.Target) -> list[subscription.Advance]:
+def _advances(
+    held: Sequence[Subscription], target: invoicing.Target, zone: ZoneInfo
+) -> list[subscription.Advance]:
     """Move on the subscriptions whose next period this was; the others are not there yet."""
-    zone = period.zone(target.timezone)
     moved = [
         replace(one, billed_until=target.days.after)
         for one in held

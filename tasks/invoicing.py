@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from typing import Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from models import database
 from models.invoice import InvoiceKind
 from models.rules import billing, period
 from models.rules.billing import Days, Subscription
+from models.rules.period import Moved
 from models.store import (
     draft_changes,
     drafting,
@@ -30,10 +32,12 @@ from models.store import (
     settlement,
     subscription,
 )
+from models.store import zones as tenant_zones
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from tasks import adjusting, aggregation, ahead, config, costs, prepaid, reckoning
-from tasks.invoice_events import tell
+from tasks.announce import announce_all
+from tasks.invoice_events import announcement, tell
 from webhooks import events
 
 MOST_PERIODS: Final = 24
@@ -68,6 +72,17 @@ class Target:
         return self.days.period(period.zone(self.timezone))
 
 
+def target(
+    tenant_id: str,
+    currency: str,
+    zone: ZoneInfo,
+    days: Days,
+    kind: InvoiceKind = InvoiceKind.subscription,
+) -> Target:
+    """Return an invoice to be made, told in the zone in which its period ends."""
+    return Target(tenant_id, currency, period.zone_of(days.after, zone).key, days, kind)
+
+
 def target_of(header: Header) -> Target:
     """Return what an invoice was made for."""
     return Target(header.tenant_id, header.currency, header.timezone, header.days, header.kind)
@@ -88,23 +103,23 @@ def invoice_due(
         timezones: of the tenants, by id.
     """
     held = subscription.of_tenants(session, list(timezones))
+    zones = tenant_zones.of_tenants(session, timezones)
     due: dict[Key, Target] = {}
     moved: dict[UUID, Subscription] = {}
     for one in held:
-        periods = _due_periods(one, timezones[one.tenant_id], now)
+        periods = _due_periods(one, zones[one.tenant_id], now)
         for days in periods:
-            target = Target(one.tenant_id, one.currency, timezones[one.tenant_id], days)
-            due[target.key] = target
+            wanted = target(one.tenant_id, one.currency, zones[one.tenant_id], days)
+            due[wanted.key] = wanted
         if periods or (one.next_invoice_at is not None and one.next_invoice_at <= now):
             moved[one.id] = one.billed(periods[-1].after) if periods else one
-    looked = _look_ahead(session, list(moved.values()), list(due.values()), timezones, now)
+    looked = _look_ahead(session, list(moved.values()), list(due.values()), zones, now)
     for (tenant_id, currency), day in looked.needed:
         days = Days(day, day + ahead.ONE_DAY)
-        target = Target(tenant_id, currency, timezones[tenant_id], days, InvoiceKind.advance)
-        due[target.key] = target
+        wanted = target(tenant_id, currency, zones[tenant_id], days, InvoiceKind.advance)
+        due[wanted.key] = wanted
     drafts = draw_up(session, sorted(due.values(), key=_by_age), held, now=now)
     moved |= looked.subscriptions
-    zones = {tenant_id: period.zone(timezone) for tenant_id, timezone in timezones.items()}
     subscription.advance(
         session, [subscription.moved(one, zones[one.tenant_id]) for one in moved.values()]
     )
@@ -120,12 +135,15 @@ def draw_up(
     now: dt.datetime,
 ) -> list[Drafted]:
     """Store and announce a draft for each target that never had one and has something to charge
-    for. A period whose invoice was withdrawn is billed again when somebody asks for it.
+    for. A period whose invoice was withdrawn is billed again when somebody asks for it; one whose
+    draft had come to nothing, when there is something after all.
 
     Args:
         subscriptions: all of the targets' tenants.
     """
-    there = {target_of(header).key for header in existing(session, targets)}
+    there = {
+        target_of(header).key for header in existing(session, targets) if not header.is_dropped
+    }
     missing = [target for target in targets if target.key not in there]
     return make(session, missing, subscriptions, now=now)
 
@@ -148,8 +166,7 @@ def make(
     wanted = [*targets, *(target_of(one.header) for one in noticed)]
     versions = _versions(session, subscriptions)
     priced = _price(session, wanted, subscriptions, versions)
-    takers = [taker(target) for target in targets]
-    fees = ahead.lines(session, takers, subscriptions, versions)
+    fees = _fees(session, [taker(target) for target in targets], subscriptions, versions)
     drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
@@ -219,11 +236,12 @@ def _price(
     of_tenant: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
     for one in subscriptions:
         of_tenant[one.tenant_id, one.currency].append(one)
+    moved = tenant_zones.moved(session, {target.tenant_id for target in targets})
     asked = [
         costs.Asked(
             of_tenant[target.tenant_id, target.currency],
             target.days,
-            period.zone(target.timezone),
+            _zone_of(target, moved.get(target.tenant_id)),
         )
         if target.kind is InvoiceKind.subscription
         else None
@@ -243,7 +261,7 @@ def price_ahead(
     Args:
         subscriptions: all of their tenants.
     """
-    return ahead.lines(session, takers, subscriptions, _versions(session, subscriptions))
+    return _fees(session, takers, subscriptions, _versions(session, subscriptions))
 
 
 def refresh(
@@ -276,11 +294,14 @@ def finalize(
     session: database.Session, headers: Sequence[Header], *, now: dt.datetime
 ) -> list[Drafted]:
     """Compute drafts a last time, let prepaid credit pay, then number in the given order, freeze
-    and announce. What nothing is due of is paid."""
+    and announce. What nothing is due of is paid; what has no line left is withdrawn instead, and
+    gets no number. All come back, those last."""
     # Before anything is counted: what is noticed from here on, the next invoice looks at.
     known = late_usage.of_tenants(session, {header.tenant_id for header in headers})
     took = adjusting.takers(session, headers) if known else set()
-    drafts = refresh(session, headers, now=now)
+    computed = refresh(session, headers, now=now)
+    dropped = _drop(session, [one for one in computed if not one.lines], now=now)
+    drafts = [one for one in computed if one.lines]
     settled = prepaid.settle(session, [one.header for one in drafts], now=now)
     numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
     final = [
@@ -296,7 +317,16 @@ def finalize(
         final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
     paid = [one for one in final if one.header.id in closed]
     tell(session, events.InvoicePaid, paid, now=now)
-    return final
+    return [*final, *dropped]
+
+
+def _drop(
+    session: database.Session, empty: Sequence[Drafted], *, now: dt.datetime
+) -> list[Drafted]:
+    headers = finalizing.drop(session, [one.header for one in empty], now=now)
+    dropped = [replace(one, header=header) for header, one in zip(headers, empty, strict=True)]
+    announce_all(session, [announcement(events.InvoiceDropped, one) for one in dropped], now=now)
+    return dropped
 
 
 def _fees_again(
@@ -310,7 +340,17 @@ def _fees_again(
     holding = [header.id for header in headers if adjusting.owner(header) in owners]
     holds = invoice.lines(session, holding) if holding else {}
     takers = [ahead.taker_of(header, holds.get(header.id, ())) for header in headers]
-    return ahead.lines(session, takers, held, versions)
+    return _fees(session, takers, held, versions)
+
+
+def _fees(
+    session: database.Session,
+    takers: Sequence[ahead.Taker],
+    held: Sequence[Subscription],
+    versions: costs.Versions,
+) -> list[list[billing.Line]]:
+    moved = tenant_zones.moved(session, {one.tenant_id for one in takers})
+    return ahead.lines(session, takers, held, versions, moved=moved)
 
 
 def _versions(session: database.Session, subscriptions: Sequence[Subscription]) -> costs.Versions:
@@ -318,10 +358,19 @@ def _versions(session: database.Session, subscriptions: Sequence[Subscription]) 
     return price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
 
 
-def _due_periods(one: Subscription, timezone: str, now: dt.datetime) -> list[Days]:
+def _zone_of(target: Target, moved: Moved | None) -> ZoneInfo:
+    """By what an invoice counts its days: that of its tenant, if it is told in the zone of then.
+
+    Others were made before it was kept where a tenant had been; they go on as they were.
+    """
+    if moved is not None and period.zone_of(target.days.after, moved).key == target.timezone:
+        return moved
+    return period.zone(target.timezone)
+
+
+def _due_periods(one: Subscription, zone: ZoneInfo, now: dt.datetime) -> list[Days]:
     if one.next_invoice_at is None or one.next_invoice_at > now:
         return []
-    zone = period.zone(timezone)
     periods = islice(billing.unbilled(one, zone), MOST_PERIODS)
     return list(takewhile(lambda days: billing.midnight(days.after, zone) <= now, periods))
 
@@ -330,7 +379,7 @@ def _look_ahead(
     session: database.Session,
     moved: Sequence[Subscription],
     targets: Sequence[Target],
-    timezones: Mapping[str, str],
+    zones: Mapping[str, ZoneInfo],
     now: dt.datetime,
 ) -> ahead.Looked:
     """Look at what is due ahead of subscriptions, as they are after the invoices being made."""
@@ -340,7 +389,7 @@ def _look_ahead(
     versions = price_version.versions(session, sorted({one.plan_key for one in due}))
     until = {}
     for one in due:
-        zone = period.zone(timezones[one.tenant_id])
+        zone = zones[one.tenant_id]
         over = next(billing.unbilled(one, zone), None)
         # One that is many periods behind is looked at as far as it is invoiced.
         is_behind = over is not None and billing.midnight(over.after, zone) <= now
@@ -350,7 +399,7 @@ def _look_ahead(
         due,
         versions,
         [taker(target) for target in targets],
-        timezones=timezones,
+        zones=zones,
         until=until,
     )
 

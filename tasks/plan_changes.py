@@ -10,7 +10,7 @@ from models import database
 from models.rules import billing, period
 from models.rules.billing import Subscription
 from models.rules.refusal import Refusal
-from models.store import plan, subscription
+from models.store import plan, subscription, zones
 from tasks import called_off, contract, fields, seats, subscriptions
 from tasks.announce import announce
 from tasks.queues import Queue
@@ -248,7 +248,7 @@ def _held(session: database.Session, subscription_id: UUID) -> tuple[Subscriptio
     tenant_id = subscription.get(session, subscription_id).tenant_id
     timezone = subscription.hold_tenant(session, tenant_id) or "UTC"
     # Read again under the lock.
-    return subscription.get(session, subscription_id), period.zone(timezone)
+    return subscription.get(session, subscription_id), zones.of_tenant(session, tenant_id, timezone)
 
 
 def _instant(found: Subscription, when: When, zone: ZoneInfo, now: dt.datetime) -> dt.datetime:

@@ -15,7 +15,7 @@ from models.rules.billing import Days, Subscription
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
-from models.store import invoice, plan, price_version, subscription, tenant
+from models.store import invoice, plan, price_version, subscription, tenant, zones
 from tasks import allocating, contract, fields, withdrawing
 from tasks.announce import announce
 from tasks.queues import Queue
@@ -117,6 +117,7 @@ def set_subscription(
     """
     tenant.ensure(session, tenant_id, now=as_of)
     timezone = subscription.hold_tenant(session, tenant_id) or "UTC"
+    zone = zones.of_tenant(session, tenant_id, timezone)
     start = effective_at or as_of
     _check_ends_after(start, ended_at)
     wanted = subscription.new(
@@ -126,13 +127,12 @@ def set_subscription(
         quantity=quantity,
         effective_at=start,
         ended_at=ended_at,
-        anchored_on=period.local_day(start, period.zone(timezone)),
+        anchored_on=period.local_day(start, zone),
         auto_renew=auto_renew,
         now=as_of,
     )
     if trial_days is not None:
-        wanted = replace(wanted, trial_ends_at=_trial_end(start, trial_days, period.zone(timezone)))
-    zone = period.zone(timezone)
+        wanted = replace(wanted, trial_ends_at=_trial_end(start, trial_days, zone))
     return answer(begin(session, wanted, details=metadata or {}, zone=zone, now=as_of), as_of)
 
 
@@ -210,7 +210,8 @@ def end_subscription(
     found = subscription.get(session, found.id)
     if found.ended_at == end:
         return answer(found, as_of)
-    return answer(finish(session, found, end, period.zone(timezone), now=as_of), as_of)
+    zone = zones.of_tenant(session, found.tenant_id, timezone)
+    return answer(finish(session, found, end, zone, now=as_of), as_of)
 
 
 def finish(

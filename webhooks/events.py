@@ -532,6 +532,14 @@ class InvoiceFinalized(NumberedInvoiceEvent):
     due_at: Instant | None
 
 
+class InvoiceDropped(InvoiceEvent):
+    """A draft came to nothing and was withdrawn: it never gets a number."""
+
+    topic = "billing.invoice.dropped"
+
+    reason: str
+
+
 class InvoicePaid(NumberedInvoiceEvent):
     """Nothing is due of an invoice any more: it was paid, or credited before it was."""
 

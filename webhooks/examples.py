@@ -124,6 +124,7 @@ _VALUES: Final[dict[str, Any]] = {
 
 _REASONS: Final = {
     "billing.endpoint.disabled": "failing",
+    "billing.invoice.dropped": "nothing is left to be billed",
     "billing.invoice.sync_failed": "answered with status 400: this customer was deleted",
     "billing.invoice.uncollectible": "nobody pays",
     "billing.invoice.voided": "for the wrong company",

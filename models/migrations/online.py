@@ -33,3 +33,19 @@ def create_index(name: str, table: str, columns: Sequence[Any], **options: Any) 
             name, table, columns, postgresql_concurrently=True, if_not_exists=True, **options
         )
         op.execute("RESET lock_timeout")
+
+
+def validate(table: str, constraints: Sequence[str]) -> None:
+    """Read the rows of a table against constraints that were added NOT VALID, while others write.
+
+    To be the last step of a migration all of which may be done again: it ends its transaction.
+    """
+    context = op.get_context()
+    statements = [f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}" for name in constraints]
+    if context.opts.get("from_empty"):
+        for statement in statements:
+            op.execute(statement)
+        return
+    with context.autocommit_block():
+        for statement in statements:
+            op.execute(statement)

@@ -32,7 +32,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A stretch, its days as they are known now, and its line."""
+    """A stretch, its days as they are known now, and its line, which is told in `zone`."""
 
     stretch: Stretch
     days: Days
@@ -144,7 +144,7 @@ def _by_seats(charge: Charge) -> list[Owed]:
 
 def _from(charge: Charge, first: date, subscription: Subscription) -> Charge:
     days = replace(charge.days, first=first)
-    return replace(charge, subscription=subscription, days=days, period=days.period(charge.zone))
+    return replace(charge, subscription=subscription, days=days, period=days.period(charge.shown))
 
 
 def _fee(charge: Charge, seats: Decimal) -> Fraction:
@@ -177,7 +177,9 @@ def _owed(charge: Charge) -> Owed:
     seats = charge.subscription.quantity if line.kind == billing.FIXED else Decimal(1)
     stretch = Stretch(charge.subscription.id, charge.version.id, charge.days.first, seats)
     named = {"ahead_from": stretch.first.isoformat(), "seats": plain(seats)}
-    return Owed(stretch, charge.days, replace(line, details={**line.details, **named}), charge.zone)
+    return Owed(
+        stretch, charge.days, replace(line, details={**line.details, **named}), charge.shown
+    )
 
 
 def to_charge(one: Owed, charged: Mapping[Stretch, int]) -> Line | None:

@@ -40,7 +40,7 @@ class Days:
         return Days(max(self.first, other.first), min(self.after, other.after))
 
     def period(self, zone: ZoneInfo) -> Period:
-        """The same as instants. Raises period.EmptyPeriod for no days."""
+        """The same as instants. Raises period.EmptyPeriod for no time."""
         return _instants(self, zone)
 
 
@@ -92,6 +92,8 @@ class Cycle:
 def _billing_period(
     day: date, interval: Interval, anchor: Anchor, anchored_on: date, zone: ZoneInfo
 ) -> Days:
+    # Dates alone decide: where somebody moved, a day may have no time.
+    zone = period.zone_of(date.max, zone)
     found = period.period_containing(
         midnight(day, zone), interval=interval, anchor=anchor, anchored_on=anchored_on, zone=zone
     )
@@ -267,6 +269,11 @@ class Charge:
         )
 
     @property
+    def shown(self) -> ZoneInfo:
+        """The zone that the period is told in: the one in which it ends."""
+        return period.zone_of(self.whole.after, self.zone)
+
+    @property
     def share(self) -> Fraction:
         """Its days as a share of the period's."""
         if self.days == self.whole:
@@ -316,7 +323,7 @@ def _by_seats(charge: Charge) -> Iterator[Charge]:
     for days, subscription in charge.subscription.runs(charge.days, charge.zone):
         if midnight(days.first, charge.zone) < midnight(days.after, charge.zone):
             yield replace(
-                charge, subscription=subscription, days=days, period=days.period(charge.zone)
+                charge, subscription=subscription, days=days, period=days.period(charge.shown)
             )
 
 
@@ -397,7 +404,8 @@ def _charge(
         shared = _first_day(subscription, zone).overlap(shared)
     if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):
         return None
-    return Charge(subscription, version, shared, days, shared.period(zone), zone)
+    shown = period.zone_of(days.after, zone)
+    return Charge(subscription, version, shared, days, shared.period(shown), zone)
 
 
 def _first_day(subscription: Subscription, zone: ZoneInfo) -> Days:

@@ -21,13 +21,17 @@ Key = tuple[UUID, UUID, str | None, Period]
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """An invoice with a number: its lines, and all that was billed or taken back of them since."""
+    """An invoice with a number: its lines, and all that was billed or taken back of them since.
+
+    `timezone` is the one that its days are told in.
+    """
 
     invoice_id: UUID
     number: str
     days: Days
     lines: Sequence[Line]
     since: Sequence[Line] = ()
+    timezone: str = "UTC"
 
 
 def adjustments(billed: Billed, costs: Iterable[Line]) -> list[Line]:
@@ -102,6 +106,7 @@ def _adjustment(billed: Billed, line: Line, amount: int, quantity: Decimal) -> L
         details={
             **told,
             "adjusts": billed.number,
+            "timezone": billed.timezone,
             "billed_minor": line.amount_minor - amount,
             "costs_minor": line.amount_minor,
         },

@@ -65,12 +65,55 @@ def zone(name: str) -> ZoneInfo:
         raise UnknownTimezone(name) from None
 
 
+class Moved(ZoneInfo):
+    """The zone of somebody who moved: days up to the move are those of the zone before it.
+
+    Each instant is on one day, and days follow one another, whichever way it went. The day of the
+    move ends where the next one begins here, so it is up to 26 hours longer or shorter; who moves
+    east far enough has no time left on a day, which then is empty. As a tzinfo it is the zone they
+    are in now.
+    """
+
+    before: ZoneInfo
+    moved_at: datetime
+
+    @property
+    def now(self) -> ZoneInfo:
+        """Where they are now."""
+        return ZoneInfo(self.key)
+
+    @property
+    def last_day(self) -> date:
+        """The day of the move, by the zone before it."""
+        return local_day(self.moved_at - timedelta(microseconds=1), self.before)
+
+
+def moved(to: ZoneInfo, *, at: datetime, before: ZoneInfo) -> Moved:
+    """Return the zone of somebody who moved at an instant; `before` may be such a zone, too."""
+    zone = Moved.no_cache(to.key)
+    zone.before, zone.moved_at = before, _utc(at)
+    return zone
+
+
+def zone_of(day: date, zone: ZoneInfo) -> ZoneInfo:
+    """The plain zone that the beginning of a day is told by."""
+    while isinstance(zone, Moved):
+        if day > zone.last_day:
+            return zone.now
+        zone = zone.before
+    return zone
+
+
 def local_midnight(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of local `day`, in UTC.
 
     Where midnight comes twice it is the first; where the clocks jump over it, the jump. A day
     that a zone skipped whole (Apia, 2011-12-30) is empty: it begins where the next one does.
     """
+    if isinstance(zone, Moved):
+        if day <= zone.last_day:
+            return local_midnight(day, zone.before)
+        return max(zone.moved_at, local_midnight(day, zone.now))
     # fold=0 means the first of two midnights, and in a gap the offset before it. All the gaps over
     # midnight since 1970 begin at midnight, so that offset names the instant of the jump.
     return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC)
@@ -83,6 +126,10 @@ def local_day(at: datetime, zone: ZoneInfo) -> date:
     across midnight (America/St_Johns until 2011, at 00:01). Raises NaiveInstant.
     """
     at = _utc(at)
+    if isinstance(zone, Moved):
+        if at < zone.moved_at:
+            return local_day(at, zone.before)
+        return max(zone.last_day, local_day(at, zone.now))
     day = at.astimezone(zone).date()
     while at < local_midnight(day, zone):
         day -= _ONE_DAY

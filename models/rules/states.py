@@ -200,7 +200,7 @@ INVOICE: Final = Machine(
     states=InvoiceState,
     initial=InvoiceState.draft,
     transitions={
-        InvoiceState.draft: {"finalize": InvoiceState.finalized},
+        InvoiceState.draft: {"finalize": InvoiceState.finalized, "drop": InvoiceState.void},
         InvoiceState.finalized: {
             "pay": InvoiceState.paid,
             "void": InvoiceState.void,
@@ -212,11 +212,12 @@ INVOICE: Final = Machine(
     },
     meaning={
         InvoiceState.draft: "Computed anew while usage arrives; it is finalized when the grace "
-        "period is over.",
+        "period is over, or withdrawn if nothing is on it by then.",
         InvoiceState.finalized: "Numbered and never edited again; it waits for payment, "
         "corrections are credit notes.",
         InvoiceState.paid: "Settled in full; corrections are credit notes.",
-        InvoiceState.void: "Withdrawn, but its number stays used; nothing follows.",
+        InvoiceState.void: "Withdrawn, but its number stays used; a draft that came to nothing "
+        "never had one. Nothing follows.",
         InvoiceState.uncollectible: "Written off as a loss; a payment that comes after all still "
         "settles it.",
     },

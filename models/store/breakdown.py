@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
-from models.rules import money, pricing
+from models.rules import money, period, pricing
 from models.rules.billing import Days
 from models.rules.meter import UNMETERED, Aggregation, Terms
 from models.rules.pricing import Model, Part, Price, Unpriceable, Usage
@@ -109,7 +109,8 @@ def _span(place: int, want: Want, begins_at: dt.datetime) -> dict[str, Any]:
         "metric": want.metric,
         "starts_at": begins_at,
         "ends_at": want.window.period.end,
-        "timezone": want.zone.key,
+        # The one it is told in: days that are counted by themselves stay as they are for good.
+        "timezone": period.zone_of(want.whole.after, want.zone).key,
     }
 
 

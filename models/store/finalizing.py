@@ -1,8 +1,9 @@
-"""Drafts numbered and frozen, with all that they have to say for ever."""
+"""Drafts numbered and frozen, with all that they have to say for ever; empty ones withdrawn."""
 
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import orjson
 from sqlalchemy import text as sql
@@ -70,6 +71,35 @@ def finalize(
     )
     return final
 
+
+def drop(session: Session, headers: Sequence[Header], *, now: dt.datetime) -> list[Header]:
+    """Withdraw drafts that have no line left, and return them as they are now: they are void, and
+    never had a number. Their period is free for another invoice."""
+    if not headers:
+        return []
+    session.execute(_DROP, {"ids": [header.id for header in headers], "note": NOTHING, "now": now})
+    return [
+        replace(
+            header,
+            state=InvoiceState.void,
+            version=header.version + 1,
+            closed_at=now,
+            closing_note=NOTHING,
+        )
+        for header in headers
+    ]
+
+
+NOTHING: Final = "nothing is left to be billed"
+"""Why a draft is withdrawn."""
+
+_DROP = sql("""
+    UPDATE invoices
+    SET state = 'void', version = version + 1, closed_at = :now, closing_note = :note,
+        updated_at = :now
+    WHERE id = ANY(:ids) AND state = 'draft'
+      AND NOT EXISTS (SELECT FROM invoice_lines WHERE invoice_id = invoices.id)
+""")
 
 _FINALIZE = sql("""
     UPDATE invoices

@@ -63,6 +63,11 @@ class Header:
         return self.amount_due_minor - self.paid_minor - self.reduced_minor
 
     @property
+    def is_dropped(self) -> bool:
+        """Whether it came to nothing as a draft: it never billed anything, and has no number."""
+        return self.state is InvoiceState.void and self.number is None
+
+    @property
     def zone(self) -> ZoneInfo:
         """The zone in which its period is whole days. Raises period.UnknownTimezone."""
         return period.zone(self.timezone)

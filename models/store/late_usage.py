@@ -72,7 +72,12 @@ def billed(session: Session, headers: Sequence[Header]) -> list[late.Billed]:
         since[invoice_id].append(line)
     return [
         late.Billed(
-            header.id, header.number or "", header.days, lines.get(header.id, []), since[header.id]
+            header.id,
+            header.number or "",
+            header.days,
+            lines.get(header.id, []),
+            since[header.id],
+            header.timezone,
         )
         for header in headers
     ]
@@ -149,15 +154,20 @@ def _adjusted(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
 
 
 # Nearly all that is counted was used today, and no invoice covers today: a step down the index of
-# each tenant's invoices, which leaves withdrawn ones out, says so.
+# each tenant's invoices, which leaves withdrawn ones out, says so. Who moved to another zone has
+# periods that begin or end up to 26 hours away from where they are said to.
 NOTICE = sql("""
     INSERT INTO late_usage (tenant_id, invoice_id, noticed_at)
     SELECT DISTINCT covering.tenant_id, covering.id, CAST(:now AS timestamptz)
     FROM (
-        SELECT tenant_id, min(first_at) AS first_at, max(last_at) AS last_at
+        SELECT tenant_id, min(first_at) - away AS first_at, max(last_at) + away AS last_at
         FROM unnest(CAST(:tenant_ids AS text[]), CAST(:firsts AS timestamptz[]),
                     CAST(:lasts AS timestamptz[])) AS each(tenant_id, first_at, last_at)
-        GROUP BY tenant_id, (first_at AT TIME ZONE 'UTC')::date
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN tenant_id IN (SELECT moved.tenant_id FROM tenant_zones AS moved)
+                        THEN interval '26 hours' ELSE interval '0' END AS away
+        ) AS margin
+        GROUP BY tenant_id, (first_at AT TIME ZONE 'UTC')::date, away
     ) AS span
     CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM invoices

@@ -98,6 +98,15 @@ _ZONES = f"""
       )
 """  # noqa: S608 (constants)
 
+_MOVES = f"""
+    SELECT tenant_id, timezone, left_at FROM tenant_zones
+    WHERE tenant_id IN (:source, :target) AND EXISTS (
+        SELECT FROM subscriptions AS one
+        WHERE one.tenant_id = :source AND one.effective_at < left_at AND {_LIVE.format("one")}
+    )
+    ORDER BY tenant_id, left_at
+"""  # noqa: S608 (constants)
+
 _DRAFTS = """
     SELECT id, period_start, period_end FROM invoices
     WHERE tenant_id = :source AND state = 'draft' ORDER BY period_start, id
@@ -136,6 +145,12 @@ _CHECKS = (
         _ZONES,
         "subscriptions have periods in {mine}, and would have them in {theirs}; give both tenants "
         "one zone with billing.set_tenant",
+    ),
+    Check(
+        "moved",
+        _MOVES,
+        "{tenant_id} was in {timezone} until {left_at:%Y-%m-%d}, and subscriptions of the source "
+        "have days of their own; end them first",
     ),
     Check(
         "draft",

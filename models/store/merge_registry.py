@@ -140,6 +140,7 @@ REGISTRY: Final[tuple[Entry, ...]] = (
     Repoint("tenant_identities"),
     Stays("tenant_merges", "who became part of whom", "source_id"),
     Stays("tenant_merges", "of whom it became part then", "target_id"),
+    Stays("tenant_zones", "of the source's own invoices; it refuses the merge while it is billed"),
     Special("tenants", "merging", "tenant_id"),
     Special("tenants", "merging", "merged_into"),
     Repoint("trials"),

@@ -133,7 +133,8 @@ def _midnight(day: date, zone: ZoneInfo) -> dt.datetime:
 
 # Of each of a tenant's metrics the oldest open event is found. What that says is open and old
 # enough, nearly always of nobody, is looked at closely.
-# A voided invoice is made up for by a final one over the same days.
+# A voided invoice is made up for by a final one over the same days; one that came to nothing as a
+# draft needs none.
 STANDINGS = text(f"""
     WITH RECURSIVE tenant AS MATERIALIZED (
         SELECT tenant_id, timezone, coalesce(closed_until, '-infinity') AS closed_until
@@ -177,6 +178,7 @@ STANDINGS = text(f"""
            (
                SELECT min(period_start) FROM invoices AS voided
                WHERE voided.tenant_id = tenant.tenant_id AND voided.state = 'void'
+                 AND voided.number IS NOT NULL
                  AND NOT EXISTS (
                      SELECT FROM invoices AS other
                      WHERE other.tenant_id = voided.tenant_id

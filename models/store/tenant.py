@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Collection
 from typing import Any, ClassVar
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -67,7 +67,7 @@ def change(
 
     The tenant is created if need be. Its row is locked until the transaction ends. With another
     time zone its usage is counted anew, by the days of that zone, and its plans' credit is due by
-    them.
+    them. If it was billed before, what it owes keeps the days it had until now.
 
     Args:
         removed: what is not known of it any more: name, address, tax_number, metadata.KEY.
@@ -87,8 +87,12 @@ def change(
     if timezone is not None and timezone != tenant.timezone:
         # Before the full lock: who gives a subscription credit holds its row and then needs ours.
         allocation.look_again(session, tenant_id, now=now)
+        _keep_zone(session, tenant, now=now)
         # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
         session.execute(mine.with_for_update())
+        session.execute(
+            _LOOK_AT_FEES, {"tenant_id": tenant_id, "timezone": tenant.timezone, "now": now}
+        )
         tenant.timezone = timezone
         # Its days begin at other instants now: what was counted by the old ones would count twice.
         aggregate.rebucket(session, tenant_id)
@@ -102,6 +106,35 @@ def change(
         tenant.updated_at = now
         session.flush()
     return tenant
+
+
+def _keep_zone(session: Session, tenant: Tenant, *, now: dt.datetime) -> None:
+    session.execute(
+        _KEEP_ZONE, {"tenant_id": tenant.tenant_id, "timezone": tenant.timezone, "now": now}
+    )
+
+
+# Moves follow one another, and no day that an invoice covers gets another length.
+_KEEP_ZONE = text("""
+    INSERT INTO tenant_zones (tenant_id, timezone, left_at)
+    SELECT :tenant_id, :timezone, greatest(
+        CAST(:now AS timestamptz),
+        (SELECT max(period_end) FROM invoices
+         WHERE tenant_id = :tenant_id AND kind = 'subscription'),
+        (SELECT max(left_at) + interval '1 microsecond' FROM tenant_zones
+         WHERE tenant_id = :tenant_id)
+    )
+    WHERE EXISTS (SELECT FROM invoices WHERE tenant_id = :tenant_id)
+""")
+
+
+# An end, or other seats, to come may be on another day now.
+_LOOK_AT_FEES = text("""
+    UPDATE subscriptions
+    SET fees_from = least(fees_from, (CAST(:now AS timestamptz) AT TIME ZONE :timezone)::date - 1),
+        fees_due_at = least(fees_due_at, :now), next_invoice_at = least(next_invoice_at, :now)
+    WHERE tenant_id = :tenant_id AND fees_due_at IS NOT NULL
+""")
 
 
 def _remove(tenant: Tenant, removed: Collection[str]) -> None:

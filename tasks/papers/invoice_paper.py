@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.rules import billing
+from models.rules import billing, period
 from models.rules.states import InvoiceState
 from models.rules.waterfall import Bill
 from models.settlement import CreditNote, Payment
@@ -76,7 +76,9 @@ def _part_of_period(line: billing.Line, header: Header) -> list[str]:
     """The days of a line, where they are not all of the invoice's."""
     if line.period == header.period:
         return []
-    days = billing.days_between(line.period.start, line.period.end, header.zone)
+    # Late usage is of the days of the invoice before, which its tenant may have had elsewhere.
+    zone = period.zone(line.details.get("timezone", header.timezone))
+    days = billing.days_between(line.period.start, line.period.end, zone)
     share, whole = line.details.get("days"), line.details.get("days_of_period")
     counted = f", {share} of {whole} days" if share is not None and whole is not None else ""
     return [paper.days(days.first, days.after) + counted]

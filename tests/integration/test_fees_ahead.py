@@ -347,8 +347,43 @@ def test_a_preview_has_the_fee_of_the_period_to_come(acme: Any) -> None:
     assert shown["lines"] == []
 
 
+def test_fees_of_a_day_that_come_to_nothing_get_no_number(db: Engine) -> None:
+    make_plan(ahead("31"))
+    made = subscribe("acme", "2026-01-15")
+    run("2026-01-15T00:10:00")
+    cancel(made, "2026-01-15T10:00:00", when="now")
+    finalize_invoices(as_of=instant("2026-01-20"))
+
+    assert query("SELECT kind, state, number FROM invoices") == [("advance", "void", None)]
+    # Who thinks again pays for the same day, on an invoice of the same day.
+    make_plan(ahead("62"), plan_key="more")
+    subscribe("acme", "2026-01-15", plan_key="more")
+    run("2026-01-20")
+    finalize_invoices(as_of=instant("2026-01-21"))
+    assert fees() == [("2026-01-15", "2026-02-01", 3400)]
+    assert query("SELECT number FROM invoices WHERE number IS NOT NULL") == [("INV-000001",)]
+    assert_gapless()
+
+
+def test_a_commitment_that_is_raised_meanwhile_counts_the_fee_once(db: Engine) -> None:
+    make_plan(ahead("31"), of_kind("commitment", "62"))
+    subscribe("acme", "2026-01-01")
+    run("2026-01-01")
+    make_plan(ahead("31"), of_kind("commitment", "93"), as_of=instant("2026-01-17"))
+
+    run("2026-02-01")
+
+    # 32.00 for 16 days, of which the fee that was paid on the first one is 31.00; 45.00 for 15.
+    assert [line for line in lines() if line[1] == "commitment"] == [
+        ("subscription", "commitment", "2026-01-01", "2026-01-17", 100),
+        ("subscription", "commitment", "2026-01-17", "2026-02-01", 4500),
+    ]
+
+
 def test_a_tenant_that_moves_zones_owes_the_same_days(acme: Any) -> None:
-    set_tenant(tenant_id="acme", timezone="America/Los_Angeles")
+    set_tenant(
+        tenant_id="acme", timezone="America/Los_Angeles", as_of=instant("2026-01-31T12:00:00")
+    )
     close("2026-02-05")
     cancel(acme, "2026-02-11T12:00:00", when="now")
     close("2026-03-05")

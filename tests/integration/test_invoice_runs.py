@@ -146,11 +146,31 @@ def test_a_tenant_who_moved_is_billed_at_the_new_midnight(db: Engine) -> None:
     make_plan(fee("10"))
     subscribe("acme", "2026-01-01")
     generate_invoices(as_of=instant("2026-02-01"))
-    set_tenant(tenant_id="acme", timezone="America/Los_Angeles")
+    set_tenant(
+        tenant_id="acme", timezone="America/Los_Angeles", as_of=instant("2026-02-01T12:00:00")
+    )
 
     assert generate_invoices(as_of=instant("2026-03-01T07:59:59"))["invoices"] == 0
     assert generate_invoices(as_of=instant("2026-03-01T08:00:00"))["invoices"] == 1
     assert query("SELECT sum(total_minor) FROM invoices") == [(2000,)]
+
+
+def test_a_draft_of_a_subscription_that_never_was_gets_no_number(db: Engine) -> None:
+    make_plan(fee("10"))
+    make_plan(fee("20"), plan_key="other")
+    subscribe("acme", "2026-01-01")
+    generate_invoices(as_of=instant("2026-02-01"))
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-01-01T10:00:00"))
+
+    assert finalize_invoices(as_of=instant("2026-02-05"))["finished"]
+    assert query("SELECT state, number FROM invoices") == [("void", None)]
+    # The period is free: what turns out to have been then is billed by the run.
+    subscribe("acme", "2026-01-01", plan_key="other")
+    generate_invoices(as_of=instant("2026-02-06"))
+    finalize_invoices(as_of=instant("2026-02-06"))
+    assert query("SELECT number, total_minor FROM invoices WHERE state <> 'void'") == [
+        ("INV-000001", 2000)
+    ]
 
 
 def test_a_plan_without_prices_makes_no_invoice_and_moves_on(db: Engine) -> None:

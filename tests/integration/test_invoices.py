@@ -239,7 +239,9 @@ def test_a_tenant_who_moves_west_is_not_billed_again_for_the_same_month(db: Engi
     subscribe("acme", "2026-01-01")
     first = january()
 
-    set_tenant(tenant_id="acme", timezone="America/Los_Angeles")
+    set_tenant(
+        tenant_id="acme", timezone="America/Los_Angeles", as_of=instant("2026-02-01T12:00:00")
+    )
 
     assert january()["invoice_id"] == first["invoice_id"]
     february = month("2026-02-01", "2026-03-01")

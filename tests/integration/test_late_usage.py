@@ -1,5 +1,6 @@
 """Usage that arrives after its period was invoiced is billed once, to its own period."""
 
+import datetime as dt
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from tasks.aggregation import aggregate_usage
 from tasks.credit_notes import create_credit_note
 from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
-from tasks.invoices import finalize_invoice, get_invoice
+from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
 from tasks.late_usage import bill_late_usage
 from tasks.payments import InvoiceTouched, void_invoice
 from tasks.subscriptions import end_subscription
@@ -246,8 +247,8 @@ def test_who_has_left_gets_a_closing_invoice() -> None:
     used("2026-01-31", "1")
     close("2026-02-11")
 
-    close("2026-02-20")
-    close("2026-02-21")
+    for day in ("20", "21", "22"):
+        close(f"2026-02-{day}")
 
     (_, closing) = invoices()
     assert (closing["number"], lines(closing)) == (
@@ -366,6 +367,94 @@ def test_eight_runs_at_once_make_one_closing_invoice_and_one_note() -> None:
     assert [sum(one) for one in zip(*made, strict=True)] == [1, 1]
     assert_reconciled()
     assert_gapless()
+
+
+@pytest.mark.usefixtures("left")
+def test_a_closing_draft_whose_invoice_is_withdrawn_meanwhile_gets_no_number() -> None:
+    used("2026-01-31", "3")
+    close("2026-02-10T12:00:00")
+    january, draft = invoices()
+    void_invoice(invoice_id=january["invoice_id"], reason="a test")
+
+    close("2026-02-20")
+
+    closing = get_invoice(invoice_id=draft["invoice_id"])
+    assert (closing["state"], closing["number"], closing["lines"]) == ("void", None, [])
+    (told,) = said("billing.invoice.dropped")
+    assert told["data"]["invoice_id"] == str(closing["invoice_id"])
+    assert told["data"]["reason"] == "nothing is left to be billed"
+    assert len(said("billing.invoice.finalized")) == 1
+    assert_gapless()
+    # Who asks for the period again is billed all of it, and the next number follows.
+    billed = generate_monthly_invoice(
+        tenant_id="acme", period_start=dt.date(2026, 1, 1), period_end=dt.date(2026, 2, 1)
+    )
+    assert lines(billed) == [("usage", "2026-01-01", 2600)]
+    close("2026-02-25")
+    assert [one["number"] for one in invoices()] == ["INV-000001", "INV-000002", None]
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+
+
+@pytest.mark.usefixtures("left")
+def test_a_closing_draft_is_computed_anew_to_what_is_still_owed() -> None:
+    subscribe("acme", "2026-02-01")
+    used("2026-02-10", "1")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-03-01"))
+    close("2026-03-05")
+    used("2026-01-31", "3")
+    used("2026-02-20", "5")
+    close("2026-03-06")
+    january, _, draft = invoices()
+    assert draft["total_minor"] == 1600
+    void_invoice(invoice_id=january["invoice_id"], reason="a test")
+
+    close("2026-03-20")
+
+    closing = get_invoice(invoice_id=draft["invoice_id"])
+    assert (closing["number"], lines(closing)) == (
+        "INV-000003",
+        [("adjustment", "2026-02-01", 1000)],
+    )
+
+
+@pytest.mark.usefixtures("left")
+def test_a_closing_draft_whose_late_usage_was_a_mistake_is_withdrawn() -> None:
+    key = used("2026-01-31", "3")
+    close("2026-02-10")
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+
+    draft = invoices()[1]
+    answer = finalize_invoice(invoice_id=draft["invoice_id"], as_of=instant("2026-02-10T12:00:00"))
+
+    assert (answer["state"], answer["number"], answer["total_minor"]) == ("void", None, 0)
+    assert finalize_invoice(invoice_id=draft["invoice_id"]) == answer
+    # Usage that comes after that gets an invoice of its own, on the very same day.
+    used("2026-01-31", "2")
+    close("2026-02-11")
+    close("2026-02-15")
+    assert lines(invoices()[-1]) == [("adjustment", "2026-01-01", 400)]
+    assert invoices()[-1]["number"] == "INV-000002"
+
+
+@pytest.mark.usefixtures("left")
+def test_less_is_credited_even_while_a_closing_draft_waits() -> None:
+    """Nobody holds credit in this currency: an invoice below zero could not be finalized."""
+    subscribe("acme", "2026-02-01")
+    key = used("2026-02-10", "9")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-03-01"))
+    close("2026-03-05")
+    used("2026-01-31", "3")
+    close("2026-03-06")
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+
+    for day in ("07", "10", "11", "12"):
+        close(f"2026-03-{day}")
+
+    assert lines(invoices()[2]) == [("adjustment", "2026-01-01", 600)]
+    assert query("SELECT total_minor FROM credit_notes") == [(1800,)]
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+    assert query("SELECT * FROM parked_tenants") == []
+    assert_reconciled()
 
 
 def test_usage_that_races_finalization_is_billed_once_wherever_it_lands(db: Engine) -> None:

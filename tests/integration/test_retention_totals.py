@@ -280,8 +280,8 @@ def test_a_subscription_from_before_the_horizon_is_billed_from_the_totals_that_s
     assert lines == [(5,), (7,), (0,)]
 
 
-def test_a_month_that_begins_in_another_zone_is_billed_from_the_horizon_on(folder: Path) -> None:
-    """What lay between its midnight and the horizon was charged for by the invoice before."""
+def test_a_month_from_before_a_move_is_billed_by_its_own_days(folder: Path) -> None:
+    """They begin where the closed ones end, and not at a midnight of the new zone before that."""
     world.on_a_plan()
     world.record(
         event("1", "2026-01-31T20:00:00Z", "5"),
@@ -299,5 +299,5 @@ def test_a_month_that_begins_in_another_zone_is_billed_from_the_horizon_on(folde
         as_of=world.OLD,
     )
 
-    assert invoice["period_start"] == "2026-01-31T15:00:00Z"
+    assert invoice["period_start"] == "2026-02-01T00:00:00Z"
     assert [line["quantity"] for line in invoice["lines"]] == ["8"]

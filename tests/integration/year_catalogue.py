@@ -35,24 +35,28 @@ METRICS: Final = ("calls", "bytes", "jobs", "mails")
 
 @dataclass(frozen=True)
 class Offer:
-    """A plan: how it is billed, and the keys of its prices."""
+    """A plan: how it is billed, the keys of its prices, and which are charged ahead."""
 
     interval: str
     anchor: str
     prices: tuple[str, ...]
+    ahead: tuple[str, ...] = ()
 
 
 PLANS: Final = {
     "basic": Offer("month", "calendar", ("base", "calls", "setup")),
     "team": Offer("month", "calendar", ("base", "calls", "bytes", "commitment")),
-    "growth": Offer("month", "anniversary", ("base", "calls", "jobs", "setup", "commitment")),
+    "growth": Offer(
+        "month", "anniversary", ("base", "calls", "jobs", "setup", "commitment"), ("base", "setup")
+    ),
+    "seats": Offer("month", "calendar", ("base", "calls"), ("base",)),
     "metered": Offer("month", "calendar", ("calls", "bytes", "jobs", "mails")),
     "weekly": Offer("week", "calendar", ("base", "mails")),
-    "fortnight": Offer("week", "anniversary", ("base", "jobs", "commitment")),
+    "fortnight": Offer("week", "anniversary", ("base", "jobs", "commitment"), ("base",)),
     "quarterly": Offer("quarter", "calendar", ("base", "bytes", "setup")),
-    "season": Offer("quarter", "anniversary", ("base", "mails", "calls")),
+    "season": Offer("quarter", "anniversary", ("base", "mails", "calls"), ("base",)),
     "yearly": Offer("year", "calendar", ("base", "calls")),
-    "annual": Offer("year", "anniversary", ("base", "bytes", "commitment", "setup")),
+    "annual": Offer("year", "anniversary", ("base", "bytes", "commitment", "setup"), ("base",)),
     "daily": Offer("day", "calendar", ("base", "calls")),
 }
 
@@ -112,7 +116,11 @@ def terms(key: str, currency: str, raised: int) -> dict[str, Any]:
 def offer(plan_key: str, raised: int, at: dt.datetime) -> None:
     """Make a plan, or raise its prices from an instant on."""
     plan = PLANS[plan_key]
-    prices = [terms(key, currency, raised) for key in plan.prices for currency in SCALES]
+    prices = [
+        {**terms(key, currency, raised), **({"timing": "advance"} if key in plan.ahead else {})}
+        for key in plan.prices
+        for currency in SCALES
+    ]
     make_plan(*prices, plan_key=plan_key, interval=plan.interval, anchor=plan.anchor, as_of=at)
 
 

@@ -28,7 +28,7 @@ from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
 from tests.integration import year_catalogue as catalogue
 from tests.integration.billing_world import query
-from tests.integration.year_calendar import midnight, period_of
+from tests.integration.year_calendar import Places, midnight, period_of
 
 FIRST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 LAST: Final = dt.datetime(2026, 12, 31, 12, tzinfo=dt.UTC)
@@ -46,16 +46,17 @@ ALLOWED: Final = {
 
 
 NUMBERED: Final = """
-    SELECT id, period_start, period_end FROM invoices
-    WHERE tenant_id = :tenant_id AND kind = 'subscription' AND state <> 'draft'
+    SELECT id, timezone, period_start, period_end FROM invoices
+    WHERE tenant_id = :tenant_id AND kind = 'subscription' AND number IS NOT NULL
     ORDER BY sequence
 """
+BILLED: Final = "SELECT 1 FROM invoices WHERE tenant_id = :tenant_id LIMIT 1"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tenant:
     tenant_id: str
-    zone: ZoneInfo
+    places: Places
     currency: str
     taxes: tuple[str, ...]
 
@@ -91,7 +92,7 @@ class Term:
         return [(day, days[n + 1], begins[day]) for n, day in enumerate(begins)]
 
     def day(self, at: dt.datetime) -> dt.date:
-        return at.astimezone(self.tenant.zone).date()
+        return self.tenant.places.day(at)
 
     @property
     def charged(self) -> tuple[dt.date, dt.date]:
@@ -106,7 +107,8 @@ class Term:
         return period_of(day, offer.interval, offer.anchor, self.anchored_on)
 
     def period_end(self, at: dt.datetime) -> dt.datetime:
-        return midnight(self.period(self.day(max(at, self.starts_at)))[1], self.tenant.zone)
+        day = self.day(max(at, self.starts_at))
+        return self.tenant.places.midnight(self.period(day)[1])
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Story:
         chance = self.chance
         tenant = Tenant(
             f"t{number:04d}",
-            ZoneInfo(chance.choice(catalogue.ZONES)),
+            Places(ZoneInfo(chance.choice(catalogue.ZONES))),
             chance.choice(("USD", "USD", "USD", "JPY", "KWD")),
             chance.choice(((), (), ("vat",), ("vat", "city"), ("gst",), ("gst", "vat"))),
         )
@@ -191,6 +193,8 @@ class Story:
         for _ in range(chance.choice((0, 0, 1, 2, 3))):
             act = chance.choice((self._change, self._change, self._cancel, self._reactivate))
             self.at(self.between(begin, LAST), lambda at, act=act: act(tenant, at))  # type: ignore[misc]
+        for _ in range(chance.choice((0, 0, 0, 1, 2))):
+            self.at(self.between(begin, LAST), lambda at: self._move(tenant, at))
         for coupon in chance.sample(sorted(catalogue.COUPONS), chance.choice((0, 0, 0, 1, 2))):
             self.at(self.between(begin, LAST), lambda at, c=coupon: self._redeem(tenant, c, at))  # type: ignore[misc]
         for _ in range(chance.choice((0, 0, 0, 1, 2))):
@@ -201,13 +205,25 @@ class Story:
             self._use(tenant, begin)
 
     def _introduce(self, tenant: Tenant, at: dt.datetime) -> None:
-        set_tenant(tenant_id=tenant.tenant_id, timezone=tenant.zone.key, as_of=at)
+        set_tenant(tenant_id=tenant.tenant_id, timezone=tenant.places.zone.key, as_of=at)
         if tenant.taxes:
             set_tenant_taxes(
                 tenant_id=tenant.tenant_id,
                 tax_keys=list(tenant.taxes),
                 effective_at=catalogue.BEGIN,
             )
+
+    def _move(self, tenant: Tenant, at: dt.datetime) -> None:
+        """Go to another zone; who was never billed had only said the wrong one."""
+        zone = ZoneInfo(self.chance.choice(catalogue.ZONES))
+        if zone.key == tenant.places.zone.key:
+            return
+        if query(BILLED, tenant_id=tenant.tenant_id):
+            tenant.places.move(zone, at)
+            self.counts["moves"] += 1
+        else:
+            tenant.places = Places(zone)
+        set_tenant(tenant_id=tenant.tenant_id, timezone=zone.key, as_of=at)
 
     def _subscribe(self, tenant: Tenant, at: dt.datetime) -> None:
         chance = self.chance
@@ -229,11 +245,11 @@ class Story:
         )
         term = Term(
             str(answer["subscription_id"]), tenant, plan_key, seats, at, ends_at,
-            anchored_on=at.astimezone(tenant.zone).date(),
+            anchored_on=tenant.places.day(at),
         )  # fmt: skip
         if trial is not None:
             after = term.day(at) + dt.timedelta(days=trial)
-            term.trial_ends_at = midnight(after, tenant.zone)
+            term.trial_ends_at = tenant.places.midnight(after)
         self.terms.append(term)
 
     def _change(self, tenant: Tenant, at: dt.datetime) -> None:
@@ -326,9 +342,9 @@ class Story:
         numbered = query(NUMBERED, tenant_id=tenant.tenant_id)
         if not numbered:
             return
-        invoice_id, start, end = self.chance.choice(numbered)
+        invoice_id, timezone, start, end = self.chance.choice(numbered)
         void_invoice(invoice_id=invoice_id, reason="billed to the wrong address", as_of=at)
-        first, after = (each.astimezone(tenant.zone).date() for each in (start, end))
+        first, after = (each.astimezone(ZoneInfo(timezone)).date() for each in (start, end))
         generate_monthly_invoice(
             tenant_id=tenant.tenant_id,
             period_start=first.isoformat(),

@@ -69,6 +69,7 @@ def test_an_adjustment_names_its_period_its_invoice_and_both_figures() -> None:
     assert found.details == {
         "plan_key": "pro",
         "adjusts": "INV-7",
+        "timezone": "UTC",
         "billed_minor": 400,
         "costs_minor": 300,
     }

@@ -143,6 +143,50 @@ def test_an_instant_lies_within_the_bounds_of_its_local_day(at: datetime, zone: 
     assert period.day_bounds(period.local_day(at, zone), zone).contains(at)
 
 
+@given(
+    at=instants,
+    zone=zones,
+    moves=st.lists(st.tuples(st.integers(0, 400), zones), min_size=1, max_size=3),
+    hours=st.integers(-1200, 1200),
+)
+def test_who_moves_has_one_day_after_the_other(
+    at: datetime, zone: ZoneInfo, moves: list[tuple[int, ZoneInfo]], hours: int
+) -> None:
+    before, first = zone, at
+    for later, to in moves:
+        at += timedelta(hours=later)
+        moved = period.moved(to, at=at, before=before)
+        # What was stays as it was.
+        assert period.local_day(first - DAY, moved) == period.local_day(first - DAY, zone)
+        before = moved
+
+    asked = first + timedelta(hours=hours)
+    day = period.local_day(asked, before)
+
+    assert period.local_midnight(day, before) <= asked < period.local_midnight(day + DAY, before)
+    assert period.local_day(asked + DAY, before) >= day
+    assert period.zone_of(date.max, before).key == to.key
+
+
+def test_the_day_of_a_move_is_as_long_as_both_zones_make_it() -> None:
+    east, west = ZoneInfo("Pacific/Kiritimati"), ZoneInfo("Pacific/Pago_Pago")
+    noon = utc("2026-02-09T22:00Z")  # of the 10th in the east, 11:00 of the 9th in the west
+    away = period.moved(west, at=noon, before=east)
+    assert period.local_midnight(date(2026, 2, 10), away) == utc("2026-02-09T10:00Z")
+    assert period.local_day(noon, away) == date(2026, 2, 10)
+    assert period.local_midnight(date(2026, 2, 11), away) == utc("2026-02-11T11:00Z")
+
+    back = period.moved(east, at=utc("2026-02-20T10:30Z"), before=away)
+    # 23:30 of the 19th there, 00:30 of the 21st here: the 20th has no time.
+    assert period.local_midnight(date(2026, 2, 20), back) == utc("2026-02-20T10:30Z")
+    assert period.local_midnight(date(2026, 2, 21), back) == utc("2026-02-20T10:30Z")
+    assert [period.zone_of(date(2026, 2, day), back).key for day in (10, 19, 20)] == [
+        east.key,
+        west.key,
+        east.key,
+    ]
+
+
 @given(day=days, zone=zones)
 def test_days_never_begin_before_the_day_before(day: date, zone: ZoneInfo) -> None:
     begins, next_begins = period.local_midnight(day, zone), period.local_midnight(day + DAY, zone)
