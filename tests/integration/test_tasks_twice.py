@@ -71,8 +71,8 @@ LOG_OF_TOUCHED_DAYS = "usage_touched_days"
 STATISTICS = "endpoint_health"
 """Attempts by the half minute, of the real clock: of endpoints that are well, now and then."""
 
-SEALED = frozenset({"sealed", "request_hash", "correlation_id"})
-"""Made of what is random: a secret, the id of another row, the id of a call."""
+SEALED = frozenset({"sealed", "request_hash", "correlation_id", "fingerprint"})
+"""Made of what is random: a secret, the ids of other rows, the id of a call."""
 
 
 @dataclass(slots=True)
