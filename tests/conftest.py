@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
-from models import database, migrations
+from models import database, migrations, rights
 from models.rules.trial import Peppers
 from models.store import credit_ledger
 from tasks import config, providers, window
@@ -117,6 +117,13 @@ def caretaker(servers: local.Servers) -> Iterator[Connection]:
     with engine.connect() as connection:
         yield connection
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def roles(caretaker: Connection) -> None:
+    """The roles with the least rights, in the migrated database."""
+    driver: Any = caretaker.connection.driver_connection
+    driver.execute(rights.script())
 
 
 @pytest.fixture

@@ -130,6 +130,7 @@ def configuration() -> dict[str, Any]:
     broker = _broker(chosen)
     return {
         "broker_url": broker,
+        "broker_use_ssl": None if broker == UNSET else chosen.broker_ssl(),
         "result_backend": None if broker == UNSET else chosen.results(),
         "include": TASK_MODULES,
         # JSON only: a pickle from the broker would be code from the broker.

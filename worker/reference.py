@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
+from models import rights
 from models.rules import states
 from tasks import contract, metrics
 from webhooks import events
@@ -62,6 +63,7 @@ def pages(folder: Path) -> dict[Path, str]:
         folder / "docs" / "reference.md": reference_page(),
         folder / "docs" / "states.md": states.to_markdown(),
         folder / "docs" / "errors.md": errors.to_markdown(folder),
+        folder / "models" / "roles.sql": rights.script(),
     }
 
 

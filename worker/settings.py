@@ -4,6 +4,7 @@ import datetime as dt
 import ipaddress
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -14,12 +15,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models import database
 from models.rules.trial import InvalidPeppers, Peppers
+from tasks import tls as broker_tls
 from tasks.config import Config, Provider, Retention, WebhookRetention
 from tasks.signing import InvalidMessageKeys, MessageKeys
 from webhooks import guard, stripe_invoices
 from webhooks.guard import Policy
 from webhooks.keyring import InvalidMasterKeys, Keyring
-from worker import local, secret_files
+from worker import local, secret_files, tls
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder this program's packages are in."""
@@ -80,11 +82,13 @@ class Settings(BaseSettings):
     """Where `billing demo` keeps its servers' data and logs; each run begins by clearing it."""
 
     database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
-    """PostgreSQL: postgresql://user:password@host:5432/name; the embedded one, if unset."""
+    """PostgreSQL: postgresql://user:password@host:5432/name; the embedded one, if unset. Over TLS
+    with ?sslmode=verify-full&sslrootcert=FILE behind it."""
 
     broker_url: SecretStr | None = Field(None, validation_alias="BROKER_URL")
     """What Celery sends messages over: redis://:password@host:6379/0, amqp://user:password@host//;
-    the embedded Redis, if unset."""
+    the embedded Redis, if unset. Over TLS as rediss:// or amqps://, with ?ssl_ca_certs=FILE behind
+    it for a CA of one's own."""
 
     result_backend: SecretStr | None = Field(None, validation_alias="BILLING_RESULT_BACKEND")
     """Where answers are kept for those who wait; the broker, if unset and that is a Redis."""
@@ -308,6 +312,9 @@ class Settings(BaseSettings):
         url = self._given_or_local(self.database_url, "DATABASE_URL")
         try:
             database.driver_url(url)
+            tls.check_database(url)
+        except broker_tls.InvalidTls as error:
+            raise InvalidSettings(f"DATABASE_URL {error}") from None
         except ValueError as error:
             raise InvalidSettings(str(error)) from None
         return database.Options(url=url, pool_size=self.pool_size)
@@ -319,6 +326,17 @@ class Settings(BaseSettings):
             InvalidSettings: no broker is configured and no embedded one is running, or the URL is
                 not one of a broker.
         """
+        return self._broker().url
+
+    def broker_ssl(self) -> Mapping[str, Any] | None:
+        """Return what Celery's `broker_use_ssl` is to be; None for a connection without TLS.
+
+        Raises:
+            InvalidSettings: as for `broker`.
+        """
+        return self._broker().options
+
+    def _broker(self) -> broker_tls.Checked:
         url = self._given_or_local(self.broker_url, "BROKER_URL")
         scheme = _scheme("BROKER_URL", url)
         if scheme.partition("+")[0] not in TRANSPORT_ALIASES:
@@ -326,14 +344,14 @@ class Settings(BaseSettings):
                 f"BROKER_URL begins with {scheme!r}, which is no broker of Celery's; write "
                 "redis://:password@host:6379/0, rediss://… or amqp://user:password@host:5672//"
             )
-        return url
+        return _checked("BROKER_URL", url)
 
     def results(self) -> str | None:
         """Return where answers are kept for those who wait: the broker, if it is a Redis."""
         if self.result_backend is not None:
             given = self.result_backend.get_secret_value()
             _scheme("BILLING_RESULT_BACKEND", given)
-            return given
+            return _checked("BILLING_RESULT_BACKEND", given).url
         broker = self.broker()
         return broker if is_redis(broker) else None
 
@@ -358,7 +376,7 @@ class Settings(BaseSettings):
                     "rediss://"
                 )
             _scheme("BILLING_USAGE_STREAM_URL", given)
-            return given
+            return _checked("BILLING_USAGE_STREAM_URL", given).url
         try:
             broker = self.broker()
         except InvalidSettings:
@@ -591,6 +609,13 @@ def _scheme(variable: str, url: str) -> str:
             "a meaning in URLs is written with % in a password"
         )
     return parts.scheme
+
+
+def _checked(variable: str, url: str) -> broker_tls.Checked:
+    try:
+        return broker_tls.check(url)
+    except broker_tls.InvalidTls as error:
+        raise InvalidSettings(f"{variable} {error}") from None
 
 
 def is_redis(url: str) -> bool:

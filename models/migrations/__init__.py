@@ -18,7 +18,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from models import database
+from models import database, rights
 from models.migrations import locking
 from models.migrations.locking import Blocked
 
@@ -29,6 +29,12 @@ RULED_SINCE = 24
 
 FITS = "billing: programs of these revisions work on this schema: "
 """How the comment on Alembic's table begins that `upgrade` leaves."""
+
+GIVEN = text("""
+    SELECT rolname FROM pg_roles
+    WHERE rolname = ANY(:roles) AND has_table_privilege(oid, 'alembic_version', 'SELECT')
+""")
+"""Which roles this database knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,8 @@ def upgrade(
 ) -> None:
     """Bring the database to a revision, one migration after the other, each whole or not at all.
 
-    A second process that tries waits for the first. The connections are its own: session locks and
+    Roles that have rights in the database (models/rights.py) get those on what is new. A second
+    process that tries waits for the first. The connections are its own: session locks and
     timeouts must not go back to a pool. They do not work through a pooler of transactions.
 
     Args:
@@ -98,6 +105,18 @@ def upgrade(
         _patiently(lambda: _upgrade(own, keeper, revision, tell), patience)
         if current(own) == head():
             keeper.execute(text(f"COMMENT ON TABLE alembic_version IS '{FITS}{_fitting()}'"))
+            _grant_anew(own)
+
+
+def _grant_anew(own: Engine) -> None:
+    """Give the roles what they may do with the tables of today, where they were given any right.
+
+    Only there: roles are the whole server's, and another of its databases is not theirs by that.
+    """
+    with own.begin() as connection:
+        given = connection.scalars(GIVEN, {"roles": list(rights.Role)}).all()
+        for statement in rights.grants([rights.Role(role) for role in given]):
+            connection.execute(text(statement))
 
 
 def _patiently(step: Callable[[], None], patience: Patience) -> None:

@@ -27,7 +27,9 @@ class Server:
     Args:
         version: as 180006 for 18.6.
         role: who we are there.
-        encrypted: whether the connection is.
+        is_superuser: whether nothing there is forbidden to us.
+        is_owner: whether the tables are ours, or of a role whose rights we have.
+        encrypted: whether our connection is, be it to a pooler.
         read_only: whether it takes no changes, as a standby.
         connections, most_connections: of all clients, and how many there may be.
     """
@@ -35,6 +37,8 @@ class Server:
     version: int
     clock: dt.datetime
     role: str
+    is_superuser: bool
+    is_owner: bool
     encrypted: bool
     read_only: bool
     connections: int
@@ -63,16 +67,20 @@ class Backlog:
 
 def server(session: Session) -> Server:
     """Return what the server says of itself."""
-    return Server(**session.execute(_SERVER).one()._mapping)  # noqa: SLF001 (its public name)
+    driver: Any = session.connection().connection.driver_connection
+    said = session.execute(_SERVER).one()._asdict()
+    return Server(**said, encrypted=bool(driver.pgconn.ssl_in_use))
 
 
 _SERVER = sql("""
     SELECT current_setting('server_version_num')::int AS version, clock_timestamp() AS clock,
            CAST(current_user AS text) AS role,
-           coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted,
+           (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+           coalesce((SELECT pg_has_role(relowner, 'USAGE') FROM pg_class
+                     WHERE oid = to_regclass('ledger_entries')), false) AS is_owner,
            current_setting('transaction_read_only')::boolean AS read_only,
-           (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
-               AS connections,
+           -- Not of pg_stat_activity, which hides the sessions of others from most roles.
+           (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections,
            current_setting('max_connections')::int AS most_connections
 """)
 

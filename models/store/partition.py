@@ -1,21 +1,19 @@
-"""Partitions of delivery_attempts: one for each UTC day, made before the day begins."""
+"""Partitions of delivery_attempts: one for each UTC day, made before the day begins.
+
+Two functions of the database make and drop them, as the owner of the tables: who calls them needs
+no right to change tables (models/rights.py).
+"""
 
 import datetime as dt
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-_PREFIX = "delivery_attempts_"
+_PREPARE = text("SELECT prepare_attempts_day(:day)")
 
-# One maker at a time: the second finds what the first has made.
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('delivery_attempts partitions'))")
+_DROP = text("SELECT drop_attempts_day(:day)")
 
 _EXISTS = text("SELECT to_regclass(:name) IS NOT NULL")
-
-# Made beside the parent and attached: that way writers are not kept out of the parent while rows
-# move. The default partition is locked, since rows of this day that are in it must move and none
-# may join them; writers to other days go on.
-_LOCK_DEFAULT = text("LOCK TABLE delivery_attempts_default IN ACCESS EXCLUSIVE MODE")
 
 
 def ensure_day(session: Session, day: dt.date) -> int | None:
@@ -26,41 +24,14 @@ def ensure_day(session: Session, day: dt.date) -> int | None:
     Returns:
         How many rows moved, or None when the partition was there.
     """
-    session.execute(_LOCK)
-    name = f"{_PREFIX}{day:%Y%m%d}"
-    if session.scalar(_EXISTS, {"name": name}):
-        return None
-    session.execute(_LOCK_DEFAULT)
-    # The name and the bounds are made of a date alone; DDL takes no parameters.
-    start, end = f"'{day} 00:00+00'", f"'{day + dt.timedelta(days=1)} 00:00+00'"
-    session.execute(text(f"CREATE TABLE {name} (LIKE delivery_attempts INCLUDING ALL)"))
-    moved = session.scalars(text(_MOVE.format(name=name, start=start, end=end))).one()
-    session.execute(
-        text(
-            f"ALTER TABLE delivery_attempts ATTACH PARTITION {name} "
-            f"FOR VALUES FROM ({start}) TO ({end})"
-        )
-    )
-    return int(moved)
+    moved: int | None = session.scalar(_PREPARE, {"day": day})
+    return moved
 
 
 def has_day(session: Session, day: dt.date) -> bool:
     """Tell whether a UTC day has a partition."""
-    return bool(session.scalar(_EXISTS, {"name": f"{_PREFIX}{day:%Y%m%d}"}))
+    return bool(session.scalar(_EXISTS, {"name": f"delivery_attempts_{day:%Y%m%d}"}))
 
-
-_MOVE = """
-    WITH gone AS (
-        DELETE FROM delivery_attempts_default
-        WHERE attempted_at >= {start} AND attempted_at < {end} RETURNING *
-    ), moved AS (
-        INSERT INTO {name} SELECT * FROM gone RETURNING 1
-    )
-    SELECT count(*) FROM moved
-"""
-
-# The parent is locked for as long as it takes to forget a table; nobody waits longer for that.
-_PATIENCE = text("SET LOCAL lock_timeout = '2s'")
 
 _DAYS = text("""
     SELECT right(relname, 8) AS day FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
@@ -89,13 +60,7 @@ def drop_day(session: Session, day: dt.date) -> bool:
         DBAPIError: somebody reads or writes attempts for longer than two seconds; see
             `database.is_lock_timeout`.
     """
-    session.execute(_LOCK)
-    name = f"{_PREFIX}{day:%Y%m%d}"
-    if not session.scalar(_EXISTS, {"name": name}):
-        return False
-    session.execute(_PATIENCE)
-    session.execute(text(f"DROP TABLE {name}"))
-    return True
+    return bool(session.scalar(_DROP, {"day": day}))
 
 
 def delete_stray(session: Session, *, before: dt.datetime, most: int) -> int:

@@ -13,7 +13,7 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 from redis.exceptions import RedisError
 
-from tasks import signing
+from tasks import signing, tls
 from tasks.queues import Queue
 from tasks.signing import MessageKeys
 
@@ -61,6 +61,7 @@ class Courier:
 
     Raises:
         NoAnswers: there is no result backend.
+        InvalidTls: a URL says something of TLS that can not be used.
     """
 
     def __init__(
@@ -68,12 +69,16 @@ class Courier:
     ) -> None:
         self._keys = keys
         is_redis = broker.startswith(("redis://", "rediss://"))
-        backend = answers or (broker if is_redis else None)
+        encrypted = tls.check(broker)
+        backend = tls.check(answers).url if answers else (encrypted.url if is_redis else None)
         # An application of our own: nobody else's threads, settings and subscriptions.
-        self._app = Celery("usage-producer", broker=broker, backend=backend, set_as_current=False)
+        self._app = Celery(
+            "usage-producer", broker=encrypted.url, backend=backend, set_as_current=False
+        )
         self._app.conf.update(
             # Retries are the producer's: these would sleep where nobody can interrupt them.
             task_publish_retry=False,
+            broker_use_ssl=encrypted.options,
             redis_socket_timeout=NETWORK_SECONDS,
             redis_socket_connect_timeout=NETWORK_SECONDS,
             broker_connection_timeout=NETWORK_SECONDS,

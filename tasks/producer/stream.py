@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from redis import Redis
 
-from tasks import execution
+from tasks import execution, tls
 from tasks.producer import line
 
 STREAM: Final = "billing:usage"
@@ -35,7 +35,9 @@ class StreamProducer:
         if pipelined < 1:
             raise ValueError(f"pipelined is {pipelined}; it must be 1 or more")
         self._redis = Redis.from_url(
-            url, socket_timeout=NETWORK_SECONDS, socket_connect_timeout=NETWORK_SECONDS
+            tls.check(url).url,
+            socket_timeout=NETWORK_SECONDS,
+            socket_connect_timeout=NETWORK_SECONDS,
         )
         self._pipelined = pipelined
         self._lock = threading.Lock()

@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from amqp.exceptions import PreconditionFailed  # type: ignore[import-untyped]
 from celery import Celery
+from kombu.connection import Connection
 from kombu.entity import Exchange
 from kombu.entity import Queue as KombuQueue
+from kombu.exceptions import OperationalError
 
 from tasks.producer import UsageProducer
 from tasks.queues import Queue
-from tests import rabbitmq
+from tests import rabbitmq, tls
 from tests.acceptance import system
+from worker import settings
 
 pytestmark = [
     pytest.mark.slow,
@@ -86,6 +89,37 @@ def test_commands_usage_the_stream_and_beat_work(world: World) -> None:
     world.system.wait(
         lambda: world.system.query("SELECT 1 FROM usage_aggregates WHERE total = 5"), within=120
     )
+
+
+def test_over_tls_a_server_of_another_ca_or_of_another_name_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, stranger = (tls.Authority(tmp_path, name) for name in ("known", "stranger"))
+    right, elsewhere = known.issue("right"), known.issue("elsewhere", host="192.0.2.1")
+
+    def connect(front: tls.Front, ca: tls.Authority) -> None:
+        url = f"amqps://guest:guest@{tls.HOST}:{front.port}//?ssl_ca_certs={ca.file}"
+        monkeypatch.setenv("BROKER_URL", url)
+        chosen = settings.load()
+        # As Celery does, with what it is told.
+        with Connection(chosen.broker(), ssl=chosen.broker_ssl()) as connection:  # type: ignore[no-untyped-call]
+            connection.ensure_connection(max_retries=1, timeout=20)
+
+    with tls.front(world.node.port, right) as front:
+        connect(front, known)
+        with pytest.raises(OperationalError, match="certificate verify failed"):
+            connect(front, stranger)
+        url = f"amqps://guest:guest@{tls.HOST}:{front.port}//?ssl_ca_certs={known.file}"
+        redis = world.system.environment["BILLING_RESULT_BACKEND"]
+        with contextlib.closing(UsageProducer(url, answers=redis)) as producer:
+            producer.record(tenant_id="tls", metric="calls", amount="1", idempotency_key="1")
+            producer.flush()
+    with (
+        tls.front(world.node.port, elsewhere) as front,
+        pytest.raises(OperationalError, match="IP address mismatch"),
+    ):
+        connect(front, known)
+    assert world.system.query("SELECT amount FROM usage_events WHERE tenant_id = 'tls'") == [(1,)]
 
 
 def test_the_queues_are_kept_by_a_majority(world: World) -> None:

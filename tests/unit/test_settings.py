@@ -20,7 +20,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("broker", "given", "drained"),
     [
         ("redis://broker:6379/0", None, "redis://broker:6379/0"),
-        ("rediss://broker:6379/0", None, "rediss://broker:6379/0"),
+        ("rediss://broker:6379/0", None, "rediss://broker:6379/0?ssl_cert_reqs=required"),
         ("redis://broker:6379/0", "redis://other:6379/1", "redis://other:6379/1"),
         ("redis://broker:6379/0", "off", None),
         ("amqp://broker//", None, None),

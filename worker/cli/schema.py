@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from models import migrations
+from models import migrations, rights
 from tasks import contract
 from webhooks import events, examples, published
 from webhooks.published import DRAFT
@@ -64,6 +64,16 @@ def show(
 def print_sql() -> None:
     """The statements that make the tables."""
     typer.echo(migrations.sql())
+
+
+@app.command("roles")
+def print_roles() -> None:
+    """The statements that make the database's roles, each with the least rights it needs.
+
+    Run them as a superuser, after `billing migrate`: docs/safety.md says how, and what each role is
+    for.
+    """
+    typer.echo(rights.script(), nl=False)
 
 
 def of_task(spec: contract.Spec) -> dict[str, Any]:

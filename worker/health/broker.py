@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from tasks import config, stream
 from tasks.queues import Queue
 from worker import settings, standing
-from worker.health import work
+from worker.health import tls, work
 from worker.health.finding import Area, Finding, Verdict
 
 BEAT_SILENCE_SECONDS: Final = 30.0
@@ -43,7 +43,9 @@ def look(
         remedy = "set BROKER_URL or run `billing up`"
         yield Finding(Area.broker, "broker", Verdict.fail, str(error), remedy)
     except (OperationalError, RedisError, OSError) as error:
-        remedy = "start the broker, or correct BROKER_URL"
+        remedy = tls.remedy(error, "ssl_ca_certs in BROKER_URL") or (
+            "start the broker, or correct BROKER_URL"
+        )
         detail = f"can not be reached: {error}"
         yield Finding(Area.broker, "broker", Verdict.fail, detail, remedy)
 
@@ -96,7 +98,9 @@ def _stream(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Findin
         return Finding(Area.settings, "settings of tasks", Verdict.fail, str(error), remedy)
     except RedisError as error:
         # A text of Redis names host and port, never the password.
-        remedy = "start that Redis, or correct BILLING_USAGE_STREAM_URL"
+        remedy = tls.remedy(error, "ssl_ca_certs in BILLING_USAGE_STREAM_URL") or (
+            "start that Redis, or correct BILLING_USAGE_STREAM_URL"
+        )
         detail = f"can not be read: {error}"
         return Finding(Area.broker, "usage stream", Verdict.fail, detail, remedy)
     if found is None:

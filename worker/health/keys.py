@@ -2,8 +2,8 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from models import database
 from models.store import endpoint_secret, trial
@@ -12,6 +12,8 @@ from webhooks import keyring
 from webhooks.keyring import Keyring
 from worker import settings
 from worker.health.finding import Area, Finding, Verdict
+
+T = TypeVar("T")
 
 MOST_OPENED: Final = 10_000
 """Sealed secrets that are tried, the newest: to open one takes microseconds."""
@@ -29,21 +31,38 @@ def given(chosen: settings.Settings) -> Iterator[Finding]:
 
 
 def needed(chosen: settings.Settings) -> Iterator[Finding]:
-    """Compare the keys with what the database holds that was made with them."""
+    """Compare the keys with what the database holds that was made with them.
+
+    Each kind for itself: hardly a role may look at both.
+    """
+    sealed = _looked_at(lambda session: endpoint_secret.newest(session, limit=MOST_OPENED))
+    if sealed is None:
+        yield _not_shown("sealed secrets", "billing_sender")
+    else:
+        with contextlib.suppress(settings.InvalidSettings):  # said by `given`
+            yield from of_sealed(sealed, chosen.keyring())
+    used = _looked_at(trial.pepper_ids)
+    if used is None:
+        yield _not_shown("trial peppers used", "billing_worker")
+    else:
+        yield from _peppers_used(chosen, used)
+
+
+def _looked_at(look: Callable[[database.Session], T]) -> T | None:
+    """Return what is found; None if the database's role may not look."""
     try:
         with database.transaction() as session:
-            sealed = endpoint_secret.newest(session, limit=MOST_OPENED)
-            used = trial.pepper_ids(session)
+            return look(session)
     except Exception as error:
         if not database.is_forbidden(error):
             raise
-        detail = "the database's role may not look at what they seal"
-        remedy = "to have it checked, run this with the DATABASE_URL of a worker"
-        yield Finding(Area.keys, "sealed secrets", Verdict.ok, detail, remedy)
-        return
-    with contextlib.suppress(settings.InvalidSettings):  # said by `given`
-        yield from of_sealed(sealed, chosen.keyring())
-    yield from _peppers_used(chosen, used)
+        return None
+
+
+def _not_shown(subject: str, role: str) -> Finding:
+    detail = "the database's role may not look at them"
+    remedy = f"to have them checked, use the DATABASE_URL of a member of {role}"
+    return Finding(Area.keys, subject, Verdict.ok, detail, remedy)
 
 
 def of_sealed(sealed: Sequence[Sealed], ring: Keyring | None) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from models import database, migrations
 from models.store import health, partition
 from tasks import clock
 from worker import boot, settings
+from worker.health import tls
 from worker.health.finding import Area, Finding, Verdict
 
 OLDEST_POSTGRES: Final = 160_000
@@ -33,10 +34,14 @@ def look(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iterator[
     except Exception as error:
         if not database.is_unreachable(error):
             raise
-        remedy = "start PostgreSQL, or correct DATABASE_URL"
+        remedy = tls.remedy(error, "sslrootcert in DATABASE_URL") or (
+            "start PostgreSQL, or correct DATABASE_URL"
+        )
         yield _fail("database", database.reason(error), remedy)
         return
     yield _version(server)
+    yield of_role(server, is_ours=chosen.database_url is None)
+    yield from tls.of_database(chosen)
     yield of_clock(apart)
     yield _connections(server)
     yield from _schema(now())
@@ -51,6 +56,28 @@ def patient(options: database.Options) -> database.Options:
         lock_timeout_ms=milliseconds,
         statement_timeout_ms=milliseconds,
     )
+
+
+def of_role(server: health.Server, *, is_ours: bool) -> Finding:
+    """Judge what else than its work a process could do as the role it logged in with.
+
+    Args:
+        is_ours: whether the server is the embedded one, of which we are the only user.
+    """
+    if is_ours:
+        return _ok("role", f"{server.role}, of the embedded server")
+    if not (server.is_superuser or server.is_owner):
+        return _ok("role", f"{server.role}, which owns nothing here")
+    what = (
+        "a superuser, who may do anything to that server"
+        if server.is_superuser
+        else "the owner of the tables, who may drop them and change the ledger"
+    )
+    remedy = (
+        "right for `billing migrate`; let all others log in as a member of a role of "
+        "`billing schema roles`, see docs/safety.md"
+    )
+    return _warn("role", f"{server.role} is {what}", remedy)
 
 
 def of_clock(apart: dt.timedelta) -> Finding:
