@@ -9,7 +9,7 @@ RUN python -m venv /venv \
 FROM python:3.13-slim
 # A new volume takes the owner of the folder that it is mounted on.
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin billing \
-    && install --directory --owner=10001 --group=10001 /metrics /flower
+    && install --directory --owner=10001 --group=10001 /metrics /flower /beat
 COPY --from=packages /venv /venv
 WORKDIR /app
 COPY LICENSE ./

@@ -17,11 +17,14 @@ class Counter:
         name: as it is shown, which ends in "_total".
         says: what is counted, a line.
         labels: names of its labels. Their values are few and known: never a tenant, never a key.
+        values: all that its only label can be. They are shown from the start, as 0: of a counter
+            that comes up with its first count, Prometheus does not see that it has grown.
     """
 
     name: str
     says: str
     labels: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Count `amount`, 0 or more, under values for all of the labels."""
@@ -64,6 +67,7 @@ USAGE_INGEST: Final = Counter(
     "billing_usage_ingest_total",
     "Usage events by verdict: accepted, duplicate, conflict, rejected.",
     ("verdict",),
+    ("accepted", "duplicate", "conflict", "rejected"),
 )
 USAGE_DRIFT: Final = Counter(
     "billing_usage_drift_total",
@@ -77,6 +81,7 @@ CREDIT_FINDINGS: Final = Counter(
     "billing_credit_findings_total",
     "Findings of the audit of credit, by what was compared. Must be 0.",
     ("check",),
+    ("ledger", "batches", "debt", "held", "holds", "batch", "remaining", "set_aside", "chain"),
 )
 AGGREGATE_MS: Final = Duration(
     "billing_aggregate_duration_ms",
@@ -87,6 +92,7 @@ INVOICES: Final = Counter(
     "billing_invoice_generated_total",
     "Invoices by what was made of them: draft, finalized.",
     ("state",),
+    ("draft", "finalized"),
 )
 EVENTS: Final = Counter(
     "billing_events_total", "Events written to the outbox, by topic.", ("topic",)
@@ -110,6 +116,7 @@ REFUSED: Final = Counter(
     "billing_messages_refused_total",
     "Messages that nobody with a key has sent, or not as they came, by code.",
     ("code",),
+    ("message.unsigned", "message.badly_signed"),
 )
 TASKS: Final = Counter(
     "billing_tasks_total", "Tasks that ended, by name and how.", ("task", "outcome")

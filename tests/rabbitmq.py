@@ -83,6 +83,16 @@ class RabbitMQ:
         except Exception:  # noqa: BLE001 (kombu's own, while the node boots)
             return False
 
+    def queues(self) -> list[list[str]]:
+        """Each queue's name, whether it is durable, whether exclusive, its type and arguments."""
+        columns = ("name", "durable", "exclusive", "type", "arguments")
+        listed = subprocess.run(
+            [str(self._started.with_name("rabbitmqctl")), "--quiet", "--no-table-headers",
+             "--node", self._environment["RABBITMQ_NODENAME"], "list_queues", *columns],
+            env=self._environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return [line.split("\t") for line in listed.stdout.splitlines()]
+
     def kill(self) -> None:
         """`kill -9`, as a machine that loses power."""
         os.killpg(self._process.pid, signal.SIGKILL)

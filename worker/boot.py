@@ -188,4 +188,6 @@ def _before_the_end(**_: Any) -> None:
 
 @signals.beat_init.connect
 def _before_the_first_tick(**_: Any) -> None:
+    # All that it needs: it has no database.
+    _refusing(lambda: traces.use(settings.load()))
     log.info("beat.started")

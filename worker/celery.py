@@ -190,8 +190,10 @@ def configuration() -> dict[str, Any]:
         "timezone": "UTC",
         "enable_utc": True,
         "beat_schedule": schedule.TIMETABLE,
-        # In memory: what is due is found in the database, so there is no state worth a file.
-        "beat_scheduler": "celery.beat:Scheduler",
+        # What is due is found in the database; what was rung is remembered where `billing beat` is
+        # told to, so that a restart leaves out no nightly check.
+        "beat_scheduler": "worker.timekeeper:Scheduler",
+        "beat_schedule_filename": "",
         "beat_max_loop_interval": 1,
     }
 

@@ -50,6 +50,9 @@ def count_in(folder: Path | None) -> None:
         )
         for one in metrics.ALL
     }
+    for one in metrics.ALL:
+        for value in one.values if isinstance(one, metrics.Counter) else ():
+            known[one.name].labels(value)
 
     def listen(metric: metrics.Metric, amount: float, labels: Mapping[str, str]) -> None:
         found = known[metric.name]

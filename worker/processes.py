@@ -137,9 +137,14 @@ class Supervisor:
         while not over.wait(POLL_SECONDS):
             self.tend()
 
-    def stop(self, name: str) -> None:
-        """Stop one child: SIGTERM, its patience, SIGKILL for it and its group."""
-        self._stop([self._children.pop(name)])
+    def stop(self, *names: str) -> list[str]:
+        """Stop children at the same time: SIGTERM, their patience, SIGKILL for each group.
+
+        Returns the names of those that there were.
+        """
+        there = [name for name in names if name in self._children]
+        self._stop([self._children.pop(name) for name in there])
+        return there
 
     def stop_all(self) -> None:
         """Stop all children at the same time, each with its own patience."""

@@ -74,9 +74,14 @@ def worker(
     return Invocation((*CELERY, "worker", *flags), SOFT)
 
 
-def beat() -> Invocation:
-    """Return beat. It keeps no schedule file: what is due stands in the database."""
-    return Invocation((*CELERY, "beat"))
+def beat(*, state: Path | None = None) -> Invocation:
+    """Return beat.
+
+    Args:
+        state: the file in which it remembers what it has rung, in a folder that is there; None
+            forgets it at its end.
+    """
+    return Invocation((*CELERY, "beat", *([] if state is None else [f"--schedule={state}"])))
 
 
 def flower(*, address: str, port: int, state: Path | None = None) -> Invocation:

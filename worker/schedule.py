@@ -43,5 +43,5 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "bill late usage": _entry("billing.bill_late_usage", crontab(minute="50"), expires=3000),
     "audit credit": _entry("billing.audit", crontab(hour="4", minute="10"), expires=3000),
     "purge what was told long ago": _entry("billing.purge", crontab(minute="35"), expires=3000),
-    "prepare partitions": _entry("billing.prepare_partitions", crontab(minute="20"), expires=3000),
+    "prepare partitions": _entry("billing.prepare_partitions", 3600.0, expires=3000),
 }

@@ -23,12 +23,19 @@ EXTRA_PATIENCE_SECONDS = 10.0
 
 CONCURRENCY = 2
 
-FLOWER = "flower"
-"""The name of Flower's process."""
+WORKER, SENDER, BEAT, FLOWER = "worker", "webhooks", "beat", "flower"
+"""The names of the processes: who works, who sends webhooks, who rings, who shows."""
+
+STOPS = ((BEAT,), (WORKER,), (SENDER, FLOWER))
+"""The order in which they end: first nothing new is rung; then what runs is done; then what that
+has told of is sent, as far as it can be. The servers they all need come last."""
 
 FLOWER_USER = "billing"
 FLOWER_STATE = Path("flower", "state")
 """In the data folder: what Flower has seen, over a restart."""
+
+BEAT_STATE = Path("beat", "state.json")
+"""In the data folder: what beat has rung, over a restart."""
 
 MASTER_KEY_ID = "development"
 
@@ -127,7 +134,7 @@ def programs_of(
     ready: Path,
     soft_shutdown: float,
     flower_port: int | None,
-    flower_state: Path | None = None,
+    state: Path | None = None,
 ) -> list[processes.Program]:
     """Return the processes of the system, in the order in which they start.
 
@@ -136,13 +143,13 @@ def programs_of(
         ready: an empty folder of ours, where they say that they are ready.
         soft_shutdown: seconds a worker gets to finish its tasks.
         flower_port: where Flower listens on loopback; None for no Flower.
-        flower_state: the file that keeps what Flower has seen; None forgets it.
+        state: the folder that keeps what Flower has seen and beat has rung; None forgets it.
     """
     patience = soft_shutdown + EXTRA_PATIENCE_SECONDS
     invocations = {
-        "worker": programs.worker(queues=(Queue.usage, Queue.billing), concurrency=CONCURRENCY),
-        "webhooks": programs.worker(queues=(Queue.webhooks,), concurrency=CONCURRENCY),
-        "beat": programs.beat(),
+        WORKER: programs.worker(queues=(Queue.usage, Queue.billing), concurrency=CONCURRENCY),
+        SENDER: programs.worker(queues=(Queue.webhooks,), concurrency=CONCURRENCY),
+        BEAT: programs.beat(state=_kept_in(state, BEAT_STATE)),
     }
     found = [
         processes.Program(
@@ -161,7 +168,7 @@ def programs_of(
         for name, invocation in invocations.items()
     ]
     if flower_port is not None:
-        found.append(_flower(environment, flower_port, flower_state))
+        found.append(_flower(environment, flower_port, _kept_in(state, FLOWER_STATE)))
     return found
 
 
@@ -172,8 +179,6 @@ def require_free(port: int) -> None:
 
 
 def _flower(environment: dict[str, str], port: int, state: Path | None) -> processes.Program:
-    if state is not None:
-        state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     invocation = programs.flower(address=LOOPBACK, port=port, state=state)
     return processes.Program(
         name=FLOWER,
@@ -181,6 +186,14 @@ def _flower(environment: dict[str, str], port: int, state: Path | None) -> proce
         environment={**environment, **invocation.environment},
         is_ready=lambda: _listens(port),
     )
+
+
+def _kept_in(folder: Path | None, name: Path) -> Path | None:
+    if folder is None:
+        return None
+    file = folder / name
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return file
 
 
 def _listens(port: int) -> bool:

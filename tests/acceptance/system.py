@@ -69,16 +69,19 @@ class System:
         queues: Iterable[Queue] = tuple(Queue),
         concurrency: int = 2,
         include: str | None = None,
+        flags: Iterable[str] = (),
         **environment: str,
     ) -> None:
         """Start a worker, by the command of production; `include` is a module of further tasks."""
         invocation = programs.worker(queues=queues, concurrency=concurrency, name=name)
-        command = [*invocation.command, *([f"--include={include}"] if include else [])]
+        command = [*invocation.command, *([f"--include={include}"] if include else []), *flags]
         self._start(name, command, {**invocation.environment, **environment})
 
-    def start_beat(self, name: str = "beat", *, swift: bool = True) -> None:
+    def start_beat(
+        self, name: str = "beat", *, swift: bool = True, state: Path | None = None
+    ) -> None:
         """Start beat; a swift one rings everything every second or two."""
-        command = list(programs.beat().command)
+        command = list(programs.beat(state=state).command)
         if swift:
             command[command.index("--app") + 1] = SWIFT
         self._start(name, command, {})

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,6 +129,18 @@ def test_the_queues_are_kept_by_a_majority(world: World) -> None:
             classic = KombuQueue(queue.value)(connection.channel())  # type: ignore[no-untyped-call]
             with pytest.raises(PreconditionFailed, match="current is the value 'quorum'"):
                 classic.declare()  # type: ignore[no-untyped-call]
+
+
+def test_nothing_is_declared_that_newer_versions_refuse(world: World) -> None:
+    listed = world.node.queues()
+
+    ours = {name for name, *_ in listed} & {queue.value for queue in Queue}
+    assert ours == {queue.value for queue in Queue}
+    assert any("pidbox" in name for name, *_ in listed)
+    # From 4.3 on a queue is one or the other; a transient one that several share is refused.
+    assert [name for name, durable, exclusive, *_ in listed if durable == exclusive] == []
+    arguments = " ".join(row[-1] for row in listed)
+    assert not re.search("x-queue-mode|x-queue-version|x-queue-master-locator|x-ha-", arguments)
 
 
 def test_a_message_whose_worker_was_killed_runs_again_at_once(world: World, tmp_path: Path) -> None:

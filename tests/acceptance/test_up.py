@@ -157,6 +157,11 @@ def test_a_developer_starts_everything_and_stops_it_with_ctrl_c(up: Up) -> None:
     assert up.process.wait(SECONDS) == 0
     eventually(lambda: not (everyone & set(parents())))
     assert local.find(up.folder) is None
+    # Nothing new is rung while what runs is done, and what that told of could still be sent.
+    said = [line["event"] for line in map(json.loads, up.lines) if line["process"] == "billing"]
+    ends = ["beat ended", "worker ended", "webhooks and flower ended", "stopped"]
+    assert said[-len(ends) :] == ends
+    assert "drain the usage stream" in json.loads((up.folder / stack.BEAT_STATE).read_text())
     assert (up.folder / settings.MASTER_KEYS_FILE).exists()
     # What Flower has seen, and no word of its password.
     assert list((up.folder / stack.FLOWER_STATE).parent.iterdir())

@@ -14,6 +14,9 @@ from worker import secret_files, settings
 OURS = {"migrate", "worker-usage", "worker-billing", "worker-webhooks", "beat", "flower", "metrics"}
 LONG_RUNNING = OURS - {"migrate"}
 WORKERS = {f"worker-{queue}": queue.value for queue in Queue}
+REMEMBERING = {"flower:/flower", "beat:/beat"}
+"""Volumes of what outlives a process that would forget."""
+
 PACKAGES = {"worker", "tasks", "webhooks", "models"}
 
 
@@ -228,10 +231,29 @@ def test_who_counts_can_write_to_the_folder_and_who_tells_reads_the_same(
     for name in OURS:
         folder = services[name]["environment"].get("BILLING_METRICS_FOLDER")
         assert (folder is not None) == (name in {*WORKERS, "metrics"})
-        volumes = [one for one in services[name].get("volumes", []) if one != "flower:/flower"]
+        volumes = [one for one in services[name].get("volumes", []) if one not in REMEMBERING]
         assert volumes == ([f"metrics:{folder}"] if folder else [])
         # A volume that is new belongs to whom the image's folder does.
         assert folder is None or folder in folders_of_ours(dockerfile)
+
+
+def test_beat_keeps_what_it_has_rung_where_it_can_write(
+    compose: dict[str, Any], services: dict[str, dict[str, Any]], dockerfile: list[str]
+) -> None:
+    words = services["beat"]["command"]
+    state = Path(words[words.index("--state") + 1])
+
+    assert services["beat"]["volumes"] == [f"beat:{state.parent}"]
+    assert "beat" in compose["volumes"]
+    assert str(state.parent) in folders_of_ours(dockerfile)
+
+
+def test_what_a_service_manager_is_told_in_the_documents_is_long_enough(checkout: Path) -> None:
+    text = (checkout / "docs" / "upgrading.md").read_text("utf-8")
+
+    for name in ("terminationGracePeriodSeconds: ", "TimeoutStopSec=", "stop_grace_period: "):
+        (seconds,) = re.findall(rf"{name}(\d+)", text)
+        assert int(seconds) >= settings.SOFT_SHUTDOWN_SECONDS + 15, name
 
 
 def test_flower_is_guarded_and_keeps_what_it_has_seen_where_it_can_write(

@@ -2,13 +2,15 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tasks import metrics
+from tasks import announce, credit_findings, metrics, signing
 from tasks.metrics import Counter, Duration, Gauge
 from worker import standing
 
@@ -20,6 +22,10 @@ WORD = re.compile(r"\bbilling_\w+")
 LABELS = re.compile(r"(billing_\w+)\{([^}]*)\}")
 GROUPED = re.compile(r"\b(?:by|without) *\(([^)]*)\)")
 SHOWN = re.compile(r"\{\{ *(?:\$labels\.)?(\w+) *\}\}")
+
+
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 
 
 def rules(folder: Path) -> list[dict[str, Any]]:
@@ -70,6 +76,63 @@ def test_alerts_ask_for_what_there_is(folder: Path) -> None:
         assert set(SHOWN.findall(texts)) - {"value"} <= allowed, rule["alert"]
         assert rule["annotations"].keys() == {"summary", "action"}
         assert rule["labels"]["severity"] in {"page", "ticket"}
+
+
+def test_each_alert_is_tried_with_figures_at_which_it_comes(folder: Path) -> None:
+    tried = yaml.safe_load((folder / "alerts_test.yml").read_text("utf-8"))["tests"]
+    comes = {
+        case["alertname"]
+        for test in tried
+        for case in test["alert_rule_test"]
+        if case["exp_alerts"]
+    }
+
+    assert comes == {rule["alert"] for rule in rules(folder)}
+    for test in tried:
+        for series in test["input_series"]:
+            found = re.match(r"(\w+)(?:\{([^}]*)\})?$", series["series"])
+            assert found is not None
+            labels = set(re.findall(r"(\w+)=", found[2] or ""))
+            assert labels == set(metric(found[1]).labels), series
+
+
+@needs_promtool
+def test_alerts_come_when_they_should_by_prometheus_own_judgement(folder: Path) -> None:
+    ended = promtool(folder, "test", "rules", "alerts_test.yml")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@needs_promtool
+def test_prometheus_can_read_what_the_dashboard_asks(folder: Path, tmp_path: Path) -> None:
+    asked = [target["expr"] for panel in panels(folder) for target in panel["targets"]]
+    records = [{"record": f"asked:{place}", "expr": one} for place, one in enumerate(asked)]
+    written = tmp_path / "asked.yml"
+    written.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": records}]}))
+
+    ended = promtool(folder, "check", "rules", str(written))
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def promtool(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [PROMTOOL or "promtool", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_counters_show_from_the_start_is_all_that_they_can_count() -> None:
+    assert set(metrics.CREDIT_FINDINGS.values) == set(credit_findings.ADVICE)
+    assert set(metrics.REFUSED.values) == signing.CODES
+    assert set(metrics.INVOICES.values) == set(announce.INVOICE_STATES.values())
+
+
+def test_an_alert_on_growth_asks_for_a_counter_that_is_shown_from_the_start(folder: Path) -> None:
+    for rule in rules(folder):
+        for word in re.findall(r"increase\((\w+)", rule["expr"]):
+            counter = metric(word)
+            assert isinstance(counter, Counter)
+            assert counter.values or not counter.labels, word
 
 
 def test_the_dashboard_asks_for_what_there_is(folder: Path) -> None:

@@ -1,11 +1,12 @@
 """Every command of `billing`: what it says of itself, and what it says to words that are wrong."""
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 import pytest
@@ -15,8 +16,14 @@ import worker.cli
 from models import database
 
 NONSENSE = "n0nsense"
-PICKY = (int, float, UUID, Enum)
+PICKY = (int, float, UUID, Enum, dt.date)
 """Types whose values can be wrong as such."""
+
+FORMS = {"INSTANT", "DAY", "AMOUNT", "NUMBER", "ID", "YYYY-MM", "JSON"}
+"""What a value is called that can be wrong as such."""
+
+RIGHT = ("must be", "should be", "is not one of", "such as")
+"""How a refusal says what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +47,14 @@ class Known:
 
 
 def _is(one: Any, *kinds: type) -> bool:
-    """Whether a parameter takes values of such a type."""
-    kind = one.type_descriptor.annotation
+    """Whether a parameter takes values of such a type, or several."""
+    kind, *_ = get_args(one.type_descriptor.annotation) or (one.type_descriptor.annotation,)
     return isinstance(kind, type) and issubclass(kind, kinds) and kind is not bool
+
+
+def _is_picky(one: Any) -> bool:
+    """Whether a value can be of the wrong kind: it has a type, or what reads it."""
+    return one.type_descriptor.parameter_info.parser is not None or _is(one, *PICKY)
 
 
 def _fitting(one: Any) -> str:
@@ -154,24 +166,84 @@ def test_what_must_be_given_and_is_not_is_named(ask: Asked) -> None:
     assert faults == []
 
 
-def test_a_value_of_the_wrong_kind_is_refused_by_its_field(ask: Asked) -> None:
+def test_a_value_of_the_wrong_kind_is_refused_by_its_field_and_said(ask: Asked) -> None:
     tried, faults = 0, []
     for one in known():
         for param in one.command.params:
-            if one.is_group or not _is(param, *PICKY):
+            if one.is_group or not _is_picky(param):
                 continue
             tried += 1
             ended = ask(*one.words, *words_with_nonsense(one, param))
             named = (param.opts[0], param.metavar or param.name, param.name)
+            # JSON may be long, and private: of it only the fault is said.
+            is_said = NONSENSE in ended.said or param.metavar == "JSON"
             if (
                 ended.status != 2
                 or "Invalid value" not in ended.said
                 or not any(name.lower() in ended.said.lower() for name in named)
+                or not is_said
+                or not any(right in ended.said for right in RIGHT)
             ):
                 faults.append((one.words, param.opts[0], ended))
 
-    assert tried > 50
+    assert tried > 150
     assert faults == []
+
+
+def test_whatever_has_a_form_is_read_before_anything_is_done() -> None:
+    lax = [
+        (one.words, param.opts[0])
+        for one in known()
+        for param in one.command.params
+        if not one.is_group and param.metavar in FORMS and not _is_picky(param)
+    ]
+
+    # It has a look at the object itself, which may stand in a file or come by standard input.
+    assert lax == [(("call",), "message")]
+
+
+def test_a_number_out_of_bounds_is_refused_with_the_bound(ask: Asked) -> None:
+    ended = ask("order", "list", "--limit", "501")
+
+    assert ended.status == 2
+    assert "'--limit': '501': Input should be less than or equal to 500" in ended.said
+
+
+def test_one_of_several_values_is_refused_alone(ask: Asked) -> None:
+    ended = ask("rejected", "replay", "1", "x7")
+
+    assert ended.status == 2
+    assert "'x7': Input should be a valid integer" in ended.said
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("invoice", "void", "INV-1", "--reason", "r", "--as-of", "2026-13-01"), "'2026-13-01'"),
+        (("wallet", "consume", "acme", "calls", "0"), "'0' must be a number above 0"),
+        (("wallet", "adjust", "acme", "calls", "0", "--reason", "r"), "'0' must be a number"),
+        (("wallet", "consume", "acme", "calls", "NaN"), "'NaN' must be a number"),
+        (("wallet", "ledger", "acme", "--from", "1066-10-14"), "'1066-10-14' must be a day"),
+        (("tenant", "link", "acme", "google"), "'google' must be PROVIDER:ID"),
+        (("tenant", "identify", "a:b", "--timezone", "Mars"), "'Mars' must be an IANA time zone"),
+        (("tenant", "identify", "a:b", "--currency", "XXXX"), "'XXXX' must be a currency"),
+        (("endpoint", "create", "https://a.example", "--header", "x"), "'x' must be a name, a"),
+        (("endpoint", "create", "https://a.example", "--metadata", "[]"), "must be a JSON object"),
+        (("invoice", "credit", "INV-1", "--reason", "r", "--line", "2=x"), "'x' must be a number"),
+        (("delivery", "replay", "1", "--dry-run"), "DELIVERY is one"),
+        (("catalog", "import", "/no/such/file"), "/no/such/file: No such file"),
+        (("offer", "import", "/no/such/file"), "/no/such/file: No such file"),
+        (("usage", "import", "/no/such/file"), "/no/such/file: No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_wrong_is_told_before_any_server_is_looked_for(
+    ask: Asked, words: tuple[str, ...], complaint: str
+) -> None:
+    ended = ask(*words)
+
+    assert ended.status == 2
+    assert complaint in ended.said
 
 
 def words_with_nonsense(one: Known, wrong: Any) -> list[str]:

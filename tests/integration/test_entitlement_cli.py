@@ -134,7 +134,7 @@ def test_a_tenant_without_any_is_told_what_that_means(billing: Command) -> None:
         (("set", "api", "--plan=pro", "--limit=5", "--from=soon"), 2),
         (("set", "api", "--limit=5"), 1),
         (("set", "api", "--plan=none", "--limit=5"), 1),
-        (("set", "api", "--plan=pro", "--limit=-5"), 1),
+        (("set", "api", "--plan=pro", "--limit=-5"), 2),
         (("end", "api", "--plan=pro"), 1),
     ],
 )

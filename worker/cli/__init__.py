@@ -26,6 +26,7 @@ from worker.cli import (
     keys,
     meter,
     metrics,
+    naming,
     offer,
     order,
     parked,
@@ -67,6 +68,7 @@ EXPECTED = (
 
 app = typer.Typer(
     name="billing",
+    cls=naming.Group,
     help="A billing back office: workers, schedule, webhooks.",
     no_args_is_help=True,
     add_completion=False,

@@ -11,7 +11,7 @@ from tasks.batch_list import get_batch, list_batches
 from tasks.batches import revoke as revoke_batches
 from tasks.credit_upkeep import Sweep, expire_batches, expire_reservations
 from tasks.ledger import list_ledger
-from worker.cli import credit_view, printing
+from worker.cli import credit_view, kinds, printing
 from worker.cli.printing import Actor, AsJson, Key, Limit, Reason, Tenant, number
 
 app = typer.Typer(help="Dated lots of credit.", no_args_is_help=True)
@@ -19,13 +19,7 @@ app = typer.Typer(help="Dated lots of credit.", no_args_is_help=True)
 Source = Annotated[str | None, typer.Option(help="All that came from it.")]
 
 
-def _batch_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no batch's id; billing batch list shows them"
-        ) from None
+_batch_id = kinds.named("batch")
 
 
 @app.command("list")

@@ -64,8 +64,8 @@ def import_(
 
     What an entry does not say has its default. What is not in the file stays as it is.
     """
-    printing.prepare()
     document = _read(file)
+    printing.prepare()
     outcome = import_catalog(catalog=document, dry_run=True)
     if not (dry_run or outcome["refused"]):
         outcome = import_catalog(catalog=document)
@@ -84,8 +84,9 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Tell what importing a file would change, and change nothing."""
+    document = _read(file)
     printing.prepare()
-    outcome = import_catalog(catalog=_read(file), dry_run=True)
+    outcome = import_catalog(catalog=document, dry_run=True)
     _show(outcome, as_json=as_json)
     if outcome["refused"] or (exit_code and outcome["changes"]):
         raise typer.Exit(1)

@@ -42,8 +42,8 @@ def add(app: typer.Typer, kind: catalog_csv.Kind) -> None:
         dry_run: DryRun = False,
         as_json: AsJson = False,
     ) -> None:
-        printing.prepare()
         table = _read(file, kind)
+        printing.prepare()
         document: Any = {kind: table.entries}
         outcome = import_catalog(catalog=document, dry_run=True)
         if not (dry_run or outcome["refused"]):

@@ -1,5 +1,6 @@
 """Deliveries: what went where, and sending it again."""
 
+import datetime as dt
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,7 @@ from models.store import replaying
 from tasks.delivery import skip_delivery
 from tasks.delivery_list import LONGEST_PAGE, get_delivery, list_deliveries
 from tasks.replays import replay_deliveries, replay_delivery
-from worker.cli import delivery_view, printing
-from worker.cli.instants import instant
+from worker.cli import delivery_view, kinds, printing
 from worker.cli.printing import AsJson, Key, Limit
 
 app = typer.Typer(help="What went where, and sending it again.", no_args_is_help=True)
@@ -34,13 +34,22 @@ DeliveryId = Annotated[int, typer.Argument(metavar="DELIVERY", help="Its number.
 OfTenant = Annotated[
     str | None, typer.Option("--tenant", help="To this tenant's endpoints.", show_default=False)
 ]
-Endpoint = Annotated[UUID | None, typer.Option(help="To this endpoint.", show_default=False)]
+Endpoint = Annotated[
+    UUID | None,
+    typer.Option(
+        help="To this endpoint.", metavar="ID", show_default=False, parser=kinds.named("endpoint")
+    ),
+]
 Topic = Annotated[str | None, typer.Option(help="Of this type of event.", show_default=False)]
 Since = Annotated[
-    str | None, typer.Option(help="Of events that happened then or later.", metavar="INSTANT")
+    dt.datetime | None,
+    typer.Option(
+        help="Of events that happened then or later.", metavar="INSTANT", parser=kinds.instant
+    ),
 ]
 Until = Annotated[
-    str | None, typer.Option(help="Of events that happened before.", metavar="INSTANT")
+    dt.datetime | None,
+    typer.Option(help="Of events that happened before.", metavar="INSTANT", parser=kinds.instant),
 ]
 
 
@@ -66,8 +75,8 @@ def print_list(
         "state": state,
         "topic": topic,
         "event_id": event,
-        "since": instant(since, option="--since"),
-        "until": instant(until, option="--until"),
+        "since": since,
+        "until": until,
     }
     printing.prepare()
     found, cursor = _pages(wanted, limit)
@@ -123,14 +132,13 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Send one again; or, with --since, what is dead of an endpoint, a tenant or everybody."""
-    start, end = instant(since, option="--since"), instant(until, option="--until")
-    if (delivery_id is None) == (start is None):
+    if (delivery_id is None) == (since is None):
         raise typer.BadParameter("give either DELIVERY, or --since and to whom")
+    if delivery_id is not None and (everybody or dry_run):
+        raise typer.BadParameter("DELIVERY is one: there is nothing to choose or to count")
     printing.prepare()
     key = printing.key_or_new(key)
     if delivery_id is not None:
-        if everybody or dry_run:
-            raise typer.BadParameter("DELIVERY is one: there is nothing to choose or to count")
         _replay_one(delivery_id, tenant, key, as_json=as_json)
         return
     if not (endpoint or tenant or everybody):
@@ -139,8 +147,8 @@ def replay(
         "endpoint_id": endpoint,
         "tenant_id": tenant,
         "everybody": everybody,
-        "since": start,
-        "until": end,
+        "since": since,
+        "until": until,
         "states": [one.value for one in state or [Replayable.dead]],
         "topic": topic,
         "dry_run": dry_run,

@@ -1,6 +1,5 @@
 """Endpoints: where webhooks go."""
 
-import json
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,7 +10,8 @@ from models.outbox import SecretKind
 from tasks.endpoint_list import EndpointEntry, get_endpoint, list_endpoints
 from tasks.endpoint_update import update_endpoint
 from tasks.endpoints import create_endpoint, delete_endpoint, disable_endpoint, enable_endpoint
-from worker.cli import endpoint_keys, endpoint_view, endpoint_watch, printing
+from worker.cli import endpoint_keys, endpoint_view, endpoint_watch, kinds, printing
+from worker.cli.endpoint_keys import EndpointId
 from worker.cli.printing import AsJson, Key, Limit
 
 app = typer.Typer(help="Where webhooks go.", no_args_is_help=True)
@@ -24,7 +24,6 @@ class Shown(StrEnum):
     disabled = "disabled"
 
 
-EndpointId = Annotated[UUID, typer.Argument(metavar="ENDPOINT", help="Its id.")]
 OfTenant = Annotated[
     str | None, typer.Option("--tenant", help="Only if it is this tenant's.", show_default=False)
 ]
@@ -42,7 +41,10 @@ Header = Annotated[
 ]
 Description = Annotated[str | None, typer.Option(help="For people.")]
 Rate = Annotated[int | None, typer.Option("--rate", help="At most so many a minute.", min=1)]
-Metadata = Annotated[str | None, typer.Option(help="Data of your own.", metavar="JSON")]
+Metadata = Annotated[
+    dict[str, Any] | None,
+    typer.Option(help="Data of your own.", metavar="JSON", parser=kinds.json_object),
+]
 
 
 @app.command()
@@ -64,6 +66,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make an endpoint and print its secret, which is not shown again."""
+    headers = _headers(header, removable=False)
     printing.prepare()
     answer = create_endpoint(
         url=url,
@@ -71,10 +74,10 @@ def create(
         tenant_id=tenant,
         operator=operator,
         description=description,
-        headers=_headers(header, removable=False),
+        headers=headers,
         ordered=ordered,
         rate_per_minute=rate,
-        metadata=_object(metadata),
+        metadata=metadata,
         signature=signature,
         idempotency_key=printing.key_or_new(key),
     )
@@ -160,6 +163,7 @@ def update(
     as_json: AsJson = False,
 ) -> None:
     """Change what is given; the rest stays."""
+    headers = _headers(header, removable=True)
     printing.prepare()
     answer = update_endpoint(
         endpoint_id=endpoint_id,
@@ -167,10 +171,10 @@ def update(
         url=url,
         topics=topic,
         description=description,
-        headers=_headers(header, removable=True),
+        headers=headers,
         ordered=ordered,
         rate_per_minute=rate,
-        metadata=_object(metadata),
+        metadata=metadata,
         clear=clear,  # type: ignore[arg-type]  # as a message, which it checks
     )
     if as_json:
@@ -235,16 +239,4 @@ def _headers(given: list[str] | None, *, removable: bool) -> Any:
                 f"{name[:40]!r} must be a name, a colon and a value", param_hint="--header"
             )
         found[name.strip()] = value.strip() or None
-    return found
-
-
-def _object(given: str | None) -> dict[str, Any] | None:
-    if given is None:
-        return None
-    try:
-        found = json.loads(given)
-    except ValueError as error:
-        raise typer.BadParameter(f"not JSON: {error}", param_hint="--metadata") from None
-    if not isinstance(found, dict):
-        raise typer.BadParameter("must be a JSON object", param_hint="--metadata")
     return found

@@ -8,10 +8,12 @@ import typer
 
 from models.outbox import SecretKind
 from tasks.endpoint_secrets import DAY, revoke_endpoint_secret, rotate_endpoint_secret
-from worker.cli import endpoint_view, printing
+from worker.cli import endpoint_view, kinds, printing
 from worker.cli.printing import AsJson, Key
 
-EndpointId = Annotated[UUID, typer.Argument(metavar="ENDPOINT", help="Its id.")]
+EndpointId = Annotated[
+    UUID, typer.Argument(metavar="ENDPOINT", help="Its id.", parser=kinds.named("endpoint"))
+]
 OfTenant = Annotated[
     str | None, typer.Option("--tenant", help="Only if it is this tenant's.", show_default=False)
 ]
@@ -47,7 +49,14 @@ def rotate_secret(
 
 def revoke_secret(
     endpoint_id: EndpointId,
-    secret_id: Annotated[UUID, typer.Argument(metavar="KEY", help="As `show` names it.")],
+    secret_id: Annotated[
+        UUID,
+        typer.Argument(
+            metavar="KEY",
+            help="As `show` names it.",
+            parser=kinds.named("key", by="billing endpoint show"),
+        ),
+    ],
     *,
     tenant: OfTenant = None,
     key: Key = None,

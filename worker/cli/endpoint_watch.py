@@ -2,7 +2,6 @@
 
 import time
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import typer
 from rich.table import Table
@@ -11,11 +10,11 @@ from tasks.delivery_list import DeliveryDetails, get_delivery
 from tasks.endpoint_stats import get_endpoint_stats
 from tasks.pings import ping_endpoint
 from worker.cli import delivery_view, endpoint_view, printing
+from worker.cli.endpoint_keys import EndpointId
 from worker.cli.printing import AsJson, Key, instant
 
 POLL_SECONDS: Final = 0.1
 
-EndpointId = Annotated[UUID, typer.Argument(metavar="ENDPOINT", help="Its id.")]
 OfTenant = Annotated[
     str | None, typer.Option("--tenant", help="Only if it is this tenant's.", show_default=False)
 ]

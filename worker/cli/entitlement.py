@@ -4,7 +4,7 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -17,8 +17,8 @@ from tasks.entitlement_list import LARGEST_PAGE, get_entitlements, list_entitlem
 from tasks.entitlements import EntitlementAnswer, end_entitlement, set_entitlement
 from worker import boot
 from worker.cli import entitlement_view as view
+from worker.cli import kinds
 from worker.cli.gauge import ASCII, BLOCKS
-from worker.cli.instants import instant
 
 WIDTH_ELSEWHERE: Final = 240
 """Characters of a line where there is no terminal to ask."""
@@ -77,7 +77,10 @@ def set_(
     plan: Plan = None,
     tenant: Tenant = None,
     limit: Annotated[
-        str | None, typer.Option(help="How much in a window, 0 or more.", metavar="AMOUNT")
+        Decimal | None,
+        typer.Option(
+            help="How much in a window, 0 or more.", metavar="AMOUNT", parser=kinds.used_amount
+        ),
     ] = None,
     unlimited: Annotated[bool, typer.Option("--unlimited", help="Without limit.")] = False,
     window: Length = Window.month,
@@ -86,11 +89,23 @@ def set_(
         bool, typer.Option("--per-seat", help="The limit is for each seat of a subscription.")
     ] = False,
     since: Annotated[
-        str | None, typer.Option("--from", help="From when.", show_default="now", metavar="INSTANT")
+        dt.datetime | None,
+        typer.Option(
+            "--from",
+            help="From when.",
+            show_default="now",
+            metavar="INSTANT",
+            parser=kinds.instant,
+        ),
     ] = None,
     until: Annotated[
-        str | None,
-        typer.Option(help="Until when.", show_default="further notice", metavar="INSTANT"),
+        dt.datetime | None,
+        typer.Option(
+            help="Until when.",
+            show_default="further notice",
+            metavar="INSTANT",
+            parser=kinds.instant,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -105,12 +120,12 @@ def set_(
             plan_key=plan,
             tenant_id=tenant,
             metric=metric,
-            limit=None if limit is None else _amount(limit),
+            limit=limit,
             window=window,
             soft=soft,
             per_seat=per_seat,
-            effective_at=instant(since, option="--from"),
-            ended_at=instant(until, option="--until"),
+            effective_at=since,
+            ended_at=until,
         )
     if as_json:
         _print_json(made)
@@ -126,7 +141,8 @@ def end(
     tenant: Tenant = None,
     window: Length = Window.month,
     at: Annotated[
-        str | None, typer.Option(help="When.", show_default="now", metavar="INSTANT")
+        dt.datetime | None,
+        typer.Option(help="When.", show_default="now", metavar="INSTANT", parser=kinds.instant),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -137,7 +153,7 @@ def end(
             tenant_id=tenant,
             metric=metric,
             window=window,
-            ended_at=instant(at, option="--at"),
+            ended_at=at,
         )
     if as_json:
         _print_json(ended)
@@ -165,15 +181,6 @@ def _pages(
         if not page["entitlements"]:
             break
     return found
-
-
-def _amount(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise typer.BadParameter(
-            f"{text!r} must be a number, such as 1000", param_hint="--limit"
-        ) from None
 
 
 @contextmanager

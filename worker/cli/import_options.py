@@ -1,10 +1,12 @@
 """The options of `billing usage import`, and what they must be."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from worker.cli import kinds
 from worker.imports import mapping, text
 
 Files = Annotated[
@@ -72,7 +74,10 @@ DryRun = Annotated[
     ),
 ]
 AsOf = Annotated[
-    str | None, typer.Option(help="When it arrives.", show_default="now", metavar="INSTANT")
+    dt.datetime | None,
+    typer.Option(
+        help="When it arrives.", show_default="now", metavar="INSTANT", parser=kinds.instant
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 

@@ -23,9 +23,9 @@ from worker.cli import (
     invoice_named,
     invoice_settling,
     invoice_view,
+    kinds,
     printing,
 )
-from worker.cli.instants import instant
 from worker.cli.invoice_named import AsOf, Named
 from worker.cli.printing import AsJson, Limit
 
@@ -81,7 +81,7 @@ def preview(
         arguments: dict[str, Any] = {"tenant_id": tenant, **invoice_named.at(as_of)}
         printing.print_json(preview_invoice(**arguments)["invoices"])
         return
-    now = instant(as_of, option="--as-of") or dt.datetime.now(dt.UTC)
+    now = as_of or dt.datetime.now(dt.UTC)
     with database.transaction() as session:
         found = preview_pages(session, tenant, now=now)
     for one in found:
@@ -130,10 +130,12 @@ def export(
     *,
     tenant: Tenant = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Issued at or after.", metavar="INSTANT")
+        dt.datetime | None,
+        typer.Option("--from", help="Issued at or after.", metavar="INSTANT", parser=kinds.instant),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="Issued before.", metavar="INSTANT")
+        dt.datetime | None,
+        typer.Option("--to", help="Issued before.", metavar="INSTANT", parser=kinds.instant),
     ] = None,
     output: Annotated[
         Path | None,
@@ -147,8 +149,8 @@ def export(
     """
     wanted = invoice_list.Wanted(
         tenant_id=tenant,
-        issued_from=instant(since, option="--from"),
-        issued_until=instant(until, option="--to"),
+        issued_from=since,
+        issued_until=until,
     )
     printing.prepare()
     with destination.text(output, option="--output") as file:

@@ -1,5 +1,6 @@
 """What commands about one invoice share: finding it by its number or id."""
 
+import datetime as dt
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,13 +10,15 @@ from models import database
 from models.settlement import CreditNote
 from models.store import invoice_list
 from models.store.invoice import Header
-from worker.cli import invoice_view, printing
-from worker.cli.instants import instant
+from worker.cli import invoice_view, kinds, printing
 
 Named = Annotated[
     str, typer.Argument(metavar="INVOICE", help="Its number or id.", show_default=False)
 ]
-AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
+AsOf = Annotated[
+    dt.datetime | None,
+    typer.Option(help="As if it were this instant.", metavar="INSTANT", parser=kinds.instant),
+]
 
 
 def find(named: str) -> Header | CreditNote:
@@ -43,10 +46,9 @@ def invoice_id(named: str) -> UUID:
     return found.id
 
 
-def at(as_of: str | None) -> dict[str, Any]:
+def at(as_of: dt.datetime | None) -> dict[str, Any]:
     """Return `as_of` as a task takes it: nothing, if it was not given."""
-    given = instant(as_of, option="--as-of")
-    return {} if given is None else {"as_of": given}
+    return {} if as_of is None else {"as_of": as_of}
 
 
 def say(answer: Any, *, as_json: bool) -> None:

@@ -1,5 +1,7 @@
 """After an invoice: paid, withdrawn, written off, taken back, by hand."""
 
+import datetime as dt
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -9,12 +11,20 @@ from models.rules import money
 from models.store import invoice as invoices
 from tasks.credit_notes import create_credit_note
 from tasks.payments import record_payment, void_invoice, write_off_invoice
-from worker.cli import invoice_named, invoice_view, printing
-from worker.cli.instants import instant
+from worker.cli import invoice_named, invoice_view, kinds, printing
 from worker.cli.invoice_named import AsOf, Named
 from worker.cli.printing import AsJson, Key
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept and printed.")]
+
+
+def _line(given: str) -> dict[str, Any]:
+    place, parted, amount = given.partition("=")
+    if not place.isdecimal():
+        raise typer.BadParameter(
+            f"{given!r} must be a line's place, as 2, or with an amount, as 2=10.50"
+        )
+    return {"line": int(place), **({"amount": kinds.amount(amount)} if parted else {})}
 
 
 def pay(
@@ -25,12 +35,20 @@ def pay(
         typer.Option(help="Its name where it was made, such as the bank's; it is entered once."),
     ],
     amount: Annotated[
-        str | None,
-        typer.Option(help="How much came, in major units.", show_default="what is still open"),
+        Decimal | None,
+        typer.Option(
+            help="How much came, in major units.",
+            show_default="what is still open",
+            metavar="AMOUNT",
+            parser=kinds.amount,
+        ),
     ] = None,
     method: Annotated[str, typer.Option(help="Where the payment id comes from.")] = "manual",
     received_at: Annotated[
-        str | None, typer.Option(help="When it came.", metavar="INSTANT", show_default="now")
+        dt.datetime | None,
+        typer.Option(
+            help="When it came.", metavar="INSTANT", show_default="now", parser=kinds.instant
+        ),
     ] = None,
     excess: Annotated[
         bool, typer.Option("--excess-to-credit", help="Keep more than is due as prepaid credit.")
@@ -39,7 +57,6 @@ def pay(
     as_json: AsJson = False,
 ) -> None:
     """Enter money that came for an invoice, all that is open or part of it."""
-    at = instant(received_at, option="--received-at")
     printing.prepare()
     header = _header(named)
     if amount is None and header.open_minor <= 0:
@@ -47,8 +64,8 @@ def pay(
             f"nothing of {named} is open; say how much came", param_hint="--amount"
         )
     arguments: dict[str, Any] = {
-        "amount": amount or str(money.from_minor(header.open_minor, header.currency)),
-        "received_at": at,
+        "amount": amount or money.from_minor(header.open_minor, header.currency),
+        "received_at": received_at,
         "excess": "credit" if excess else "refuse",
         **invoice_named.at(as_of),
     }
@@ -77,11 +94,20 @@ def credit(
     *,
     reason: Reason,
     line: Annotated[
-        list[str] | None,
-        typer.Option(help="A line to take back, as 2, or part of it, as 2=10.50; repeatable."),
+        list[Any] | None,
+        typer.Option(
+            help="A line to take back, as 2, or part of it, as 2=10.50; repeatable.",
+            metavar="LINE",
+            parser=_line,
+        ),
     ] = None,
     amount: Annotated[
-        str | None, typer.Option(help="How much to take back, taxes included, over all lines.")
+        Decimal | None,
+        typer.Option(
+            help="How much to take back, taxes included, over all lines.",
+            metavar="AMOUNT",
+            parser=kinds.amount,
+        ),
     ] = None,
     to_credit: Annotated[
         bool, typer.Option("--to-credit", help="Make what was paid prepaid credit, not a payout.")
@@ -91,10 +117,9 @@ def credit(
     as_json: AsJson = False,
 ) -> None:
     """Take back an invoice, or part of it, with a credit note; all that is left, if not said."""
-    lines = [_line(one) for one in line] if line else None
     printing.prepare()
     arguments: dict[str, Any] = {
-        "lines": lines,
+        "lines": line or None,
         "amount": amount,
         "refund": "credit" if to_credit else "payout",
         "idempotency_key": printing.key_or_new(key),
@@ -113,13 +138,3 @@ def _header(named: str) -> invoices.Header:
     identifier = invoice_named.invoice_id(named)
     with database.transaction() as session:
         return invoices.get(session, identifier)
-
-
-def _line(given: str) -> Any:
-    place, _, amount = given.partition("=")
-    if not place.isdecimal():
-        raise typer.BadParameter(
-            f"{given!r} must be a line's place, as 2, or with an amount, as 2=10.50",
-            param_hint="--line",
-        )
-    return {"line": int(place), **({"amount": amount} if amount else {})}

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 
 from models import database
 from tasks import config
+from worker import logs, processes, settings, standing
 from worker import metrics as counted
-from worker import processes, settings, standing
 from worker.celery import app as celery_app
 
 Address = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")]
@@ -30,7 +30,10 @@ def metrics(
     Processes count when BILLING_METRICS_FOLDER names a folder, the same for all of a host. How the
     system stands is the same on every host: let one of them tell it, the others with --host-only.
     """
-    folder = settings.load().metrics_folder
+    chosen = settings.load()
+    # What is printed is read by a machine; what is logged goes beside it.
+    logs.configure(chosen.log_format, chosen.log_level)
+    folder = chosen.metrics_folder
     if host_only and folder is None:
         raise settings.InvalidSettings(
             "BILLING_METRICS_FOLDER is not set: nothing is counted; set it to a folder, for the "

@@ -1,5 +1,7 @@
 """Orders: what was bought, paid, and taken back."""
 
+import datetime as dt
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +14,7 @@ from tasks.order_list import get_order, list_orders
 from tasks.order_refunds import refund_order
 from tasks.ordering import OrderAnswer
 from tasks.orders import cancel_order, create_order, process_payment
-from worker.cli import instants, printing
+from worker.cli import kinds, printing
 from worker.cli.printing import Actor, AsJson, Key, Reason, number
 
 app = typer.Typer(help="What was bought, paid, and taken back.", no_args_is_help=True)
@@ -20,16 +22,9 @@ app = typer.Typer(help="What was bought, paid, and taken back.", no_args_is_help
 LONGEST_LIST = 500
 
 
-def _order_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no order's id; billing order list shows them"
-        ) from None
-
-
-OrderId = Annotated[UUID, typer.Argument(metavar="ID", help="Which order.", parser=_order_id)]
+OrderId = Annotated[
+    UUID, typer.Argument(metavar="ID", help="Which order.", parser=kinds.named("order"))
+]
 
 
 @app.command("list")
@@ -40,8 +35,14 @@ def print_list(
         OrderState | None, typer.Option(help="In this state only.", case_sensitive=False)
     ] = None,
     sku: Annotated[str | None, typer.Option(help="With this offer among the items.")] = None,
-    since: Annotated[str | None, typer.Option(help="Made then or later.")] = None,
-    until: Annotated[str | None, typer.Option(help="Made before then.")] = None,
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option(help="Made then or later.", metavar="INSTANT", parser=kinds.instant),
+    ] = None,
+    until: Annotated[
+        dt.datetime | None,
+        typer.Option(help="Made before then.", metavar="INSTANT", parser=kinds.instant),
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=LONGEST_LIST)] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -51,8 +52,8 @@ def print_list(
         tenant_id=tenant,
         state=state,
         sku=sku,
-        date_from=instants.instant(since, option="--since"),
-        date_to=instants.instant(until, option="--until"),
+        date_from=since,
+        date_to=until,
         limit=limit,
     )
     if as_json:
@@ -111,8 +112,13 @@ def pay(
     payment_id: Annotated[str, typer.Argument(metavar="PAYMENT", help="The payment's name.")],
     *,
     method: Annotated[str, typer.Option(help="Where it was made, as stripe or bank.")] = "manual",
-    amount: Annotated[str | None, typer.Option(help="What was paid, to be checked.")] = None,
-    currency: Annotated[str | None, typer.Option(help="Its currency, to be checked.")] = None,
+    amount: Annotated[
+        Decimal | None,
+        typer.Option(help="What was paid, to be checked.", metavar="AMOUNT", parser=kinds.amount),
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="Its currency, to be checked.", parser=kinds.currency)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Confirm an order by its payment, and grant what it holds."""

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,14 +16,14 @@ from tasks import config
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.parking import LARGEST_PAGE, ParkedAnswer, list_parked, retry_parked
 from worker import boot
-from worker.cli.instants import instant
+from worker.cli import invoice_named
+from worker.cli.invoice_named import AsOf
 
 EXIT_STILL_PARKED = 1
 WIDTH_ELSEWHERE = 240
 """Characters of a line where there is no terminal to ask."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
-AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
 
 
 def parked(*, as_json: AsJson = False) -> None:
@@ -42,8 +42,7 @@ def retry(
     as_of: AsOf = None,
 ) -> None:
     """Bill a parked tenant again, now; fails if it can not be billed yet."""
-    at = instant(as_of, option="--as-of")
-    given: dict[str, Any] = {} if at is None else {"as_of": at}
+    given = invoice_named.at(as_of)
     with _prepared():
         stages = retry_parked(tenant_id=tenant, **given)["stages"]
         if not stages:

@@ -1,6 +1,7 @@
 """Messages that could not be taken: why, and what an operator can do about them."""
 
 import dataclasses
+import datetime as dt
 import getpass
 import json
 import sys
@@ -19,8 +20,7 @@ from models.store import rejected
 from tasks import config, signing
 from tasks.rejected import discard_rejected, replay_rejected
 from worker import boot
-from worker.cli import payloads, rejected_view
-from worker.cli.instants import instant
+from worker.cli import kinds, payloads, rejected_view
 
 WIDTH_ELSEWHERE: Final = 240
 
@@ -37,8 +37,12 @@ Task = Annotated[str | None, typer.Option(help="Of one task, such as billing.rec
 Tenant = Annotated[str | None, typer.Option(help="Of one tenant.")]
 Code = Annotated[str | None, typer.Option(help="Of one cause, such as message.invalid.")]
 Since = Annotated[
-    str | None,
-    typer.Option(help="That came at this instant or later, first or again.", metavar="INSTANT"),
+    dt.datetime | None,
+    typer.Option(
+        help="That came at this instant or later, first or again.",
+        metavar="INSTANT",
+        parser=kinds.instant,
+    ),
 ]
 Actor = Annotated[
     str | None, typer.Option(help="Who decides.", show_default="the user of the system")
@@ -226,14 +230,18 @@ def _prepare() -> None:
 
 
 def _filter(
-    state: RejectedState, task: str | None, tenant: str | None, code: str | None, since: str | None
+    state: RejectedState,
+    task: str | None,
+    tenant: str | None,
+    code: str | None,
+    since: dt.datetime | None,
 ) -> rejected.Filter:
     return rejected.Filter(
         state=state,
         task=task,
         tenant_id=tenant,
         code=code,
-        since=instant(since, option="--since"),
+        since=since,
     )
 
 

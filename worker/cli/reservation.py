@@ -1,6 +1,7 @@
 """Holds on credit: what is set aside, for what, and how it ends."""
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,22 +18,15 @@ from tasks.reservations import (
     release_reserved_credits,
     reserve_credits,
 )
-from worker.cli import printing
+from worker.cli import kinds, printing
 from worker.cli.printing import WIDE, WIDER, AsJson, Key, Tenant, instant, number
 
 app = typer.Typer(help="Credit that is set aside.", no_args_is_help=True)
 
 
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no reservation's id; billing reservation list shows them"
-        ) from None
-
-
-Id = Annotated[UUID, typer.Argument(metavar="ID", help="Which hold.", parser=_id)]
+Id = Annotated[
+    UUID, typer.Argument(metavar="ID", help="Which hold.", parser=kinds.named("reservation"))
+]
 
 
 @app.command("list")
@@ -69,7 +63,9 @@ def show(reservation_id: Id) -> None:
 def reserve(
     tenant: Tenant,
     product: Annotated[str, typer.Argument(metavar="PRODUCT", help="Of which product.")],
-    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="Units, above 0.")],
+    amount: Annotated[
+        Decimal, typer.Argument(metavar="AMOUNT", help="Units, above 0.", parser=kinds.amount)
+    ],
     *,
     seconds: Annotated[
         int, typer.Option(help="How long, if nothing ends it before.", min=1, max=604_800)
@@ -91,7 +87,7 @@ def reserve(
     )
     if not answer["reserved"]:
         there = number(answer["available"])
-        said = f"nothing was set aside: {there} can be spent, {number(amount)} are needed"
+        said = f"nothing was set aside: {there} can be spent, {number(str(amount))} are needed"
         printing.refuse(answer, said, as_json=as_json)
     printing.say(
         answer,
@@ -106,8 +102,13 @@ def commit(
     reservation_id: Id,
     *,
     amount: Annotated[
-        str | None,
-        typer.Option(help="What was used; 0 is nothing.", show_default="all that is held"),
+        Decimal | None,
+        typer.Option(
+            help="What was used; 0 is nothing.",
+            show_default="all that is held",
+            metavar="AMOUNT",
+            parser=kinds.used_amount,
+        ),
     ] = None,
     above: Annotated[
         Above, typer.Option(help="What to do if more was used than is held.")

@@ -1,6 +1,7 @@
 """One process each: what a service manager or a container runs."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +30,20 @@ def worker(
     programs.worker(queues=chosen, concurrency=concurrency, name=name).become()
 
 
-def beat() -> None:
-    """Run beat, the timetable's bell. Two of them ring twice, which is harmless."""
+def beat(
+    state: Annotated[
+        Path | None,
+        typer.Option(help="The file that keeps what it has rung.", show_default="it forgets"),
+    ] = None,
+) -> None:
+    """Run beat, the timetable's bell. Two of them ring twice, which is harmless.
+
+    With --state a bell that fell due while none ran, such as a nightly check's, is rung at the
+    start.
+    """
+    file = _kept(state)
     settings.load().broker()
-    programs.beat().become()
+    programs.beat(state=file).become()
 
 
 def flower(
@@ -44,12 +55,13 @@ def flower(
     ] = None,
 ) -> None:
     """Run Flower. Without FLOWER_BASIC_AUTH, user:password, it listens on loopback alone."""
+    file = _kept(state)
     chosen = settings.load()
     _require_password(chosen, address)
     chosen.broker()
     password = chosen.flower_basic_auth
     given = {} if password is None else {"FLOWER_BASIC_AUTH": password.get_secret_value()}
-    flower = programs.flower(address=address, port=port, state=state)
+    flower = programs.flower(address=address, port=port, state=file)
     dataclasses.replace(flower, environment={**flower.environment, **given}).become()
 
 
@@ -88,6 +100,18 @@ def migrate(
         moved = f"at {after} already" if before == after else f"from {before or 'empty'} to {after}"
         Console(highlight=False).print(f"database: {moved}")
     database.dispose()
+
+
+def _kept(state: Path | None) -> Path | None:
+    """The file that keeps something, wherever the process will look at it from."""
+    if state is None:
+        return None
+    if not os.access(state.parent, os.W_OK | os.X_OK):
+        raise typer.BadParameter(
+            f"'{state}' must be a file in a folder that is there and can be written to",
+            param_hint="--state",
+        )
+    return state.resolve()
 
 
 def _print_plan(*, as_sql: bool) -> None:

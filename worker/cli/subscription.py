@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,16 +26,25 @@ from tasks.plan_changes import (
 )
 from tasks.subscriptions import SubscriptionAnswer
 from worker import boot
-from worker.cli.instants import instant
+from worker.cli import kinds
+from worker.cli.invoice_named import AsOf
+from worker.cli.invoice_named import at as _at
 
 WIDTH_ELSEWHERE = 240
 """Characters of a line where there is no terminal to ask."""
 
 app = typer.Typer(help="Who is on which plan.", no_args_is_help=True)
 
-Named = Annotated[UUID, typer.Argument(metavar="SUBSCRIPTION", help="Its id.", show_default=False)]
+Named = Annotated[
+    UUID,
+    typer.Argument(
+        metavar="SUBSCRIPTION",
+        help="Its id.",
+        show_default=False,
+        parser=kinds.named("subscription"),
+    ),
+]
 Key = Annotated[str, typer.Option(help="Names this request: the same again changes nothing.")]
-AsOf = Annotated[str | None, typer.Option(help="As if it were this instant.", metavar="INSTANT")]
 
 
 @app.command("list")
@@ -78,7 +88,10 @@ def change(
     *,
     key: Key,
     plan: Annotated[str | None, typer.Option(help="The new plan.", metavar="PLAN")] = None,
-    quantity: Annotated[str | None, typer.Option(help="Seats from then on.")] = None,
+    quantity: Annotated[
+        Decimal | None,
+        typer.Option(help="Seats from then on.", metavar="NUMBER", parser=kinds.amount),
+    ] = None,
     when: Annotated[When, typer.Option(help="When it takes effect.")] = When.now,
     as_of: AsOf = None,
 ) -> None:
@@ -146,11 +159,6 @@ def _print(found: Sequence[SubscriptionAnswer]) -> None:
 
 def _instant(at: object) -> str:
     return "" if at is None else str(at)[:16].replace("T", " ")
-
-
-def _at(as_of: str | None) -> dict[str, Any]:
-    at = instant(as_of, option="--as-of")
-    return {} if at is None else {"as_of": at}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from tasks.erasure import erase_tenant
 from tasks.identities import find_tenant, identify, link_identity, unlink_identity
 from tasks.merging import merge_customers, move_merged_usage, preview_merge
 from tasks.tenant_list import get_tenant, list_tenants
-from worker.cli import printing, tenant_import
+from worker.cli import kinds, printing, tenant_import
 from worker.cli.printing import Actor, AsJson, Key, Limit, Reason
 
 app = typer.Typer(help="Who is billed, and by which names.", no_args_is_help=True)
@@ -29,8 +29,12 @@ def identify_(
     named: Named,
     *,
     name: Annotated[str | None, typer.Option(help="What to print on an invoice.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="IANA name.")] = None,
-    currency: Annotated[str | None, typer.Option(help="ISO 4217 code.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="IANA name.", metavar="NAME", parser=kinds.timezone)
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(help="ISO 4217 code.", metavar="CODE", parser=kinds.currency)
+    ] = None,
     remove: Annotated[
         list[str] | None,
         typer.Option(help="name, address, tax_number or metadata.KEY: not known any more."),
@@ -38,10 +42,10 @@ def identify_(
     as_json: AsJson = False,
 ) -> None:
     """Print whose a name is; make the tenant if it is nobody's."""
-    printing.prepare()
+    provider, external_id = _parted(named)
     given = {"name": name, "timezone": timezone, "currency": currency, "remove": remove or None}
     profile: Any = {field: value for field, value in given.items() if value is not None}
-    provider, external_id = _parted(named)
+    printing.prepare()
     answer = identify(provider=provider, external_id=external_id, profile=profile or None)
     made = "a new tenant" if answer["created"] else "tenant"
     printing.say(answer, f"{made} {answer['tenant_id']}", as_json=as_json)
@@ -99,8 +103,8 @@ def print_list(
 @app.command()
 def link(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
     """Let a tenant be known by one more name."""
-    printing.prepare()
     provider, external_id = _parted(named)
+    printing.prepare()
     answer = link_identity(tenant_id=tenant, provider=provider, external_id=external_id)
     printing.say(answer, f"{named} is {answer['tenant_id']}", as_json=as_json)
 
@@ -108,8 +112,8 @@ def link(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
 @app.command()
 def unlink(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
     """Let a tenant not be known by a name any more."""
-    printing.prepare()
     provider, external_id = _parted(named)
+    printing.prepare()
     answer = unlink_identity(tenant_id=tenant, provider=provider, external_id=external_id)
     said = f"{named} is nobody's any more" if answer["changed"] else f"{named} was nobody's"
     printing.say(answer, said, as_json=as_json)

@@ -58,10 +58,11 @@ def up(
                 ready=Path(ready),
                 soft_shutdown=soft_shutdown,
                 flower_port=flower_port,
-                flower_state=chosen.local_folder / stack.FLOWER_STATE,
+                state=chosen.local_folder,
             )
             _run(supervisor, programs, over, tell)
             tell("stopping; what runs is finished or given back")
+            _stop(supervisor, tell)
     tell("stopped")
 
 
@@ -83,6 +84,13 @@ def _run(
     if not over.is_set():
         tell("ready")
     supervisor.tend_until(over)
+
+
+def _stop(supervisor: processes.Supervisor, tell: Callable[[str], None]) -> None:
+    for names in stack.STOPS:
+        stopped = supervisor.stop(*names)
+        if stopped:
+            tell(f"{' and '.join(stopped)} ended")
 
 
 def _migrate(chosen: settings.Settings, urls: dict[str, str], tell: Callable[[str], None]) -> None:

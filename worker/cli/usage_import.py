@@ -10,7 +10,6 @@ from worker import boot, logs
 from worker.cli import import_options as options
 from worker.cli import import_summary as summary
 from worker.cli import progress
-from worker.cli.instants import instant
 from worker.imports import mapping, recording, run, text
 
 EXIT_REFUSED = 1
@@ -55,17 +54,13 @@ def import_(
     )
     options.require_sense(columns)
     reading = run.Options(columns, options.encoding(encoding), options.delimiter(delimiter))
-    arrival = instant(as_of, option="--as-of")
-    how = recording.previewing(arrival) if dry_run else recording.storing(arrival)
+    how = recording.previewing(as_of) if dry_run else recording.storing(as_of)
     ended = _import(files, reading, how)
     summary.show(ended, files, dry_run=dry_run, as_json=as_json)
     raise typer.Exit(ended.status)
 
 
 def _import(files: Sequence[str], reading: run.Options, how: run.Recording) -> summary.Ended:
-    chosen = boot.prepare()
-    # What is refused is told at the end, by line; a log in the middle of a bar helps nobody.
-    logs.configure(chosen.log_format, "ERROR")
     ended = summary.Ended(run.Tally())
     began = time.monotonic()
     try:
@@ -89,6 +84,9 @@ def _import(files: Sequence[str], reading: run.Options, how: run.Recording) -> s
 
 def _run(files: Sequence[str], reading: run.Options, how: run.Recording, tally: run.Tally) -> None:
     run.check(files, reading)
+    chosen = boot.prepare()
+    # What is refused is told at the end, by line; a log in the middle of a bar helps nobody.
+    logs.configure(chosen.log_format, "ERROR")
     boot.require_current_schema()
     sizes = [text.size(name) for name in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)

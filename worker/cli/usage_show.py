@@ -18,6 +18,7 @@ from models.store import tenant as store_tenant
 from models.usage import Granularity
 from tasks.usage_list import UsageEntry, UsageList, list_usage
 from worker import boot
+from worker.cli import kinds
 from worker.cli.sparkline import ASCII, BLOCKS, sparkline
 
 MOST_COLUMNS: Final = 8
@@ -50,15 +51,17 @@ def show(
     tenant: Annotated[str, typer.Argument(help="Whose usage.", metavar="TENANT")],
     metric: Annotated[str | None, typer.Option(help="Of this metric only.")] = None,
     month: Annotated[
-        str | None, typer.Option(help="Which month.", show_default="this one", metavar="YYYY-MM")
+        dt.date | None,
+        typer.Option(
+            help="Which month.", show_default="this one", metavar="YYYY-MM", parser=kinds.month
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show a month's usage, day by day in the tenant's own time zone."""
-    first = _first_day(month)
     boot.prepare()
     try:
-        found = _read(tenant, metric, first)
+        found = _read(tenant, metric, month)
     finally:
         database.dispose()
     if as_json:
@@ -195,17 +198,6 @@ def _as_json(found: _Month) -> dict[str, Any]:
             for metric in found.metrics
         ],
     }
-
-
-def _first_day(month: str | None) -> dt.date | None:
-    if month is None:
-        return None
-    try:
-        return dt.datetime.strptime(month, "%Y-%m").replace(tzinfo=dt.UTC).date()
-    except ValueError:
-        raise typer.BadParameter(
-            f"{month!r} must be a month, such as 2026-01", param_hint="--month"
-        ) from None
 
 
 def _instant(value: Any) -> dt.datetime:

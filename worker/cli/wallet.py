@@ -1,6 +1,7 @@
 """Wallets: what a tenant has, and changing it by hand."""
 
 import datetime as dt
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from tasks.ledger import list_ledger
 from tasks.wallets import get_wallet
 from worker.cli import (
     credit_view,
-    instants,
+    kinds,
     printing,
     wallet_ledger,
     wallet_notices,
@@ -32,10 +33,17 @@ app.command()(wallet_use.allocate)
 app.command()(wallet_notices.notices)
 
 Product = Annotated[str, typer.Argument(metavar="PRODUCT", help="Of which product.")]
-Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Units, above 0.")]
+Amount = Annotated[
+    Decimal, typer.Argument(metavar="AMOUNT", help="Units, above 0.", parser=kinds.amount)
+]
 ExpiresAt = Annotated[
-    str | None,
-    typer.Option(help="From when it can not be spent.", metavar="INSTANT", show_default="never"),
+    dt.datetime | None,
+    typer.Option(
+        help="From when it can not be spent.",
+        metavar="INSTANT",
+        show_default="never",
+        parser=kinds.instant,
+    ),
 ]
 
 
@@ -80,8 +88,13 @@ def grant(
     reason: Reason,
     actor: Actor = None,
     valid_from: Annotated[
-        str | None,
-        typer.Option(help="From when it can be spent.", metavar="INSTANT", show_default="now"),
+        dt.datetime | None,
+        typer.Option(
+            help="From when it can be spent.",
+            metavar="INSTANT",
+            show_default="now",
+            parser=kinds.instant,
+        ),
     ] = None,
     expires_at: ExpiresAt = None,
     key: Key = None,
@@ -91,8 +104,8 @@ def grant(
     arguments = {
         "reason": reason,
         "actor": printing.actor_or_user(actor),
-        "valid_from": instants.instant(valid_from, option="--valid-from"),
-        "expires_at": instants.instant(expires_at, option="--expires-at"),
+        "valid_from": valid_from,
+        "expires_at": expires_at,
         "idempotency_key": printing.key_or_new(key),
     }
     printing.prepare()
@@ -112,7 +125,10 @@ def adjust(
     tenant: Tenant,
     product: Product,
     amount: Annotated[
-        str, typer.Argument(metavar="AMOUNT", help="Units to add, or with a minus to take.")
+        Decimal,
+        typer.Argument(
+            metavar="AMOUNT", help="Units to add, or with a minus to take.", parser=kinds.change
+        ),
     ],
     *,
     reason: Reason,
@@ -125,7 +141,7 @@ def adjust(
     arguments = {
         "reason": reason,
         "actor": printing.actor_or_user(actor),
-        "expires_at": instants.instant(expires_at, option="--expires-at"),
+        "expires_at": expires_at,
         "idempotency_key": printing.key_or_new(key),
     }
     printing.prepare()
@@ -164,12 +180,12 @@ def consume(
 
 
 def _called(
-    task: Any, tenant: str, product: str, amount: str, arguments: dict[str, Any]
+    task: Any, tenant: str, product: str, amount: Decimal, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     answer: dict[str, Any] = task(tenant_id=tenant, product_key=product, amount=amount, **arguments)
     return answer
 
 
-def _too_little(answer: dict[str, Any], amount: str) -> str:
-    wanted = number(amount.removeprefix("-"))
+def _too_little(answer: dict[str, Any], amount: Decimal) -> str:
+    wanted = number(str(abs(amount)))
     return f"{number(answer['available'])} can be spent, {wanted} are needed"

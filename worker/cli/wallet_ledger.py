@@ -1,12 +1,14 @@
 """`billing wallet ledger`: how balances came to what they are."""
 
+import datetime as dt
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from models.credit import Action, Direction
 from tasks.ledger import LONGEST_PAGE, list_ledger
-from worker.cli import credit_view, printing
+from worker.cli import credit_view, kinds, printing
 from worker.cli.printing import AsJson, Tenant
 
 MOST = 100_000
@@ -21,13 +23,24 @@ def ledger(
     direction: Annotated[
         Direction | None, typer.Option(help="This way only.", case_sensitive=False)
     ] = None,
-    batch: Annotated[str | None, typer.Option(help="Of this batch only.", metavar="ID")] = None,
+    batch: Annotated[
+        UUID | None,
+        typer.Option(help="Of this batch only.", metavar="ID", parser=kinds.named("batch")),
+    ] = None,
     since: Annotated[
-        str | None,
-        typer.Option("--from", help="Entered on this local day, or at this instant, or later."),
+        dt.date | None,
+        typer.Option(
+            "--from",
+            help="Entered on this local day, or at this instant, or later.",
+            metavar="DAY",
+            parser=kinds.day,
+        ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="Entered before this day, or instant.")
+        dt.date | None,
+        typer.Option(
+            "--to", help="Entered before this day, or instant.", metavar="DAY", parser=kinds.day
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=MOST)] = 50,
     as_json: AsJson = False,

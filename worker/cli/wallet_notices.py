@@ -1,11 +1,12 @@
 """`billing wallet notices`: when a tenant is told that credit is low, or about to expire."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from tasks.notices import Notices, get_notices, set_notices
-from worker.cli import printing
+from worker.cli import kinds, printing
 from worker.cli.printing import AsJson, Tenant, number
 
 
@@ -16,8 +17,12 @@ def notices(
     ] = None,
     *,
     low: Annotated[
-        list[str] | None,
-        typer.Option(help="Tell when so much is left. Once for each.", metavar="AMOUNT"),
+        list[Decimal] | None,
+        typer.Option(
+            help="Tell when so much is left. Once for each.",
+            metavar="AMOUNT",
+            parser=kinds.used_amount,
+        ),
     ] = None,
     expiring: Annotated[
         list[int] | None,

@@ -1,5 +1,6 @@
 """`billing wallet check|deduct|refund|allocate`: using credit, and giving back what a use took."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from tasks.allocations import allocate_subscription_credits
 from tasks.credits import deduct_after_service
 from tasks.refunds import refund_use
 from tasks.wallets import check_quota
-from worker.cli import printing
+from worker.cli import kinds, printing
 from worker.cli.printing import AsJson, Key, Reason, Tenant, number
 
 Product = Annotated[str, typer.Argument(metavar="PRODUCT", help="Of which product.")]
@@ -19,15 +20,15 @@ def check(
     tenant: Tenant,
     product: Product,
     amount: Annotated[
-        str | None, typer.Argument(metavar="AMOUNT", help="Units.", show_default="any")
+        Decimal | None,
+        typer.Argument(metavar="AMOUNT", help="Units.", show_default="any", parser=kinds.amount),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Tell whether so much can be used now. Exit status 1 if not."""
-    asked: Any = amount
     printing.prepare()
-    answer = check_quota(tenant_id=tenant, product_key=product, amount=asked)
+    answer = check_quota(tenant_id=tenant, product_key=product, amount=amount)
     printing.say(answer, answer["message"], as_json=as_json)
     if not answer["can_use"]:
         raise typer.Exit(1)
@@ -36,18 +37,19 @@ def check(
 def deduct(
     tenant: Tenant,
     product: Product,
-    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="Units, above 0.")],
+    amount: Annotated[
+        Decimal, typer.Argument(metavar="AMOUNT", help="Units, above 0.", parser=kinds.amount)
+    ],
     *,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Spend for what was used already: what is not there becomes debt."""
-    used: Any = amount
     printing.prepare()
     answer = deduct_after_service(
         tenant_id=tenant,
         product_key=product,
-        amount=used,
+        amount=amount,
         idempotency_key=printing.key_or_new(key),
     )
     owed = "" if answer["debt"] == "0" else f", {number(answer['debt'])} owed"
@@ -65,9 +67,19 @@ def refund(
         str | None, typer.Option(help="Or the key it was deducted by.", metavar="KEY")
     ] = None,
     reservation: Annotated[
-        str | None, typer.Option(help="Or the hold that was committed.", metavar="ID")
+        UUID | None,
+        typer.Option(
+            help="Or the hold that was committed.",
+            metavar="ID",
+            parser=kinds.named("reservation"),
+        ),
     ] = None,
-    amount: Annotated[str | None, typer.Option(help="How much.", show_default="all of it")] = None,
+    amount: Annotated[
+        Decimal | None,
+        typer.Option(
+            help="How much.", show_default="all of it", metavar="AMOUNT", parser=kinds.amount
+        ),
+    ] = None,
     reason: Reason,
     key: Key = None,
     as_json: AsJson = False,
@@ -98,7 +110,12 @@ def refund(
 
 def allocate(
     subscription_id: Annotated[
-        UUID, typer.Argument(metavar="SUBSCRIPTION", help="Whose plan's credit.")
+        UUID,
+        typer.Argument(
+            metavar="SUBSCRIPTION",
+            help="Whose plan's credit.",
+            parser=kinds.named("subscription"),
+        ),
     ],
     *,
     as_json: AsJson = False,
