@@ -96,7 +96,7 @@ def write(
     account.balance, account.version, account.first = balance, account.version + 1, None
     if depletes:
         account.depleted_at = now
-    if ends and ending.gathers(session) and not is_followed():
+    if ends and ending.gathers(session) and not (change.postings and is_followed()):
         ending.leave(session, part)
         return
     written = ending.write(session, [part], _NUMBERS)

@@ -27,7 +27,11 @@ class Recordset:
     columns: Mapping[str, str]
 
     def source(self, shape: int) -> str:
-        """Return the item of FROM, called `name`: the columns, and as `nth` a row's place."""
+        """Return the item of FROM, called `name`: the columns, and as `nth` a row's place, from 1.
+
+        Args:
+            shape: of the rows that `parameters` is given.
+        """
         columns = ", ".join(self.columns)
         if shape != MANY:
             rows = ", ".join(self._values(nth) for nth in range(shape))
@@ -55,4 +59,4 @@ class Recordset:
             f"CAST(:{self.name}_{nth}_{column} AS {type_})"
             for column, type_ in self.columns.items()
         )
-        return f"({nth}, {', '.join(values)})"
+        return f"({nth + 1}, {', '.join(values)})"

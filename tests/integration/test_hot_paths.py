@@ -141,6 +141,22 @@ def test_a_use_of_credit_is_two_statements_and_the_same_use_again_is_two(db: Eng
     wallet.assert_sound()
 
 
+@pytest.mark.parametrize("batches", [1, recordset.FEW, recordset.FEW + 1])
+def test_a_hold_is_two_statements_whatever_it_sets_aside(db: Engine, batches: int) -> None:
+    wallet.product()
+    for number in range(batches):
+        wallet.grant(number + 1, f"g{number}", day=number)
+    total = batches * (batches + 1) // 2
+
+    assert len(statements(lambda: wallet.reserve(total, "h", day=batches))) == 2
+    assert len(statements(lambda: wallet.reserve(total, "h", day=batches))) == 2
+    assert wallet.rows(db, "SELECT nth, amount FROM reservation_slices ORDER BY nth") == [
+        (number + 1, number + 1) for number in range(batches)
+    ]
+    assert wallet.balance(batches)["held"] == str(total)
+    wallet.assert_sound()
+
+
 def test_a_use_under_the_name_of_an_alias_is_two_statements_too(db: Engine) -> None:
     wallet.product()
     wallet.grant(10, "g")
