@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from models import database
 from models.rules import money
-from models.store import ending, recordset
+from models.store import ending
 from models.store.credit_account import Account
 from models.store.credit_change import Change, Posting, Shift
 from models.store.ending import Part
@@ -75,7 +75,7 @@ def write(
         account.held += held
         account.debt += change.debt
     part = Part(
-        _writing(recordset.shape(change.shifts), recordset.shape(change.postings)),
+        _writing(_SHIFTS.shape(change.shifts), _POSTINGS.shape(change.postings)),
         {
             "account_tenant_id": account.tenant_id,
             "product_key": account.product_key,

@@ -20,7 +20,6 @@ from models.store import (
     credit_ledger,
     ending,
     product,
-    recordset,
     reservation,
     reservation_end,
 )
@@ -175,7 +174,7 @@ def _holding(
     now: dt.datetime,
 ) -> Part:
     return Part(
-        _inserting(recordset.shape(slices)),
+        _inserting(_SLICES.shape(slices)),
         {
             "hold_id": reservation_id,
             "hold_tenant_id": account.tenant_id,
