@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, make_url, orm, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, orm, text
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -122,16 +122,28 @@ def transaction() -> Iterator[Session]:
     """
     if _open_session.get() is not None:
         raise NestedTransaction(NestedTransaction.__doc__)
-    with Session(engine(), autoflush=False, expire_on_commit=False) as session:
+    with engine().connect() as connection, connection.begin(), _joined(connection) as session:
         token = _open_session.set(session)
         try:
             yield session
-            session.commit()
+            session.flush()
         finally:
             _open_session.reset(token)
-            session.rollback()
     for action in session.info.get("after_commit", {}).values():
         action()
+
+
+def _joined(connection: Connection) -> Session:
+    """Make a session that takes part in a connection's transaction, and neither begins nor ends it.
+
+    To do so by itself costs a session as much as a statement; `models.hot` needs none of that.
+    """
+    return Session(
+        connection,
+        autoflush=False,
+        expire_on_commit=False,
+        join_transaction_mode="rollback_only",
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
@@ -31,7 +32,8 @@ def execute(
     Raises:
         DBAPIError: as `session.execute` would.
     """
-    connection = session.connection()
+    # What the session is bound to, without its first becoming part of the transaction.
+    connection = session.bind if isinstance(session.bind, Connection) else session.connection()
     driver: Any = connection.connection.driver_connection
     cursor = driver.cursor(binary=binary)
     for tell in connection.dispatch.before_cursor_execute:

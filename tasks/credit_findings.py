@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 from uuid import UUID
 
+import pydantic_core
 import structlog
 
 from models import database
@@ -28,6 +29,8 @@ ADVICE = {
     "'holds', then correct credit_balances.held to the sum of the batches",
     "holds": "what is held of the batch is not what its open reservations set aside; correct "
     "credit_batches.held_amount to their sum",
+    "slices": "the reservation does not say what it set aside; correct reservations.amount to the "
+    "sum of its reservation_slices",
     "batch": "the batch was changed past the ledger; correct credit_batches.remaining_amount to "
     "what its entries come to",
     "remaining": "more was taken from the batch than it had, or more put back than was granted; "
@@ -49,6 +52,7 @@ class FindingAnswer(TypedDict):
     product_key: str
     batch_id: UUID | None
     entry_id: int | None
+    reservation_id: UUID | None
     expected: str
     actual: str
     advice: str
@@ -62,6 +66,7 @@ def answer(finding: Finding) -> FindingAnswer:
         "product_key": finding.product_key,
         "batch_id": finding.batch_id,
         "entry_id": finding.entry_id,
+        "reservation_id": finding.reservation_id,
         "expected": decimals.plain(finding.expected),
         "actual": decimals.plain(finding.actual),
         "advice": ADVICE[finding.check],
@@ -76,8 +81,7 @@ def tell(findings: Sequence[Finding], *, now: dt.datetime) -> None:
     if not findings:
         return
     for finding in findings:
-        where = None if finding.batch_id is None else str(finding.batch_id)
-        log.error("credit.audit_failed", **{**answer(finding), "batch_id": where})
+        log.error("credit.audit_failed", **pydantic_core.to_jsonable_python(answer(finding)))
         metrics.CREDIT_FINDINGS.add(check=finding.check)
     with database.transaction() as session:
         new = [finding for finding in findings if _is_new(session, finding, now)]
@@ -86,7 +90,7 @@ def tell(findings: Sequence[Finding], *, now: dt.datetime) -> None:
 
 def _is_new(session: database.Session, finding: Finding, now: dt.datetime) -> bool:
     """Doubled rings, and an operator who looks again, are not to tell the same once more."""
-    where = finding.batch_id if finding.entry_id is None else finding.entry_id
+    where = finding.entry_id or finding.reservation_id or finding.batch_id
     key = inbox.hash_request([finding.check, finding.product_key, str(where)]).hex()
     call = inbox.Call(
         tenant_id=finding.tenant_id,
@@ -107,6 +111,7 @@ def _announcement(finding: Finding) -> Announcement:
         check=finding.check,
         batch_id=finding.batch_id,
         entry_id=finding.entry_id,
+        reservation_id=finding.reservation_id,
         expected=finding.expected,
         actual=finding.actual,
         advice=ADVICE[finding.check],

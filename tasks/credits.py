@@ -1,13 +1,12 @@
 """Prepaid credit: granted, spent before or after the fact, looked up."""
 
 import datetime as dt
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 from uuid import UUID
 
 from models import database
 from models.rules import decimals
 from models.store import credit, credit_account, credit_spending, tenant
-from models.store.ending import Part
 from tasks import contract, credit_news, fields
 from tasks.announce import announce, announce_all
 from tasks.queues import Queue
@@ -149,11 +148,7 @@ def add_credits(
     }
 
 
-def _account(sent: dict[str, Any]) -> Part:
-    return credit_account.at_first(product_key=sent["product_key"])
-
-
-@contract.command("billing.consume_quota", queue=Queue.billing, first=_account)
+@contract.command("billing.consume_quota", queue=Queue.billing, first=credit_account.at_first)
 def consume_quota(
     session: database.Session,
     *,

@@ -8,7 +8,7 @@ from uuid import UUID
 from models import database
 from models.rules import burndown, decimals
 from models.rules.states import ReservationState
-from models.store import credit_spending, reservation_charge, reservation_hold
+from models.store import credit_account, credit_spending, reservation_charge, reservation_hold
 from models.store.reservation_bill import Above
 from tasks import contract, credit_news, fields
 from tasks.announce import Announcement, announce_all
@@ -84,7 +84,7 @@ class NotReleased(TypedDict):
     reason: Literal["committed", "released", "expired"]
 
 
-@contract.command("billing.reserve_credits", queue=Queue.billing)
+@contract.command("billing.reserve_credits", queue=Queue.billing, first=credit_account.at_first)
 def reserve_credits(
     session: database.Session,
     *,
@@ -178,7 +178,7 @@ def commit_reserved_credits(
 
     Of commit, release and the end of its time one wins; the others answer `committed` false with
     how the hold ended. What goes back to a batch that has expired meanwhile is written off at once.
-    Emits billing.reservation_chargeted, billing.credits_expired for what was written off, and
+    Emits billing.reservation_committed, billing.credits_expired for what was written off, and
     billing.product_deactivated when it took the last that was usable.
 
     Refused with code `reservation.unknown`.

@@ -280,7 +280,8 @@ class ProductDeactivated(Event):
 class AuditFailed(Event):
     """The nightly audit found figures of a balance that should be equal and are not.
 
-    `check` is what was compared; `batch_id` and `entry_id` say where, if it was one row.
+    `check` is what was compared; `batch_id`, `entry_id` and `reservation_id` say where, if it was
+    one row.
     """
 
     topic = "billing.audit_failed"
@@ -293,6 +294,7 @@ class AuditFailed(Event):
     expected: Quantity
     actual: Quantity
     advice: str
+    reservation_id: UUID | None = None
 
 
 class LowCredits(Event):

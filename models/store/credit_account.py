@@ -1,7 +1,7 @@
 """One product of one tenant: locked, and the batches that can pay looked at."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -88,13 +88,16 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
     return lock(session, tenant_id=owner, product_key=product_key, now=now)
 
 
-def at_first(*, product_key: str) -> Part:
+def at_first(sent: Mapping[str, Any]) -> Part:
     """Have a command that is new lock its tenant's account, if there is one, as it begins.
 
     `lock` with the instant of the command, which must come before anything else that is done with
     the account, then need not ask.
+
+    Args:
+        sent: the command's arguments: the account is that of `product_key`.
     """
-    return Part(_AT_FIRST, {"product_key": product_key, "at_most": FIRST_LOOK})
+    return Part(_AT_FIRST, {"product_key": sent["product_key"], "at_most": FIRST_LOOK})
 
 
 def lock_or_make(

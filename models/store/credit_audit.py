@@ -26,6 +26,7 @@ class Finding:
     - debt: the sum of its entries without a batch, and what it says is owed;
     - held: the sum of what is held of its batches, and what it says is held;
     - holds: the sum of the open holds on one batch, and what is held of it;
+    - slices: what an open hold has set aside of batches, and what it says it has;
     - batch: the sum of one batch's entries, and what remains in it;
     - remaining: what remains in a batch, and the bounds of that, 0 and what was granted;
     - set_aside: what is held of a batch, and the bounds of that, 0 and what remains;
@@ -37,6 +38,7 @@ class Finding:
     product_key: str
     batch_id: UUID | None
     entry_id: int | None
+    reservation_id: UUID | None
     expected: Decimal
     actual: Decimal
 
@@ -134,55 +136,69 @@ WITH entry AS MATERIALIZED (
     FULL JOIN batches USING (tenant_id, product_key)
 ), per_batch AS (
     SELECT batch_id, sum(moved) AS moved FROM entry WHERE batch_id IS NOT NULL GROUP BY batch_id
+), hold AS MATERIALIZED (
+    SELECT id, tenant_id, product_key, amount
+    FROM reservations
+    WHERE state = 'held' AND {accounts}
+), slice AS MATERIALIZED (
+    SELECT hold.id, hold.product_key, slice.batch_id, slice.amount
+    FROM hold JOIN reservation_slices AS slice ON slice.reservation_id = hold.id
+), per_hold AS (
+    SELECT id, sum(amount) AS amount FROM slice GROUP BY id
 ), open_hold AS (
     SELECT slice.batch_id, sum(slice.amount) AS held
-    FROM (SELECT id, product_key FROM reservations WHERE state = 'held' AND {accounts}) AS hold
-    JOIN products AS product ON product.product_key = hold.product_key AND product.type = 'quantity'
-    JOIN reservation_slices AS slice ON slice.reservation_id = hold.id
+    FROM slice JOIN products AS product USING (product_key)
+    WHERE product.type = 'quantity'
     GROUP BY slice.batch_id
 ), chain AS (
     SELECT id, tenant_id, product_key, batch_id, balance_after,
            sum(moved) OVER (PARTITION BY tenant_id, product_key ORDER BY id
                             ROWS UNBOUNDED PRECEDING) AS so_far
     FROM entry
-), finding (check_, tenant_id, product_key, batch_id, entry_id, expected, actual) AS (
+), finding (check_, tenant_id, product_key, batch_id, entry_id, reservation_id, expected,
+           actual) AS (
     SELECT 'ledger', tenant_id, product_key, CAST(NULL AS uuid), CAST(NULL AS bigint),
-           moved, balance
+           CAST(NULL AS uuid), moved, balance
     FROM account WHERE moved <> balance
     UNION ALL
-    SELECT 'batches', tenant_id, product_key, NULL, NULL, remaining - debt, balance
+    SELECT 'batches', tenant_id, product_key, NULL, NULL, NULL, remaining - debt, balance
     FROM account WHERE remaining - debt <> balance
     UNION ALL
-    SELECT 'debt', tenant_id, product_key, NULL, NULL, moved_debt, debt
+    SELECT 'debt', tenant_id, product_key, NULL, NULL, NULL, moved_debt, debt
     FROM account WHERE moved_debt <> debt
     UNION ALL
-    SELECT 'held', tenant_id, product_key, NULL, NULL, batches_held, balance_held
+    SELECT 'held', tenant_id, product_key, NULL, NULL, NULL, batches_held, balance_held
     FROM account WHERE batches_held <> balance_held
     UNION ALL
-    SELECT 'holds', batch.tenant_id, batch.product_key, batch.id, NULL,
+    SELECT 'holds', batch.tenant_id, batch.product_key, batch.id, NULL, NULL,
            coalesce(open_hold.held, 0), batch.held_amount
     FROM batch LEFT JOIN open_hold ON open_hold.batch_id = batch.id
     WHERE coalesce(open_hold.held, 0) <> batch.held_amount
     UNION ALL
-    SELECT 'batch', batch.tenant_id, batch.product_key, batch.id, NULL,
+    SELECT 'slices', hold.tenant_id, hold.product_key, NULL, NULL, hold.id,
+           coalesce(per_hold.amount, 0), hold.amount
+    FROM hold LEFT JOIN per_hold USING (id)
+    WHERE coalesce(per_hold.amount, 0) <> hold.amount
+    UNION ALL
+    SELECT 'batch', batch.tenant_id, batch.product_key, batch.id, NULL, NULL,
            coalesce(per_batch.moved, 0), batch.remaining_amount
     FROM batch LEFT JOIN per_batch ON per_batch.batch_id = batch.id
     WHERE coalesce(per_batch.moved, 0) <> batch.remaining_amount
     UNION ALL
-    SELECT 'remaining', tenant_id, product_key, id, NULL,
+    SELECT 'remaining', tenant_id, product_key, id, NULL, NULL,
            least(greatest(remaining_amount, 0), initial_amount), remaining_amount
     FROM batch WHERE remaining_amount NOT BETWEEN 0 AND initial_amount
     UNION ALL
-    SELECT 'set_aside', tenant_id, product_key, id, NULL,
+    SELECT 'set_aside', tenant_id, product_key, id, NULL, NULL,
            least(greatest(held_amount, 0), remaining_amount), held_amount
     FROM batch WHERE held_amount NOT BETWEEN 0 AND remaining_amount
     UNION ALL
-    SELECT 'chain', tenant_id, product_key, batch_id, id, so_far, balance_after
+    SELECT 'chain', tenant_id, product_key, batch_id, id, NULL, so_far, balance_after
     FROM chain WHERE so_far <> balance_after
 )
-SELECT check_, tenant_id, product_key, batch_id, entry_id, expected, actual
+SELECT check_, tenant_id, product_key, batch_id, entry_id, reservation_id, expected, actual
 FROM finding
-ORDER BY tenant_id, product_key, check_, entry_id, batch_id
+ORDER BY tenant_id, product_key, check_, entry_id, batch_id, reservation_id
 LIMIT :most
 """
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from models import database
 from models.rules import money
-from models.store import ending, recordset
+from models.store import ending
 from models.store.credit_account import Account
 from models.store.credit_change import Change, Posting, Shift
 from models.store.ending import Part
@@ -75,7 +75,7 @@ def write(
         account.held += held
         account.debt += change.debt
     part = Part(
-        _writing(recordset.shape(change.shifts), recordset.shape(change.postings)),
+        _writing(_SHIFTS.shape(change.shifts), _POSTINGS.shape(change.postings)),
         {
             "account_tenant_id": account.tenant_id,
             "product_key": account.product_key,
@@ -96,7 +96,7 @@ def write(
     account.balance, account.version, account.first = balance, account.version + 1, None
     if depletes:
         account.depleted_at = now
-    if ends and ending.gathers(session) and not is_followed():
+    if ends and ending.gathers(session) and not (change.postings and is_followed()):
         ending.leave(session, part)
         return
     written = ending.write(session, [part], _NUMBERS)

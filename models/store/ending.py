@@ -59,6 +59,14 @@ def leave(session: Session, part: Part) -> None:
     session.info[_LEFT] = (*session.info[_LEFT], part)
 
 
+def leave_or_write(session: Session, part: Part) -> None:
+    """Let a part wait if somebody will take it, as `leave` does; else write it now."""
+    if gathers(session):
+        leave(session, part)
+    else:
+        write(session, [part], Part("SELECT 1", {}))
+
+
 def taken(session: Session) -> Sequence[Part]:
     """Return what has been left, and gather no more."""
     parts: Sequence[Part] = session.info.pop(_LEFT, ())

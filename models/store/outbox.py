@@ -3,15 +3,16 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models.store import ending
 from models.store.ending import Part
+from models.store.recordset import Recordset
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,13 @@ def add(session: Session, messages: Sequence[Message], *, now: dt.datetime) -> N
         # A new list: a savepoint that is undone goes back to the one there was.
         session.info[_GATHERED] = [*session.info.get(_GATHERED, ()), *rows]
     else:
-        session.execute(_ADD, {"messages": orjson.dumps(rows).decode()})
+        ending.write(session, [_stored(rows)], Part("SELECT 1", {}))
 
 
 def taken(session: Session) -> Sequence[Part]:
     """Return what stores the messages that wait for the end of a command, and let none wait."""
     rows = session.info.pop(_GATHERED, None)
-    return [Part(_STORING, {"messages": orjson.dumps(rows).decode()})] if rows else []
+    return [_stored(rows)] if rows else []
 
 
 def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: dt.datetime) -> int:
@@ -74,46 +75,64 @@ def add_for_one(session: Session, message: Message, *, endpoint_id: UUID, now: d
     return delivery_id
 
 
-def _row(message: Message, now: dt.datetime) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "type": message.type,
-        "tenant_id": message.tenant_id,
-        "schema_version": message.schema_version,
-        "sequence": message.sequence,
-        "body": message.body.decode(),
-        "truncated": message.truncated,
-        "created_at": now,
-        "correlation_id": message.correlation_id,
-        "traceparent": message.traceparent,
-    }
+def _row(message: Message, now: dt.datetime) -> tuple[Any, ...]:
+    return (
+        message.id,
+        message.type,
+        message.tenant_id,
+        message.schema_version,
+        message.sequence,
+        message.body.decode(),
+        message.truncated,
+        now,
+        message.correlation_id,
+        message.traceparent,
+    )
+
+
+def _stored(rows: Sequence[tuple[Any, ...]]) -> Part:
+    return Part(_storing(_GIVEN.shape(rows)), _GIVEN.parameters(rows))
 
 
 _GATHERED = "outbox_messages"
 
-_QUEUING = "INSERT INTO outbox_pending (message_id) SELECT id FROM message"
+_GIVEN = Recordset(
+    "given",
+    {
+        "id": "uuid",
+        "type": "text",
+        "tenant_id": "text",
+        "schema_version": "smallint",
+        "sequence": "bigint",
+        # Text stays as it is in JSON, byte for byte.
+        "body": "text",
+        "truncated": "boolean",
+        "created_at": "timestamptz",
+        "correlation_id": "text",
+        "traceparent": "text",
+    },
+    few=2,
+)
 
-# One statement and one round trip for both tables, for one message as for thousands. One JSON text,
-# since the driver takes several times longer to write arrays; a body in it is text that stays as it
-# is, byte for byte.
-_MESSAGE = """
+
+@cache
+def _storing(shape: int) -> str:
+    """Return the expressions that store messages of this shape.
+
+    One statement and one round trip for both tables, for one message as for thousands.
+    """
+    return f"""
     message AS (
         INSERT INTO outbox_messages
             (id, type, tenant_id, schema_version, sequence, body, truncated, created_at,
              correlation_id, traceparent)
         SELECT id, type, tenant_id, schema_version, sequence, convert_to(body, 'UTF8'), truncated,
                created_at, correlation_id, traceparent
-        FROM json_to_recordset(CAST(:messages AS json))
-            AS given(id uuid, type text, tenant_id text, schema_version smallint, sequence bigint,
-                     body text, truncated boolean, created_at timestamptz, correlation_id text,
-                     traceparent text)
+        FROM {_GIVEN.source(shape)}
         RETURNING id
-    )
-"""
+    ), pending AS (INSERT INTO outbox_pending (message_id) SELECT id FROM message)
+"""  # noqa: S608 (constants of this module)
 
-_ADD = text(f"WITH {_MESSAGE} {_QUEUING}")
-
-_STORING = f"{_MESSAGE}, pending AS ({_QUEUING})"
 
 # Due by the database's clock at the latest, as in a fan-out.
 _ADD_FOR_ONE = text("""

@@ -14,20 +14,28 @@ MANY: Final = 0
 """The shape of more rows than a few, or of none."""
 
 
-def shape(rows: Sized) -> int:
-    """Return what of the number of rows a statement depends on: up to FEW, or MANY."""
-    return len(rows) if len(rows) <= FEW else MANY
-
-
 @dataclass(frozen=True, slots=True)
 class Recordset:
-    """Rows of one shape: their name in the statement, and the type of each column."""
+    """Rows of one kind: their name in the statement, and the type of each column.
+
+    `few`: up to so many are written out. The driver reads a statement anew each time that has more
+    than 50 parameters.
+    """
 
     name: str
     columns: Mapping[str, str]
+    few: int = FEW
+
+    def shape(self, rows: Sized) -> int:
+        """Return what of the number of rows a statement depends on: up to `few`, or MANY."""
+        return len(rows) if len(rows) <= self.few else MANY
 
     def source(self, shape: int) -> str:
-        """Return the item of FROM, called `name`: the columns, and as `nth` a row's place."""
+        """Return the item of FROM, called `name`: the columns, and as `nth` a row's place, from 1.
+
+        Args:
+            shape: of the rows that `parameters` is given.
+        """
         columns = ", ".join(self.columns)
         if shape != MANY:
             rows = ", ".join(self._values(nth) for nth in range(shape))
@@ -40,7 +48,7 @@ class Recordset:
 
     def parameters(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Return what `source` of their shape needs; each row has its values as `columns` says."""
-        if shape(rows) == MANY:
+        if self.shape(rows) == MANY:
             # The driver takes several times longer to write arrays.
             made = [dict(zip(self.columns, row, strict=True)) for row in rows]
             return {self.name: orjson.dumps(made, default=str).decode()}
@@ -55,4 +63,4 @@ class Recordset:
             f"CAST(:{self.name}_{nth}_{column} AS {type_})"
             for column, type_ in self.columns.items()
         )
-        return f"({nth}, {', '.join(values)})"
+        return f"({nth + 1}, {', '.join(values)})"

@@ -1,13 +1,14 @@
 """Holds on credit: set aside, and given back. What is charged is in reservation_charge."""
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, text
 from sqlalchemy.orm import Session
 
 from models.credit import Reservation
@@ -17,6 +18,7 @@ from models.store import (
     credit_account,
     credit_funds,
     credit_ledger,
+    ending,
     product,
     reservation,
     reservation_end,
@@ -26,6 +28,8 @@ from models.store.credit_change import Change
 from models.store.credit_funds import Funds
 from models.store.credit_ledger import Cause
 from models.store.credit_spending import TooLittle
+from models.store.ending import Part
+from models.store.recordset import Recordset
 from models.store.reservation_end import CAUSE, Ended
 
 
@@ -63,6 +67,9 @@ def reserve(session: Session, request: Request, *, now: dt.datetime) -> Reserved
     It can be charged until the hold ends, also when its batches end before. On a product of type
     period or unlimited nothing is set aside, but a usable batch is needed.
 
+    It is the last that a transaction does with the account: in a command it is written together
+    with the answer.
+
     Raises:
         UnknownProduct: there is no product by that key.
         TooLittle: the usable batches hold too little, or there are none.
@@ -81,13 +88,14 @@ def reserve(session: Session, request: Request, *, now: dt.datetime) -> Reserved
     if account.is_counted:
         for part in slices:
             change.hold(part.batch_id, part.amount)
-    credit_ledger.write(session, account, change, cause=cause, details={}, now=now)
-    _insert(session, reservation_id, request, slices, now)
+    available = _available_besides(session, account, funds, request.amount, now)
+    credit_ledger.write(session, account, change, cause=cause, details={}, now=now, ends=True)
+    ending.leave_or_write(session, _holding(reservation_id, account, request, slices, now))
     return Reserved(
         reservation_id=reservation_id,
         slices=slices,
         balance=account.balance,
-        available=_available_after(session, account, funds, request.amount, now),
+        available=available,
         version=account.version,
         lapsed=funds.lapsed,
     )
@@ -149,48 +157,51 @@ def _plan(
     return burndown.plan(funds.batches, amount, now=now, policy=account.policy)
 
 
-def _available_after(
+def _available_besides(
     session: Session, account: Account, funds: Funds, amount: Decimal, now: dt.datetime
 ) -> Decimal:
     if not funds.is_all:
         funds = Funds(credit_account.usable_batches(session, account, now=now), is_all=True)
-        return funds.available
     with money.exact():
         return funds.available - amount if account.is_counted else funds.available
 
 
-def _insert(
-    session: Session,
+def _holding(
     reservation_id: UUID,
+    account: Account,
     request: Request,
     slices: Sequence[burndown.Slice],
     now: dt.datetime,
-) -> None:
-    session.execute(
-        insert(Reservation).values(
-            id=reservation_id,
-            tenant_id=request.tenant_id,
-            product_key=request.product_key,
-            amount=request.amount,
-            reason=request.reason,
-            expires_at=request.expires_at,
-            created_at=now,
-            details=request.details,
-        )
-    )
-    session.execute(
-        _INSERT_SLICES,
+) -> Part:
+    return Part(
+        _inserting(_SLICES.shape(slices)),
         {
-            "reservation_id": reservation_id,
-            "batch_ids": [part.batch_id for part in slices],
-            "amounts": [part.amount for part in slices],
+            "hold_id": reservation_id,
+            "hold_tenant_id": account.tenant_id,
+            "hold_product_key": account.product_key,
+            "hold_amount": request.amount,
+            "hold_reason": request.reason,
+            "hold_ends": request.expires_at,
+            "hold_begins": now,
+            "hold_details": json.dumps(request.details),
+            **_SLICES.parameters([(part.batch_id, part.amount) for part in slices]),
         },
     )
 
 
-_INSERT_SLICES = text("""
-INSERT INTO reservation_slices (reservation_id, nth, batch_id, amount)
-SELECT :reservation_id, nth, batch_id, amount
-FROM unnest(CAST(:batch_ids AS uuid[]), CAST(:amounts AS numeric[]))
-     WITH ORDINALITY AS slice (batch_id, amount, nth)
-""")
+_SLICES = Recordset("slice", {"batch_id": "uuid", "amount": "numeric"})
+
+
+@cache
+def _inserting(slices: int) -> str:
+    return f"""
+hold AS (
+    INSERT INTO reservations
+        (id, tenant_id, product_key, amount, reason, expires_at, created_at, metadata)
+    VALUES (:hold_id, :hold_tenant_id, :hold_product_key, :hold_amount, :hold_reason, :hold_ends,
+            :hold_begins, CAST(:hold_details AS jsonb))
+), set_aside AS (
+    INSERT INTO reservation_slices (reservation_id, nth, batch_id, amount)
+    SELECT CAST(:hold_id AS uuid), nth, batch_id, amount FROM {_SLICES.source(slices)}
+)
+"""  # noqa: S608 (constants of this module)

@@ -84,6 +84,8 @@ def test_sound_books_have_no_findings(db: Engine, counted: Counter[str]) -> None
             "UPDATE reservations SET state = 'released', closed_at = created_at",
             {"holds"},
         ),
+        ("UPDATE reservations SET amount = 1", {"slices"}),
+        ("DELETE FROM reservation_slices", {"holds", "slices"}),
         (FORGED.format(after=1), {"ledger", "batch", "chain"}),
         (
             "DELETE FROM credit_balances WHERE tenant_id = 'acme'",
@@ -141,6 +143,28 @@ def test_what_the_database_would_refuse_is_found_all_the_same(
     damage(db, statement)
 
     assert check in {finding["check"] for finding in audit()["findings"]}
+
+
+def test_a_hold_that_does_not_say_what_it_set_aside_is_named(db: Engine) -> None:
+    damage(db, "UPDATE reservations SET amount = 5")
+
+    (finding,) = audit()["findings"]
+
+    (held,) = wallet.rows(db, "SELECT id FROM reservations")
+    assert str(finding["reservation_id"]) == str(held[0])
+    assert finding["batch_id"] is None
+    assert (finding["expected"], finding["actual"]) == ("2", "5")
+    assert "reservations.amount" in finding["advice"]
+    (told,) = wallet.events(db, "billing.audit_failed")
+    assert told["data"]["reservation_id"] == str(held[0])
+
+
+def test_a_hold_on_what_is_not_counted_is_sound(db: Engine) -> None:
+    wallet.product("SEATS", type_="unlimited")
+    wallet.grant(1, "seats", product_key="SEATS")
+    wallet.hold(40, "seats", product_key="SEATS")
+
+    wallet.assert_sound()
 
 
 def test_two_batches_that_differ_but_sum_up_are_found(db: Engine) -> None:

@@ -28,7 +28,7 @@ TABLES = (
 
 MOST_STATEMENTS = 70
 
-FEWEST = {"expire_batches": 3, "consume_quota": 3}
+FEWEST = {"expire_batches": 3, "consume_quota": 3, "reserve_credits": 3}
 """Statements, with the commit, of a call that needs fewer than five."""
 
 pytestmark = pytest.mark.slow
@@ -96,15 +96,9 @@ def die_before_commit(engine: Engine) -> None:
     event.listen(engine, "commit", kill)
 
 
-def die_after_commit(_: Engine) -> None:
-    """It is all done, and nobody hears of it."""
-    event.listen(database.Session, "after_commit", kill_unless_nested)
-
-
-def kill_unless_nested(session: database.Session) -> None:
-    """The end of a savepoint is not that of its transaction."""
-    if not session.in_nested_transaction():
-        kill()
+def die_after_commit(engine: Engine) -> None:
+    """It is all done, and nobody hears of it: its connection goes back to the pool."""
+    event.listen(engine, "checkin", kill)
 
 
 def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

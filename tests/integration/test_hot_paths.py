@@ -51,10 +51,15 @@ def test_a_connection_that_is_lost_in_mid_transaction_is_told_and_replaced(
     database.configure(database.Options(url=database_url, pool_size=1))
     with database.transaction() as session:
         ((pid,),) = hot.execute(session, hot.statement(ME), {})
-        end(database_url, pid)
-        with pytest.raises(DBAPIError) as lost:
+
+    def lose() -> None:
+        with database.transaction() as session:
+            assert hot.execute(session, hot.statement(ME), {}) == [(pid,)]
+            end(database_url, pid)
             hot.execute(session, hot.statement(ME), {})
-        session.rollback()
+
+    with pytest.raises(DBAPIError) as lost:
+        lose()
 
     assert database.is_unreachable(lost.value)
     with database.transaction() as session:
@@ -139,6 +144,34 @@ def test_a_use_of_credit_is_two_statements_and_the_same_use_again_is_two(db: Eng
     assert len(statements(lambda: wallet.consume(3, "u", day=1))) == 2
     assert wallet.balance()["balance"] == "7"
     wallet.assert_sound()
+
+
+@pytest.mark.parametrize("batches", [1, recordset.FEW, recordset.FEW + 1])
+def test_a_hold_is_two_statements_whatever_it_sets_aside(db: Engine, batches: int) -> None:
+    wallet.product()
+    for number in range(batches):
+        wallet.grant(number + 1, f"g{number}", day=number)
+    total = batches * (batches + 1) // 2
+
+    assert len(statements(lambda: wallet.reserve(total, "h", day=batches))) == 2
+    assert len(statements(lambda: wallet.reserve(total, "h", day=batches))) == 2
+    assert wallet.rows(db, "SELECT nth, amount FROM reservation_slices ORDER BY nth") == [
+        (number + 1, number + 1) for number in range(batches)
+    ]
+    assert wallet.balance(batches)["held"] == str(total)
+    wallet.assert_sound()
+
+
+def test_who_comes_again_with_a_used_key_waits_for_nobody(impatient: Engine) -> None:
+    """The account is locked as the key is claimed, but only for who gets it."""
+    wallet.product()
+    wallet.grant(10, "g")
+    used, held = wallet.consume(3, "u", day=1), wallet.reserve(2, "h", day=1)
+
+    with impatient.connect() as connection, connection.begin():
+        connection.execute(text("SELECT 1 FROM credit_balances FOR UPDATE"))
+        assert wallet.consume(3, "u", day=1) == used
+        assert wallet.reserve(2, "h", day=1) == held
 
 
 def test_a_use_under_the_name_of_an_alias_is_two_statements_too(db: Engine) -> None:

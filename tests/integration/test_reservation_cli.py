@@ -167,3 +167,15 @@ def test_an_audit_names_what_is_wrong_and_what_to_do(
     assert second.startswith("held: bolt CALLS: expected 2, found 3; ")
     assert summary == "2 findings: 2 of held"
     assert [finding["tenant_id"] for finding in found["findings"]] == ["bolt"]
+
+
+def test_an_audit_names_the_reservation_that_is_wrong(
+    billing: Command, db: Engine, held: list[str]
+) -> None:
+    with db.begin() as connection:
+        connection.execute(text("UPDATE reservations SET amount = 9 WHERE tenant_id = 'bolt'"))
+
+    ended = billing("audit")
+
+    first, _ = ended.out.splitlines()
+    assert first.startswith(f"slices: bolt CALLS reservation {held[2]}: expected 2, found 9; ")

@@ -1,11 +1,16 @@
 """Holds: set aside once, then charged, given back or over, exactly one of the three."""
 
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import NoResultFound
 
-from models.store import inbox, product, reservation
+from models import database
+from models.rules.states import ReservationState
+from models.store import inbox, product, reservation, reservation_charge, reservation_end
 from tasks import contract
 from tasks.reservation_list import get_reservation, list_reservations
 from tests.integration import wallet
@@ -260,6 +265,25 @@ def test_what_comes_second_finds_how_the_hold_ended(db: Engine, first: str) -> N
     assert wallet.sweep_holds(2)["expired"] == 0
     assert standing(1) == before
     assert len(wallet.events(db)) == told
+    wallet.assert_sound()
+
+
+def test_a_hold_that_has_ended_is_not_closed_again_even_unasked(db: Engine) -> None:
+    """Its state is asked for under the lock; the write asks once more."""
+    wallet.grant(100, "g")
+    held = wallet.hold(8)
+    wallet.release(held)
+
+    with pytest.raises(NoResultFound), database.transaction() as session:
+        reservation_charge._close(session, UUID(held), Decimal(8), wallet.at(0.1))
+
+    with database.transaction() as session:
+        over = reservation_end.end(
+            session, [UUID(held)], state=ReservationState.expired, now=wallet.at(0.1)
+        )
+
+    assert over == []
+    assert get_reservation(reservation_id=held)["state"] == "released"
     wallet.assert_sound()
 
 

@@ -55,6 +55,8 @@ def _line(finding: dict[str, Any]) -> str:
         where += f" batch {finding['batch_id']}"
     if finding["entry_id"] is not None:
         where += f" entry {finding['entry_id']}"
+    if finding["reservation_id"] is not None:
+        where += f" reservation {finding['reservation_id']}"
     figures = f"expected {number(finding['expected'])}, found {number(finding['actual'])}"
     return f"{finding['check']}: {where}: {figures}; {finding['advice']}"
 
