@@ -1,13 +1,13 @@
 """Partitions of attempts are made and dropped by functions, so that no worker needs to own tables.
 
 Revision ID: 0024
-Revises: 0029
+Revises: 0023
 """
 
 from alembic import op
 
 revision = "0024"
-down_revision = "0029"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
