@@ -70,6 +70,7 @@ TABLES: Final[Mapping[str, Rights]] = {
     "tenants": Rights(EDIT, f"{ADD}, UPDATE (updated_at)", f"{ADD}, UPDATE (updated_at)"),
     "tenant_identities": Rights(FULL),
     "tenant_merges": Rights(EDIT),
+    "tenant_zones": Rights(ADD),
     "parked_tenants": Rights(EDIT),
     "legacy_rows": Rights(EDIT),
     # What was used. UPDATE and DELETE of events are for merges and the archive: triggers let

@@ -59,14 +59,14 @@ END $$;
 
 -- billing_worker: workers of the queues usage and billing, and operators
 REVOKE ALL ON
-    alembic_version, tenants, tenant_identities, tenant_merges, parked_tenants, legacy_rows,
-    usage_events, usage_voids, usage_touched_days, usage_aggregates, usage_horizons,
-    usage_archives, usage_purged_keys, meters, check_runs, entitlements, quota_metrics,
-    quota_counters, quota_arrivals, credit_balances, credit_batches, ledger_entries,
-    reservations, reservation_slices, credit_notices, expiry_notices, plan_credits,
-    subscription_credits, credit_allocations, prepaid_products, catalog_keys, products, offers,
-    offer_items, plans, prices, subscriptions, subscription_quantities, coupons,
-    coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
+    alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
+    legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
+    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
+    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
+    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
+    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
+    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
+    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
     trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
     tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
@@ -78,6 +78,7 @@ GRANT SELECT ON alembic_version TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON tenants TO billing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant_identities TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON tenant_merges TO billing_worker;
+GRANT SELECT, INSERT ON tenant_zones TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON parked_tenants TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON legacy_rows TO billing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_events TO billing_worker;
@@ -154,14 +155,14 @@ REVOKE EXECUTE ON FUNCTION drop_attempts_day(date) FROM billing_worker;
 
 -- billing_sender: workers of the queue webhooks: endpoints, deliveries, the invoicing provider
 REVOKE ALL ON
-    alembic_version, tenants, tenant_identities, tenant_merges, parked_tenants, legacy_rows,
-    usage_events, usage_voids, usage_touched_days, usage_aggregates, usage_horizons,
-    usage_archives, usage_purged_keys, meters, check_runs, entitlements, quota_metrics,
-    quota_counters, quota_arrivals, credit_balances, credit_batches, ledger_entries,
-    reservations, reservation_slices, credit_notices, expiry_notices, plan_credits,
-    subscription_credits, credit_allocations, prepaid_products, catalog_keys, products, offers,
-    offer_items, plans, prices, subscriptions, subscription_quantities, coupons,
-    coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
+    alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
+    legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
+    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
+    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
+    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
+    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
+    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
+    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
     trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
     tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
@@ -198,14 +199,14 @@ GRANT EXECUTE ON FUNCTION drop_attempts_day(date) TO billing_sender;
 
 -- billing_producer: a service that records usage in its own process, without a queue
 REVOKE ALL ON
-    alembic_version, tenants, tenant_identities, tenant_merges, parked_tenants, legacy_rows,
-    usage_events, usage_voids, usage_touched_days, usage_aggregates, usage_horizons,
-    usage_archives, usage_purged_keys, meters, check_runs, entitlements, quota_metrics,
-    quota_counters, quota_arrivals, credit_balances, credit_batches, ledger_entries,
-    reservations, reservation_slices, credit_notices, expiry_notices, plan_credits,
-    subscription_credits, credit_allocations, prepaid_products, catalog_keys, products, offers,
-    offer_items, plans, prices, subscriptions, subscription_quantities, coupons,
-    coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
+    alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
+    legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
+    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
+    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
+    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
+    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
+    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
+    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
     trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
     tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
@@ -231,14 +232,14 @@ REVOKE EXECUTE ON FUNCTION drop_attempts_day(date) FROM billing_producer;
 
 -- billing_reader: billing status, billing metrics, billing doctor, dashboards
 REVOKE ALL ON
-    alembic_version, tenants, tenant_identities, tenant_merges, parked_tenants, legacy_rows,
-    usage_events, usage_voids, usage_touched_days, usage_aggregates, usage_horizons,
-    usage_archives, usage_purged_keys, meters, check_runs, entitlements, quota_metrics,
-    quota_counters, quota_arrivals, credit_balances, credit_batches, ledger_entries,
-    reservations, reservation_slices, credit_notices, expiry_notices, plan_credits,
-    subscription_credits, credit_allocations, prepaid_products, catalog_keys, products, offers,
-    offer_items, plans, prices, subscriptions, subscription_quantities, coupons,
-    coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
+    alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
+    legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
+    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
+    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
+    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
+    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
+    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
+    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
     trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
     tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
@@ -250,6 +251,7 @@ GRANT SELECT ON alembic_version TO billing_reader;
 GRANT SELECT ON tenants TO billing_reader;
 GRANT SELECT ON tenant_identities TO billing_reader;
 GRANT SELECT ON tenant_merges TO billing_reader;
+GRANT SELECT ON tenant_zones TO billing_reader;
 GRANT SELECT ON parked_tenants TO billing_reader;
 GRANT SELECT ON legacy_rows TO billing_reader;
 GRANT SELECT ON usage_events TO billing_reader;

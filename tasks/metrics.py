@@ -81,7 +81,18 @@ CREDIT_FINDINGS: Final = Counter(
     "billing_credit_findings_total",
     "Findings of the audit of credit, by what was compared. Must be 0.",
     ("check",),
-    ("ledger", "batches", "debt", "held", "holds", "batch", "remaining", "set_aside", "chain"),
+    (
+        "ledger",
+        "batches",
+        "debt",
+        "held",
+        "holds",
+        "slices",
+        "batch",
+        "remaining",
+        "set_aside",
+        "chain",
+    ),
 )
 AGGREGATE_MS: Final = Duration(
     "billing_aggregate_duration_ms",
