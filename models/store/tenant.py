@@ -8,6 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from models.rules import period
 from models.rules.refusal import Refusal
 from models.store import aggregate, alias, allocation
 from models.tenant import Tenant
@@ -90,9 +91,7 @@ def change(
         _keep_zone(session, tenant, now=now)
         # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
         session.execute(mine.with_for_update())
-        session.execute(
-            _LOOK_AT_FEES, {"tenant_id": tenant_id, "timezone": tenant.timezone, "now": now}
-        )
+        session.execute(_LOOK_AT_FEES, {"tenant_id": tenant_id, "now": now})
         tenant.timezone = timezone
         # Its days begin at other instants now: what was counted by the old ones would count twice.
         aggregate.rebucket(session, tenant_id)
@@ -109,6 +108,11 @@ def change(
 
 
 def _keep_zone(session: Session, tenant: Tenant, *, now: dt.datetime) -> None:
+    try:
+        period.zone(tenant.timezone)
+    except period.UnknownTimezone:
+        # Somebody wrote it past the program: no invoice was ever made by it.
+        return
     session.execute(
         _KEEP_ZONE, {"tenant_id": tenant.tenant_id, "timezone": tenant.timezone, "now": now}
     )
@@ -128,10 +132,10 @@ _KEEP_ZONE = text("""
 """)
 
 
-# An end, or other seats, to come may be on another day now.
+# An end, or other seats, to come may be on another day now: from before today on, wherever that is.
 _LOOK_AT_FEES = text("""
     UPDATE subscriptions
-    SET fees_from = least(fees_from, (CAST(:now AS timestamptz) AT TIME ZONE :timezone)::date - 1),
+    SET fees_from = least(fees_from, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date - 2),
         fees_due_at = least(fees_due_at, :now), next_invoice_at = least(next_invoice_at, :now)
     WHERE tenant_id = :tenant_id AND fees_due_at IS NOT NULL
 """)

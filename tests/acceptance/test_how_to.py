@@ -94,7 +94,7 @@ def test_every_command_of_the_documents_exists_with_its_options(checkout: Path) 
         for body in SHELL.findall(path.read_text(encoding="utf-8"))
         for line in recipes.commands(body)
         if line.startswith("billing ")
-        for fault in faults_of(billing, shlex.split(line)[1:])
+        for fault in faults_of(billing, shlex.split(line.partition(" | ")[0])[1:])
     ]
 
     assert faults == []
