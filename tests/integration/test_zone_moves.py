@@ -68,10 +68,10 @@ def hours(first: dt.datetime, last: dt.datetime) -> int:
     return round((last - first) / dt.timedelta(hours=1))
 
 
-def live(start: str, to: str, moves_at: str, **plan: Any) -> int:
+def live(start: str, to: str, moves_at: str, *prices: Any, **plan: Any) -> int:
     """Three months in two zones; return how many hours they have."""
     begin, end = instant(MIDNIGHTS[start][0]), instant(MIDNIGHTS[to][1])
-    make_plan(usage_price("calls", "1"), fee("10"), **plan)
+    make_plan(*(prices or (usage_price("calls", "1"), fee("10"))), **plan)
     subscribe("acme", begin.isoformat(), timezone=start)
     close("2026-01-05")
     close("2026-02-01T10:15:00")
@@ -103,6 +103,20 @@ def test_every_hour_of_usage_and_every_month_is_billed_once(
     assert query(USED) == [(whole,)]
     assert_reconciled()
     assert_gapless()
+
+
+@BOTH_WAYS
+def test_every_hour_is_billed_once_on_a_plan_of_plain_usage_alone(
+    db: Engine, start: str, to: str
+) -> None:
+    use_hourly()
+    whole = live(start, to, MOVES[1], usage_price("calls", "1"))
+
+    close("2026-03-03")
+    close("2026-03-12")
+
+    assert query(USED) == [(whole,)]
+    assert_reconciled()
 
 
 @BOTH_WAYS
