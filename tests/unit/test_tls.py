@@ -51,6 +51,8 @@ def test_rabbitmq_gets_the_words_beside_its_url(ca: Path) -> None:
     found = tls.check(f"amqps://user:{SECRET}@host:5671//?ssl_ca_certs={ca}&heartbeat=9")
 
     assert found.url == f"amqps://user:{SECRET}@host:5671//?heartbeat=9"
+    assert found.is_verified
+    assert not tls.check("amqps://host//?ssl_cert_reqs=none").is_verified
     # kombu puts the host's name in the place of None.
     assert found.options == {
         "cert_reqs": ssl.CERT_REQUIRED,
