@@ -19,7 +19,7 @@ import pytest
 from tasks.queues import Queue
 from tests import receiver as far_end
 from tests.acceptance import system
-from tests.collector import Collector, collecting
+from tests.collector import Collector
 from tests.receiver import Answer
 from worker import settings
 
@@ -45,12 +45,6 @@ STREAMED = 20_000
 RARE, RARE_TASK = "tell of expiring credit", "billing.notify_expiring_credits"
 OFTEN_TASK = "billing.deliver_webhooks"
 GRANTED = "billing.credits_granted"
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with collecting() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

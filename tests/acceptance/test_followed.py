@@ -14,7 +14,7 @@ from tasks import origin
 from tasks.queues import Queue
 from tests import receiver as far_end
 from tests.acceptance import system
-from tests.collector import Collector, Span, collecting
+from tests.collector import Collector, Span
 from tests.receiver import Receiver
 from worker import settings
 
@@ -24,13 +24,6 @@ SPAN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 GRANTED = "billing.credits_granted"
 LATE = "600"
 """Seconds until the broker gives a message out again: much longer than the test."""
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    """Where the spans of all processes come together."""
-    with collecting() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
