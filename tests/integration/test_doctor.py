@@ -154,7 +154,7 @@ def test_checks_that_never_ran_ran_long_ago_or_found_something(examined: Any) ->
 def test_drift_is_spoken_of_for_a_week_and_a_broken_ledger_fails(examined: Any) -> None:
     now = dt.datetime.now(dt.UTC)
     event: Any = {"tenant_id": "acme", "metric": "api", "amount": 5, "idempotency_key": "a"}
-    record_usage(**event, at=now - NIGHT, as_of=now)
+    record_usage(**event, at=now - 2 * NIGHT, as_of=now)
     aggregate_usage(as_of=now)
     tamper("UPDATE usage_aggregates SET total = 6")
     recount_usage(as_of=now - NIGHT / 24)
