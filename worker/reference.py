@@ -12,6 +12,7 @@ from typer.main import get_command
 
 from models import rights
 from models.rules import states
+from models.rules.states import drawing
 from tasks import contract, metrics
 from webhooks import events
 from worker import cli, errors, schemas, settings, standing
@@ -61,7 +62,7 @@ def pages(folder: Path) -> dict[Path, str]:
         scaling: sizing.fill(scaling.read_text(encoding="utf-8"), costs.load()),
         how_to: _example(how_to.read_text(encoding="utf-8"), folder, "examples/produce.py"),
         folder / "docs" / "reference.md": reference_page(),
-        folder / "docs" / "states.md": states.to_markdown(),
+        folder / "docs" / "states.md": drawing.to_markdown(states.MACHINES),
         folder / "docs" / "errors.md": errors.to_markdown(folder),
         folder / "models" / "roles.sql": rights.script(),
     }
