@@ -20,7 +20,8 @@ from models import database
 from models.usage import UsageEvent
 from tasks.queues import Queue
 from tasks.usage import record_usage
-from worker.imports import mapping, recording
+from worker.imports import column_names, recording
+from worker.imports import counting as imports_tally
 from worker.imports import run as imports
 
 JOB = "ingest"
@@ -164,14 +165,16 @@ def importing(stage: Stage, events: Sequence[Event]) -> Way:
             names = ("tenant_id", "metric", "amount", "at", "idempotency_key")
             table.writerow([*(event[name] for name in names), event["metadata"]["model"]])
     options = imports.Options(
-        mapping.Columns(metric="metric", amount="amount", at="at", key=["key"], metadata=["model"])
+        column_names.Columns(
+            metric="metric", amount="amount", at="at", key=["key"], metadata=["model"]
+        )
     )
 
     def bring_in() -> None:
         imports.run(
             [str(file)],
             options,
-            imports.Tally(),
+            imports_tally.Tally(),
             recording=recording.storing(),
             watch=lambda _: None,
         )

@@ -18,7 +18,8 @@ from benchmarks.servers import Stage
 from tasks.producer import StreamProducer
 from tasks.producer.stream import FIELD, STREAM
 from tasks.queues import Queue
-from tasks.stream import GROUP, LARGEST_CHUNK, drain_usage_stream
+from tasks.stream import drain_usage_stream
+from tasks.stream_run import GROUP, LARGEST_CHUNK
 
 JOB = "stream"
 

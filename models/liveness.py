@@ -13,7 +13,7 @@ def watch(engine: Engine) -> None:
 
     A question to the server before each transaction would take as long as one of its statements.
     One that goes away only now, or without a word, fails the transaction, as in the middle of it,
-    and `database.is_unreachable` says so: a task's transaction runs again.
+    and `failures.is_unreachable` says so: a task's transaction runs again.
     """
     event.listen(engine, "checkout", _refuse_ended)
 

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Computed, ForeignKey, ForeignKeyConstrai
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, metadata_column, one_of
-from models.rules.period import ExpiryUnit
+from models.rules.expiry import ExpiryUnit
 
 
 class Offer(Base):

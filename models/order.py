@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, metadata_column, one_of, text_key
-from models.rules.period import ExpiryUnit
+from models.rules.expiry import ExpiryUnit
 from models.rules.states import OrderState
 
 

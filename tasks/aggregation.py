@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from models import database
 from models.rules import decimals, period
 from models.rules.refusal import Refusal
-from models.store import aggregate, counted, meter, tenant
+from models.store import aggregate, counted, meter_touch, tenant
 from tasks import announce, contract, fields, metrics
 from tasks.queues import Queue
 from webhooks import events
@@ -142,7 +142,7 @@ def roll_up_in(
 
 def _touch_open() -> bool:
     with database.transaction() as session:
-        return meter.touch_open(session, limit=TENANTS_CHUNK)
+        return meter_touch.touch_open(session, limit=TENANTS_CHUNK)
 
 
 def _announce(

@@ -17,13 +17,15 @@ from models.rules.allocation import Rollover, Slot, Version
 from models.rules.billing import Subscription
 from models.store import (
     allocation,
+    allocation_due,
     credit_locking,
     plan_credit,
     product,
     subscription,
     tenant,
 )
-from models.store.allocation import Allocation, Progress
+from models.store.allocation import Allocation
+from models.store.allocation_due import Progress
 from tasks import allotment, carrying, config, granting
 from tasks.allotment import Work
 from tasks.announce import Announcement, announce_all
@@ -42,8 +44,8 @@ def begin(session: database.Session, one: Subscription, *, now: dt.datetime) -> 
     """Give a new subscription what it is due already, and let it be looked at from then on."""
     if not plan_credit.versions(session, one.plan_key):
         return
-    allocation.open_(session, one.id, next_at=now)
-    progress = allocation.claim(session, one.id)
+    allocation_due.open_(session, one.id, next_at=now)
+    progress = allocation_due.claim(session, one.id)
     if progress is not None:
         allocate(session, progress, now=now)
 
@@ -73,7 +75,7 @@ def allocate(
     waits_until = carrying.carry_on(session, work, [*known, *made])
     until = slots[-1].days.after if slots else progress.allocated_until
     next_at = min([*_next_start(work, until), *waits_until], default=None)
-    allocation.move(session, Progress(progress.subscription_id, until, next_at))
+    allocation_due.move(session, Progress(progress.subscription_id, until, next_at))
     return len(made)
 
 

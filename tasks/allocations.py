@@ -5,17 +5,16 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Final, TypedDict
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import structlog
 
-from models import database
+from models import database, failures
 from models.rules import decimals, period
-from models.rules.billing import Subscription
 from models.rules.refusal import Refusal
-from models.store import allocation, inbox, subscription, tenant
-from models.store.allocation import Allocation, Due, Progress
-from tasks import allocating, contract, fields, withdrawing
+from models.store import allocation, allocation_due, inbox, subscription, tenant
+from models.store.allocation import Allocation
+from models.store.allocation_due import Due
+from tasks import allocating, contract, fields
 from tasks.queues import Queue
 
 CHUNK: Final = 500
@@ -61,14 +60,6 @@ class Renewed(TypedDict):
     finished: bool
 
 
-class AutoRenewAnswer(TypedDict):
-    """Whether each further period gets the plan's credit."""
-
-    subscription_id: UUID
-    tenant_id: str
-    auto_renew: bool
-
-
 @contract.command("billing.allocate_subscription_credits", queue=Queue.billing)
 def allocate_subscription_credits(
     session: database.Session,
@@ -95,7 +86,7 @@ def allocate_subscription_credits(
         as_of: what is due at this instant, or within an hour (a setting) behind it.
     """
     one = subscription.get(session, subscription_id)
-    progress = allocation.claim(session, subscription_id)
+    progress = allocation_due.claim(session, subscription_id)
     made = 0
     if progress is not None:
         made = allocating.allocate(session, progress, now=as_of, asked=True)
@@ -135,46 +126,12 @@ def renew_subscriptions(*, as_of: fields.Instant = contract.NOW) -> Renewed:
     return _renewed(subscriptions, allocations, failed, finished=False)
 
 
-@contract.command("billing.set_auto_renew", queue=Queue.billing)
-def set_auto_renew(
-    session: database.Session,
-    *,
-    subscription_id: UUID,
-    auto_renew: bool,
-    as_of: fields.Instant = contract.NOW,
-) -> AutoRenewAnswer:
-    """Say whether each further period of a subscription gets the plan's credit.
-
-    Runs when a producer or an operator sends it. Invoices are not touched. Switched off, credit
-    that was granted ahead for a period that has not begun is taken back; switched on, the period
-    that holds `as_of` is due, and those missed in between are not. Twice is harmless: the same
-    again changes nothing. If it dies half way nothing has changed.
-
-    Refused with code `subscription.unknown`.
-
-    Args:
-        subscription_id: which one.
-        auto_renew: whether it renews by itself.
-    """
-    tenant_id = subscription.get(session, subscription_id).tenant_id
-    timezone = subscription.hold_tenant(session, tenant_id) or "UTC"
-    # Read again under the lock.
-    one = subscription.get(session, subscription_id)
-    if one.auto_renew is not auto_renew:
-        subscription.set_auto_renew(session, subscription_id, auto_renew, now=as_of)
-        if auto_renew:
-            _resume(session, one, period.zone(timezone), as_of)
-        else:
-            withdrawing.ahead(session, one, now=as_of)
-    return {"subscription_id": subscription_id, "tenant_id": tenant_id, "auto_renew": auto_renew}
-
-
 def _due(now: dt.datetime, failed: Collection[UUID], until: float) -> Iterator[Due]:
     """Walk once through what is due, page by page, until the time is up."""
     after: Due | None = None
     while True:
         with database.transaction() as session:
-            page = allocation.find_due(session, now=now, after=after, limit=CHUNK)
+            page = allocation_due.find_due(session, now=now, after=after, limit=CHUNK)
         for due in page:
             if time.monotonic() >= until:
                 return
@@ -189,12 +146,12 @@ def _renew(due: Due, now: dt.datetime, failed: set[UUID]) -> int | None:
     """Give one subscription what is due; None if another worker has it, or it can not be given."""
     try:
         with database.transaction() as session:
-            progress = allocation.claim_free(session, due.subscription_id)
+            progress = allocation_due.claim_free(session, due.subscription_id)
             if progress is None or progress.next_at is None or progress.next_at > now:
                 return None
             return allocating.allocate(session, progress, now=now)
     except Exception as error:
-        if database.is_retryable(error) or database.is_unreachable(error):
+        if failures.is_retryable(error) or failures.is_unreachable(error):
             raise
         failed.add(due.subscription_id)
         _keep(due.subscription_id, error, now)
@@ -215,15 +172,6 @@ def _keep(subscription_id: UUID, error: Exception, now: dt.datetime) -> None:
     with database.transaction() as session:
         ids = inbox.keep_rejections(session, [rejection], now=now)
     log.warning("allocation.failed", rejected_message_id=ids[0], exc_info=error, **payload)
-
-
-def _resume(session: database.Session, one: Subscription, zone: ZoneInfo, now: dt.datetime) -> None:
-    progress = allocation.claim(session, one.id)
-    if progress is None:
-        return
-    today = one.cycle.containing(period.local_day(now, zone), zone).first
-    until = max(progress.allocated_until or today, today)
-    allocation.move(session, Progress(one.id, until, now))
 
 
 def _renewed(

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import structlog
 
-from models import database
+from models import database, failures
 from models.rules import period
 from models.rules.states import ArchiveState
 from models.store import archive_lines, closing, standing, usage_archive
@@ -101,7 +101,7 @@ def _close_some(run: Run, tenant_ids: list[str]) -> int:
         with database.transaction() as session:
             return len(closing.close(session, run.rule, tenant_ids, now=run.now))
     except Exception as error:
-        if not database.is_lock_timeout(error):
+        if not failures.is_lock_timeout(error):
             raise
         # Usage is being recorded without a pause: that goes first.
         run.was_busy = True

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from models import database
 from models.rules.billing import Subscription
-from models.store import subscription
-from tasks import subscriptions, withdrawing
+from models.store import subscription, subscription_change
+from tasks import subscribing, withdrawing
 
 
 def follower(
@@ -25,13 +25,13 @@ def follower(
         return found
     further = subscription.find_follower(session, following.id)
     if further is not None:
-        raise subscriptions.SubscriptionReplaced(
+        raise subscribing.SubscriptionReplaced(
             f"subscription {following.id} is to replace {found.id}, and {further.id} is to replace "
             "that; take its change back first",
             field="subscription_id",
         )
-    version = subscription.call_off(session, following.id, now=now)
+    version = subscription_change.call_off(session, following.id, now=now)
     gone = replace(following, ended_at=following.effective_at, follows=None, next_invoice_at=None)
-    subscriptions.announce_set(session, gone, version=version, now=now)
+    subscribing.announce_set(session, gone, version=version, now=now)
     withdrawing.beyond_end(session, gone, now=now)
-    return subscriptions.finish(session, found, following.ended_at, zone, now=now)
+    return subscribing.finish(session, found, following.ended_at, zone, now=now)

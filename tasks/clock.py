@@ -1,4 +1,7 @@
-"""Our clock against the database's: signatures carry ours, and receivers refuse an odd one."""
+"""What time it is, and our clock against the database's.
+
+Signatures carry ours, and receivers refuse an odd one.
+"""
 
 import datetime as dt
 from enum import StrEnum
@@ -17,6 +20,11 @@ class Judgement(StrEnum):
     fine = "fine"
     warn = "warn"
     stop = "stop"
+
+
+def now() -> dt.datetime:
+    """Return the instant of the call."""
+    return dt.datetime.now(dt.UTC)
 
 
 def difference(theirs: dt.datetime, *, before: dt.datetime, after: dt.datetime) -> dt.timedelta:

@@ -4,7 +4,8 @@ A task's body is a plain function whose keyword-only arguments are its message. 
 in one transaction and, when it takes an `idempotency_key`, at most once per key; `job` leaves the
 transactions to it (periodic work that goes in chunks). Both validate the arguments first, whoever
 calls: a Celery client by name, `.delay(…)`, or Python in the same process. What happens to a call,
-good or bad, is in `tasks/execution.py`.
+good or bad, is in `tasks/execution.py`; how often it is tried, in `tasks/trying.py`; where one goes
+that can not be carried out, in `tasks/keeping.py`.
 """
 
 import datetime as dt
@@ -18,8 +19,8 @@ from celery import shared_task
 
 from models import database
 from models.rules.refusal import Refusal
-from tasks import execution
-from tasks.execution import InvalidMessage
+from tasks import clock, execution
+from tasks.message_faults import InvalidMessage
 from tasks.queues import Queue
 from tasks.spec import REGISTRY, SECRET_FIELDS, First, Reveal, Spec
 
@@ -186,7 +187,7 @@ def _model(name: str, signature: inspect.Signature) -> type[pydantic.BaseModel]:
             continue
         default: Any = parameter.default
         if default is NOW:
-            default = pydantic.Field(default_factory=execution.now)
+            default = pydantic.Field(default_factory=clock.now)
         elif default is inspect.Parameter.empty:
             default = ...
         fields[parameter.name] = (parameter.annotation, default)

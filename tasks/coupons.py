@@ -13,8 +13,8 @@ from models.rules import coupon as rules
 from models.rules import money
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
-from models.store import coupon, subscription, tenant
-from tasks import contract, fields
+from models.store import coupon, redemption, subscription, tenant
+from tasks import contract, fields, line_scope
 from tasks.queues import Queue
 
 
@@ -63,7 +63,7 @@ def set_coupon(
     currency: fields.Currency | None = None,
     duration: Duration = Duration.once,
     periods: Annotated[int, Field(ge=1, le=1200)] | None = None,
-    scope: fields.LineScope | None = None,
+    scope: line_scope.LineScope | None = None,
     tenant_id: fields.TenantId | None = None,
     max_redemptions: Annotated[int, Field(ge=0, le=10**9)] | None = None,
     expires_at: fields.Instant | None = None,
@@ -101,7 +101,7 @@ def set_coupon(
         currency=currency,
         duration=duration,
         periods=periods,
-        scope=fields.scope(scope),
+        scope=line_scope.read(scope),
         tenant_id=tenant_id,
     )
     changed = coupon.change(
@@ -140,7 +140,7 @@ def redeem_coupon(
     """
     tenant.ensure(session, tenant_id, now=as_of)
     subscription.hold_tenant(session, tenant_id)
-    return _redemption(coupon.redeem(session, coupon_key, tenant_id=tenant_id, now=as_of))
+    return _redemption(redemption.redeem(session, coupon_key, tenant_id=tenant_id, now=as_of))
 
 
 @contract.command("billing.end_coupon", queue=Queue.billing)
@@ -163,7 +163,7 @@ def end_coupon(
         coupon_key: which one.
     """
     subscription.hold_tenant(session, tenant_id)
-    found = coupon.find_redemption(session, coupon_key, tenant_id=tenant_id)
+    found = redemption.find(session, coupon_key, tenant_id=tenant_id)
     if found is None:
         raise NotRedeemed(
             f"tenant {tenant_id!r} has not redeemed coupon {coupon_key!r}", field="coupon_key"

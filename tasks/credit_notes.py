@@ -18,7 +18,7 @@ from models.settlement import CreditNote, CreditNoteLine
 from models.store import bill, credit_note, issuer, settlement
 from models.store.credit_note import Refund
 from models.store.invoice import Header
-from tasks import contract, fields, payments, prepaid
+from tasks import contract, fields, prepaid, standing
 from tasks.announce import announce
 from tasks.queues import Queue
 from webhooks import events
@@ -136,7 +136,7 @@ def issue(
         now=now,
     )
     if split.reduced_minor and header.open_minor == 0:
-        payments.say(session, header, events.InvoicePaid, now=now)
+        standing.say(session, header, events.InvoicePaid, now=now)
     if split.to_credit_minor:
         prepaid.give(session, header, split.to_credit_minor, source="credit_note", now=now)
     note = credit_note.add(

@@ -10,7 +10,7 @@ from models.store.claim import Claimed
 from models.store.endpoint_health import Locked
 from tasks import announce
 from webhooks import events
-from webhooks.health import Condition, Notice
+from webhooks.endpoint_condition import Condition, Notice
 
 ABOUT_DELIVERIES: Final = (
     events.DeliveryDead.topic,

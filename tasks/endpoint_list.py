@@ -13,7 +13,7 @@ from models.store import endpoint, endpoint_health, endpoint_page, endpoint_secr
 from tasks import contract, fields
 from tasks.queues import Queue
 from webhooks import topics
-from webhooks.health import Condition
+from webhooks.endpoint_condition import Condition
 
 LONGEST_PAGE = 200
 """Endpoints in one answer of billing.list_endpoints."""

@@ -11,7 +11,7 @@ from models import database
 from models.store import endpoint, endpoint_health, endpoint_stats
 from tasks import contract, fields
 from tasks.queues import Queue
-from webhooks.health import Condition
+from webhooks.endpoint_condition import Condition
 from webhooks.retry import Outcome
 
 LONGEST_HOURS = 30 * 24

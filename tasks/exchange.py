@@ -8,7 +8,7 @@ from models.credit import Action
 from models.rules import burndown, decimals
 from models.rules import offer as rules
 from models.store import credit, credit_locking, credit_spending, product, tenant
-from tasks import contract, credit_news, fields, granting, offers
+from tasks import contract, credit_news, fields, granting, offer_grants
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
 from webhooks import events
@@ -70,7 +70,7 @@ def exchange(
         source: where the batches come from, 1 to 64 characters.
         metadata: kept with the batches and all ledger entries.
     """
-    sold = offers.get_active(session, sku)
+    sold = offer_grants.get_active(session, sku)
     debit = credit_spending.Debit(
         tenant_id=tenant_id,
         product_key=_currency(session, sold),

@@ -1,18 +1,13 @@
 """The kinds of argument that tasks share, with their limits."""
 
 import datetime as dt
-import math
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
-import orjson
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     StringConstraints,
@@ -21,11 +16,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.rules import identity, money, period
-from models.rules.coupon import Scope
+from tasks import storable
 from webhooks import headers, topics
-
-LARGEST_METADATA = 16 * 1024
-"""Bytes of metadata, as JSON."""
 
 
 def _aware(value: Any) -> Any:
@@ -203,91 +195,14 @@ UnitAmount = Annotated[Decimal, Field(ge=0, lt=Decimal(10) ** 18, decimal_places
 """A unit price in major units of its currency: 0 or more, at most 12 decimals."""
 
 
-def storable_metadata(value: Any) -> dict[str, Any]:
-    """Return a producer's own object as it is.
-
-    Raises PydanticCustomError unless it is an object of at most 16 KiB that JSON and PostgreSQL can
-    hold: text in UTF-8 without U+0000, finite numbers, integers of 64 bits.
-    """
-    if not isinstance(value, dict):
-        raise PydanticCustomError("metadata", "must be a JSON object")
-    try:
-        written = orjson.dumps(value)
-    except TypeError as error:
-        raise PydanticCustomError("metadata", "must be JSON: {why}", {"why": str(error)}) from None
-    if len(written) > LARGEST_METADATA:
-        raise PydanticCustomError(
-            "metadata",
-            "must be at most {limit} bytes as JSON, is {size}",
-            {"limit": LARGEST_METADATA, "size": len(written)},
-        )
-    # orjson writes NaN as null, silently, and jsonb refuses U+0000: both leave a mark, seldom seen.
-    if (b"null" in written or b"\\u0000" in written) and not _is_storable(value):
-        raise PydanticCustomError("metadata", "must not contain NaN, Infinity or U+0000")
-    return value
-
-
-def are_surely_storable(values: Sequence[Any]) -> bool:
-    """Tell whether `storable_metadata` would surely return each of these, in a tenth of its time.
-
-    Of what holds a null it is not sure.
-    """
-    try:
-        written = orjson.dumps(values)
-    except TypeError:
-        return False
-    return (
-        {*map(type, values)} <= {dict}
-        and (
-            len(written) <= LARGEST_METADATA
-            or max(len(orjson.dumps(value)) for value in values) <= LARGEST_METADATA
-        )
-        and b"null" not in written
-        and b"\\u0000" not in written
-    )
-
-
-def _is_storable(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_is_storable(key) and _is_storable(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_storable(item) for item in value)
-    if isinstance(value, str):
-        return "\x00" not in value
-    return not isinstance(value, float) or math.isfinite(value)
-
-
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """Something people read, such as a tenant's name."""
 
 Reason = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
 """Why somebody did something, for people to read later: 1 to 500 characters."""
 
-Metadata = Annotated[dict[str, Any], AfterValidator(storable_metadata)]
+Metadata = Annotated[dict[str, Any], AfterValidator(storable.metadata)]
 """A producer's own JSON object, at most 16 KiB."""
-
-
-class LineScope(BaseModel):
-    """The lines of an invoice that a coupon or a tax is for; each list that is given must match.
-
-    Args:
-        plan_keys: lines of these plans.
-        price_keys: lines of these prices.
-        metrics: usage lines of these metrics.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    plan_keys: list[PlanKey] = Field(default=[], max_length=100)
-    price_keys: list[PriceKey] = Field(default=[], max_length=100)
-    metrics: list[Metric] = Field(default=[], max_length=100)
-
-
-def scope(given: LineScope | None) -> Scope:
-    """Return which lines are meant; all, if none are said."""
-    if given is None:
-        return Scope()
-    return Scope(tuple(given.plan_keys), tuple(given.price_keys), tuple(given.metrics))
 
 
 Topics = Annotated[

@@ -9,12 +9,8 @@ import structlog
 
 from models.rules import ids
 from models.store.reservation_bill import Above
-from tasks import execution
-from tasks.reservations import (
-    commit_reserved_credits,
-    release_reserved_credits,
-    reserve_credits,
-)
+from tasks import clock
+from tasks.reservations import commit_reserved_credits, release_reserved_credits, reserve_credits
 
 Amount = Decimal | int | str
 """An exact number: no float, which hardly any amount is equal to."""
@@ -181,7 +177,7 @@ def reserve(
         tenant_id=tenant_id,
         product_key=product_key,
         amount=wanted,
-        idempotency_key=idempotency_key or str(ids.uuid7(execution.now())),
+        idempotency_key=idempotency_key or str(ids.uuid7(clock.now())),
         reason=reason,
         ttl_seconds=ttl_seconds,
         metadata=None if metadata is None else dict(metadata),

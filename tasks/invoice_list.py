@@ -27,14 +27,23 @@ from models.store import paper as paper_store
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.invoice_list import Wanted
-from tasks import adjusting, contract, fields, invoicing, reckoning
-from tasks.invoices import InvoiceAnswer, answer
+from tasks import (
+    adjusting,
+    contract,
+    fields,
+    invoice_pricing,
+    invoice_target,
+    invoicing,
+    reckoning,
+    standing,
+)
+from tasks.invoice_answer import InvoiceAnswer, answer
 from tasks.papers import html
 from tasks.papers.credit_note_paper import credit_note_paper
 from tasks.papers.invoice_paper import Told, invoice_paper
 from tasks.papers.paper import Paper
-from tasks.payments import StandingAnswer, standing
 from tasks.queues import Queue
+from tasks.standing import StandingAnswer
 
 LARGEST_PAGE = 1_000
 
@@ -193,13 +202,16 @@ def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> lis
         if one.is_billed_for(days := one.cycle.containing(today, zone), zone)
     }
     targets = [
-        invoicing.target(tenant_id, currency, zone, days) for currency, days in sorted(running)
+        invoice_target.in_zone(tenant_id, currency, zone, days)
+        for currency, days in sorted(running)
     ]
     invoicing.roll_up(session, targets, now=now)
     noticed = adjusting.noticed(session, [tenant_id])
-    late = [invoicing.target_of(one.header) for one in noticed]
-    priced = invoicing.price(session, [*targets, *late], held)
-    fees = invoicing.price_ahead(session, [invoicing.taker(one) for one in targets], held)
+    late = [invoice_target.of(one.header) for one in noticed]
+    versions = invoice_pricing.versions_of(session, held)
+    priced = invoice_pricing.price(session, [*targets, *late], held, versions)
+    takers = [invoice_target.taker(one) for one in targets]
+    fees = invoice_pricing.fees(session, takers, held, versions)
     drawn = [
         drafting.draft(
             tenant_id=tenant_id,
@@ -231,7 +243,7 @@ def _with_credit(session: database.Session, one: Drafted, now: dt.datetime) -> D
 
 def _listed(header: Header) -> ListedInvoice:
     return {
-        **standing(header),
+        **standing.of(header),
         "period_start": header.period.start,
         "period_end": header.period.end,
         "timezone": header.timezone,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypedDict, TypeVar
 from uuid import UUID
 
-from models import database
+from models import database, failures
 from models.parking import Stage
-from models.store import drafting, parked, subscription
+from models.store import drafting, parked, subscription_due
 from models.store.invoice import Header
-from tasks import config, contract, fields, invoicing, parking
+from tasks import config, contract, fields, finalizing, invoicing, parking
 from tasks.queues import Queue
 
 CHUNK: Final = 500
@@ -106,7 +106,7 @@ def _bill(
 ) -> tuple[Sequence[str], int]:
     """Invoice one chunk in one transaction; return its tenants and how many invoices they got."""
     with database.transaction() as session:
-        timezones = subscription.claim_due_tenants(
+        timezones = subscription_due.claim_due_tenants(
             session, now=now, limit=CHUNK, after=after, only=only, excluding=excluding
         )
         drafts = _guarded(
@@ -139,7 +139,7 @@ def _finalize(
         headers = drafting.claim_drafts(
             session, ended_by=ended_by, limit=DRAFTS, excluding=excluding, only=only
         )
-        _guarded(lambda: invoicing.finalize(session, headers, now=now), headers)
+        _guarded(lambda: finalizing.finalize(session, headers, now=now), headers)
         tenant_ids = {header.tenant_id for header in headers}
         parking.unpark(session, Stage.finalization, tenant_ids, now=now)
     return len(headers)
@@ -171,7 +171,7 @@ def _guarded(work: Callable[[], Answer], members: Sequence[Any]) -> Answer:
     try:
         return work()
     except Exception as error:
-        if database.is_retryable(error) or database.is_unreachable(error):
+        if failures.is_retryable(error) or failures.is_unreachable(error):
             raise
         raise Faulty(members) from error
 

@@ -3,21 +3,21 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypedDict
+from typing import ClassVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from models import database
 from models.invoice import InvoiceKind
-from models.rules import billing, money, period
+from models.rules import billing, period
 from models.rules.billing import Days, Subscription
-from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.rules.states import InvoiceState
-from models.store import drafting, invoice, subscription, tenant, zones
+from models.store import drafting, invoice, subscription, subscription_due, tenant, zones
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import bill_view, contract, fields, invoicing
+from tasks import contract, fields, finalizing, invoice_answer, invoice_target, invoicing
+from tasks.invoice_answer import InvoiceAnswer
 from tasks.queues import Queue
 
 
@@ -37,59 +37,6 @@ class NothingToBill(Refusal):
     """No subscription of the tenant is billed for this period in this currency."""
 
     code: ClassVar[str] = "invoice.nothing_to_bill"
-
-
-class LineAnswer(TypedDict):
-    """A priced row. `amount_minor` is in minor units, `quantity` and `unit_amount` are decimals."""
-
-    kind: str
-    metric: str | None
-    description: str
-    quantity: str
-    unit_amount: str | None
-    amount_minor: int
-    amount: str
-    period_start: dt.datetime
-    period_end: dt.datetime
-    subscription_id: UUID
-    details: dict[str, Any]
-    discount_minor: int
-    tax_minor: int
-
-
-class InvoiceAnswer(TypedDict):
-    """An invoice with its lines. `total` is `total_minor` in major units.
-
-    `total_minor` is the lines (`subtotal_minor`) less `discount_minor`, with the taxes that are on
-    top; `credit_minor` of it was paid by prepaid credit, the rest is `amount_due_minor`, of which
-    `open_minor` is neither paid nor credited yet.
-    """
-
-    invoice_id: UUID
-    tenant_id: str
-    state: str
-    number: str | None
-    currency: str
-    subtotal_minor: int
-    discount_minor: int
-    tax_minor: int
-    total_minor: int
-    total: str
-    credit_minor: int
-    amount_due_minor: int
-    paid_minor: int
-    credited_minor: int
-    open_minor: int
-    period_start: dt.datetime
-    period_end: dt.datetime
-    timezone: str
-    finalized_at: dt.datetime | None
-    due_at: dt.datetime | None
-    version: int
-    tax_note: str | None
-    discounts: list[bill_view.DiscountAnswer]
-    taxes: list[bill_view.TaxAnswer]
-    lines: list[LineAnswer]
 
 
 @contract.command("billing.generate_monthly_invoice", queue=Queue.billing)
@@ -126,15 +73,15 @@ def generate_monthly_invoice(
     held = subscription.of_tenants(session, [tenant_id])
     billed = [one for one in held if one.is_billed_for(days, zone)]
     chosen = currency or _currency(session, tenant_id, billed)
-    target = invoicing.target(tenant_id, chosen, zone, days)
-    if not billed and invoicing.existing(session, [replace(target, kind=InvoiceKind.advance)]):
+    target = invoice_target.in_zone(tenant_id, chosen, zone, days)
+    if not billed and invoice_target.existing(session, [replace(target, kind=InvoiceKind.advance)]):
         target = replace(target, kind=InvoiceKind.advance)
     found = _find(session, target)
     if found is None:
-        return answer(_make(session, target, held, zone=zone, now=as_of))
+        return invoice_answer.answer(_make(session, target, held, zone=zone, now=as_of))
     if found.state is InvoiceState.draft:
-        return answer(invoicing.refresh(session, [found], now=as_of)[0])
-    return answer(drafting.get(session, found))
+        return invoice_answer.answer(invoicing.refresh(session, [found], now=as_of)[0])
+    return invoice_answer.answer(drafting.get(session, found))
 
 
 @contract.command("billing.finalize_invoice", queue=Queue.billing)
@@ -154,8 +101,8 @@ def finalize_invoice(
     # Read again under the lock: another worker may just have finalized it.
     header = invoice.get(session, invoice_id)
     if header.state is not InvoiceState.draft:
-        return answer(drafting.get(session, header))
-    return answer(invoicing.finalize(session, [header], now=as_of)[0])
+        return invoice_answer.answer(drafting.get(session, header))
+    return invoice_answer.answer(finalizing.finalize(session, [header], now=as_of)[0])
 
 
 @contract.command("billing.get_invoice", queue=Queue.billing)
@@ -172,59 +119,7 @@ def get_invoice(
     Args:
         invoice_id: the invoice's id.
     """
-    return answer(drafting.get(session, invoice.get(session, invoice_id)))
-
-
-def answer(one: Drafted) -> InvoiceAnswer:
-    """Return an invoice as tasks answer it."""
-    header, bill = one.header, one.bill
-    return {
-        "invoice_id": header.id,
-        "tenant_id": header.tenant_id,
-        "state": header.state.value,
-        "number": header.number,
-        "currency": header.currency,
-        "subtotal_minor": bill.subtotal_minor,
-        "discount_minor": bill.discount_minor,
-        "tax_minor": bill.tax_minor,
-        "total_minor": header.total_minor,
-        "total": str(money.from_minor(header.total_minor, header.currency)),
-        "credit_minor": header.credit_minor,
-        "amount_due_minor": header.amount_due_minor,
-        "paid_minor": header.paid_minor,
-        "credited_minor": header.credited_minor,
-        "open_minor": header.open_minor,
-        "period_start": header.period.start,
-        "period_end": header.period.end,
-        "timezone": header.timezone,
-        "finalized_at": header.finalized_at,
-        "due_at": header.due_at,
-        "version": header.version,
-        "tax_note": bill.tax_note,
-        "discounts": bill_view.discounts(bill),
-        "taxes": bill_view.taxes(bill),
-        "lines": [
-            _line(line, header.currency, bill_view.of_line(bill, place))
-            for place, line in enumerate(one.lines)
-        ],
-    }
-
-
-def _line(line: billing.Line, currency: str, figures: bill_view.LineFigures) -> LineAnswer:
-    return {
-        "kind": line.kind,
-        "metric": line.metric,
-        "description": line.description,
-        "quantity": plain(line.quantity),
-        "unit_amount": None if line.unit_amount is None else plain(line.unit_amount),
-        "amount_minor": line.amount_minor,
-        "amount": str(money.from_minor(line.amount_minor, currency)),
-        "period_start": line.period.start,
-        "period_end": line.period.end,
-        "subscription_id": line.subscription_id,
-        "details": line.details,
-        **figures,
-    }
+    return invoice_answer.answer(drafting.get(session, invoice.get(session, invoice_id)))
 
 
 def _days(start: dt.date, end: dt.date, zone: ZoneInfo) -> Days:
@@ -255,10 +150,10 @@ def _currency(session: database.Session, tenant_id: str, billed: Sequence[Subscr
     return currencies.pop() if len(currencies) == 1 and default not in currencies else default
 
 
-def _find(session: database.Session, target: invoicing.Target) -> Header | None:
+def _find(session: database.Session, target: invoice_target.Target) -> Header | None:
     """The invoice of a target that was not withdrawn."""
-    for header in invoicing.existing(session, [target]):
-        same = invoicing.target_of(header).key == target.key
+    for header in invoice_target.existing(session, [target]):
+        same = invoice_target.of(header).key == target.key
         if same and header.state is not InvoiceState.void:
             return header
     return None
@@ -266,7 +161,7 @@ def _find(session: database.Session, target: invoicing.Target) -> Header | None:
 
 def _make(
     session: database.Session,
-    target: invoicing.Target,
+    target: invoice_target.Target,
     held: Sequence[Subscription],
     *,
     zone: ZoneInfo,
@@ -287,17 +182,17 @@ def _make(
             field="period_start",
         )
     same_currency = [one for one in held if one.currency == target.currency]
-    subscription.advance(session, _advances(same_currency, target, zone))
+    subscription_due.advance(session, _advances(same_currency, target, zone))
     return drafts[0]
 
 
 def _advances(
-    held: Sequence[Subscription], target: invoicing.Target, zone: ZoneInfo
-) -> list[subscription.Advance]:
+    held: Sequence[Subscription], target: invoice_target.Target, zone: ZoneInfo
+) -> list[subscription_due.Advance]:
     """Move on the subscriptions whose next period this was; the others are not there yet."""
     moved = [
         replace(one, billed_until=target.days.after)
         for one in held
         if next(billing.unbilled(one, zone), None) == target.days
     ]
-    return [subscription.moved(one, zone) for one in moved]
+    return [subscription_due.moved(one, zone) for one in moved]

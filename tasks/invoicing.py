@@ -5,9 +5,7 @@ and the pricing in between is plain Python. The caller holds the tenants' locks.
 """
 
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from typing import Final
 from uuid import UUID
@@ -17,80 +15,35 @@ from models import database
 from models.invoice import InvoiceKind
 from models.rules import billing, period
 from models.rules.billing import Days, Subscription
-from models.rules.period import Moved
 from models.store import (
     draft_changes,
     drafting,
-    finalizing,
-    invoice,
-    invoice_sync,
-    issuer,
-    late_usage,
     meter,
+    meter_touch,
     metering,
     price_version,
-    settlement,
     subscription,
+    subscription_due,
 )
 from models.store import zones as tenant_zones
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks import adjusting, aggregation, ahead, config, costs, prepaid, reckoning
-from tasks.announce import announce_all
-from tasks.invoice_events import announcement, tell
+from tasks import (
+    adjusting,
+    aggregation,
+    ahead,
+    ahead_due,
+    ahead_taker,
+    invoice_pricing,
+    invoice_target,
+    reckoning,
+)
+from tasks.invoice_events import tell
+from tasks.invoice_target import Key, Target
 from webhooks import events
 
 MOST_PERIODS: Final = 24
 """Periods of one subscription that are invoiced in one transaction; more wait for the next."""
-
-NEARBY: Final = dt.timedelta(days=2)
-"""How far the same local day can lie apart in two zones, and a little more."""
-
-
-Key = tuple[str, str, Days, InvoiceKind]
-"""Tenant, currency, local days and kind of an invoice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """An invoice to be made: a tenant, a currency, and whole local days of a zone."""
-
-    tenant_id: str
-    currency: str
-    timezone: str
-    days: Days
-    kind: InvoiceKind = InvoiceKind.subscription
-
-    @property
-    def key(self) -> Key:
-        """What there is one invoice for, also after the tenant moved to another zone."""
-        return self.tenant_id, self.currency, self.days, self.kind
-
-    @property
-    def period(self) -> period.Period:
-        """Its days as instants."""
-        return self.days.period(period.zone(self.timezone))
-
-
-def target(
-    tenant_id: str,
-    currency: str,
-    zone: ZoneInfo,
-    days: Days,
-    kind: InvoiceKind = InvoiceKind.subscription,
-) -> Target:
-    """Return an invoice to be made, told in the zone in which its period ends."""
-    return Target(tenant_id, currency, period.zone_of(days.after, zone).key, days, kind)
-
-
-def target_of(header: Header) -> Target:
-    """Return what an invoice was made for."""
-    return Target(header.tenant_id, header.currency, header.timezone, header.days, header.kind)
-
-
-def taker(target: Target) -> ahead.Taker:
-    """Return an invoice to be made as what takes fees that are charged ahead."""
-    return ahead.Taker(target.tenant_id, target.currency, target.timezone, target.kind, target.days)
 
 
 def invoice_due(
@@ -109,19 +62,21 @@ def invoice_due(
     for one in held:
         periods = _due_periods(one, zones[one.tenant_id], now)
         for days in periods:
-            wanted = target(one.tenant_id, one.currency, zones[one.tenant_id], days)
+            wanted = invoice_target.in_zone(one.tenant_id, one.currency, zones[one.tenant_id], days)
             due[wanted.key] = wanted
         if periods or (one.next_invoice_at is not None and one.next_invoice_at <= now):
             moved[one.id] = one.billed(periods[-1].after) if periods else one
     looked = _look_ahead(session, list(moved.values()), list(due.values()), zones, now)
     for (tenant_id, currency), day in looked.needed:
-        days = Days(day, day + ahead.ONE_DAY)
-        wanted = target(tenant_id, currency, zones[tenant_id], days, InvoiceKind.advance)
+        days = Days(day, day + ahead_taker.ONE_DAY)
+        wanted = invoice_target.in_zone(
+            tenant_id, currency, zones[tenant_id], days, InvoiceKind.advance
+        )
         due[wanted.key] = wanted
     drafts = draw_up(session, sorted(due.values(), key=_by_age), held, now=now)
     moved |= looked.subscriptions
-    subscription.advance(
-        session, [subscription.moved(one, zones[one.tenant_id]) for one in moved.values()]
+    subscription_due.advance(
+        session, [subscription_due.moved(one, zones[one.tenant_id]) for one in moved.values()]
     )
     ahead.give_back(session, looked.unused, now=now)
     return drafts
@@ -142,7 +97,9 @@ def draw_up(
         subscriptions: all of the targets' tenants.
     """
     there = {
-        target_of(header).key for header in existing(session, targets) if not header.is_dropped
+        invoice_target.of(header).key
+        for header in invoice_target.existing(session, targets)
+        if not header.is_dropped
     }
     missing = [target for target in targets if target.key not in there]
     return make(session, missing, subscriptions, now=now)
@@ -163,10 +120,15 @@ def make(
     """
     roll_up(session, targets, now=now)
     noticed = adjusting.noticed(session, {target.tenant_id for target in targets})
-    wanted = [*targets, *(target_of(one.header) for one in noticed)]
-    versions = _versions(session, subscriptions)
-    priced = _price(session, wanted, subscriptions, versions)
-    fees = _fees(session, [taker(target) for target in targets], subscriptions, versions)
+    wanted = [*targets, *(invoice_target.of(one.header) for one in noticed)]
+    versions = invoice_pricing.versions_of(session, subscriptions)
+    priced = invoice_pricing.price(session, wanted, subscriptions, versions)
+    fees = invoice_pricing.fees(
+        session,
+        [invoice_target.taker(target) for target in targets],
+        subscriptions,
+        versions,
+    )
     drawn = [
         drafting.draft(
             tenant_id=target.tenant_id,
@@ -187,20 +149,6 @@ def make(
     return drafts
 
 
-def existing(session: database.Session, targets: Sequence[Target]) -> list[Header]:
-    """Return the invoices there are for targets, and maybe neighbours of theirs."""
-    if not targets:
-        return []
-    ends = [target.period.end for target in targets]
-    return invoice.ending_between(
-        session,
-        sorted({target.tenant_id for target in targets}),
-        start=min(ends) - NEARBY,
-        end=max(ends) + NEARBY,
-        kinds=sorted({target.kind for target in targets}),
-    )
-
-
 def roll_up(session: database.Session, targets: Sequence[Target], *, now: dt.datetime) -> None:
     """Count every touched day of the targets' tenants, before anything is read of their usage."""
     if not targets:
@@ -208,60 +156,12 @@ def roll_up(session: database.Session, targets: Sequence[Target], *, now: dt.dat
     tenant_ids = {target.tenant_id for target in targets}
     # By one definition of each meter, from the days to the quantity.
     meter.hold(session)
-    meter.touch_open_of(session, tenant_ids)
+    meter_touch.touch_open_of(session, tenant_ids)
     # As a rule the beat has counted a closed period long before: then this is one short query.
     last = max(target.period.end for target in targets)
     behind = metering.tenants_to_roll_up(session, sorted(tenant_ids), before=last)
     if behind:
         aggregation.roll_up_in(session, behind, now=now)
-
-
-def price(
-    session: database.Session,
-    targets: Sequence[Target],
-    subscriptions: Sequence[Subscription],
-) -> list[list[billing.Line]]:
-    """Return the lines of each target, in the same order, from usage as it was rolled up."""
-    return _price(session, targets, subscriptions, _versions(session, subscriptions))
-
-
-def _price(
-    session: database.Session,
-    targets: Sequence[Target],
-    subscriptions: Sequence[Subscription],
-    versions: costs.Versions,
-) -> list[list[billing.Line]]:
-    if not targets:
-        return []
-    of_tenant: dict[tuple[str, str], list[Subscription]] = defaultdict(list)
-    for one in subscriptions:
-        of_tenant[one.tenant_id, one.currency].append(one)
-    moved = tenant_zones.moved(session, {target.tenant_id for target in targets})
-    asked = [
-        costs.Asked(
-            of_tenant[target.tenant_id, target.currency],
-            target.days,
-            _zone_of(target, moved.get(target.tenant_id)),
-        )
-        if target.kind is InvoiceKind.subscription
-        else None
-        for target in targets
-    ]
-    priced = iter(costs.lines(session, [one for one in asked if one is not None], versions))
-    return [[] if one is None else next(priced) for one in asked]
-
-
-def price_ahead(
-    session: database.Session,
-    takers: Sequence[ahead.Taker],
-    subscriptions: Sequence[Subscription],
-) -> list[list[billing.Line]]:
-    """Return what invoices charge ahead, in the same order.
-
-    Args:
-        subscriptions: all of their tenants.
-    """
-    return _fees(session, takers, subscriptions, _versions(session, subscriptions))
 
 
 def refresh(
@@ -270,12 +170,14 @@ def refresh(
     """Compute drafts anew; store and announce those that changed. All come back, in order."""
     tenant_ids = sorted({header.tenant_id for header in headers})
     held = subscription.of_tenants(session, tenant_ids)
-    roll_up(session, [target_of(header) for header in headers], now=now)
+    roll_up(session, [invoice_target.of(header) for header in headers], now=now)
     noticed = adjusting.noticed(session, tenant_ids)
     asked = [*headers, *(one.header for one in noticed)]
-    versions = _versions(session, held)
-    priced = _price(session, [target_of(header) for header in asked], held, versions)
-    fees = _fees_again(session, headers, held, versions)
+    versions = invoice_pricing.versions_of(session, held)
+    priced = invoice_pricing.price(
+        session, [invoice_target.of(header) for header in asked], held, versions
+    )
+    fees = invoice_pricing.fees_again(session, headers, held, versions)
     drawn = [
         # A closing invoice has nothing of its own: it is late usage alone.
         drafting.computed(header, [*lines, *ahead_of_it])
@@ -288,84 +190,6 @@ def refresh(
     tell(session, events.InvoiceUpdated, rewritten, now=now)
     newest = {one.header.id: one for one in rewritten}
     return [newest.get(one.header.id, one) for one in computed]
-
-
-def finalize(
-    session: database.Session, headers: Sequence[Header], *, now: dt.datetime
-) -> list[Drafted]:
-    """Compute drafts a last time, let prepaid credit pay, then number in the given order, freeze
-    and announce. What nothing is due of is paid; what has no line left is withdrawn instead, and
-    gets no number. All come back, those last."""
-    # Before anything is counted: what is noticed from here on, the next invoice looks at.
-    known = late_usage.of_tenants(session, {header.tenant_id for header in headers})
-    took = adjusting.takers(session, headers) if known else set()
-    computed = refresh(session, headers, now=now)
-    dropped = _drop(session, [one for one in computed if not one.lines], now=now)
-    drafts = [one for one in computed if one.lines]
-    settled = prepaid.settle(session, [one.header for one in drafts], now=now)
-    numbered = finalizing.finalize(session, settled, issuer=issuer.get(session), now=now)
-    final = [
-        Drafted(header, one.lines, one.bill) for header, one in zip(numbered, drafts, strict=True)
-    ]
-    tell(session, events.InvoiceFinalized, final, now=now)
-    provider = config.current().provider
-    if provider is not None:
-        invoice_sync.begin(session, numbered, provider=provider.name, now=now)
-    late_usage.forget(session, adjusting.done(known, headers, took))
-    closed = settlement.close_settled(session, numbered, now=now)
-    if closed:
-        final = [replace(one, header=closed.get(one.header.id, one.header)) for one in final]
-    paid = [one for one in final if one.header.id in closed]
-    tell(session, events.InvoicePaid, paid, now=now)
-    return [*final, *dropped]
-
-
-def _drop(
-    session: database.Session, empty: Sequence[Drafted], *, now: dt.datetime
-) -> list[Drafted]:
-    headers = finalizing.drop(session, [one.header for one in empty], now=now)
-    dropped = [replace(one, header=header) for header, one in zip(headers, empty, strict=True)]
-    announce_all(session, [announcement(events.InvoiceDropped, one) for one in dropped], now=now)
-    return dropped
-
-
-def _fees_again(
-    session: database.Session,
-    headers: Sequence[Header],
-    held: Sequence[Subscription],
-    versions: costs.Versions,
-) -> list[list[billing.Line]]:
-    """What drafts charge ahead, computed anew: they give up what they hold, and take it again."""
-    owners = ahead.owners(held, versions)
-    holding = [header.id for header in headers if adjusting.owner(header) in owners]
-    holds = invoice.lines(session, holding) if holding else {}
-    takers = [ahead.taker_of(header, holds.get(header.id, ())) for header in headers]
-    return _fees(session, takers, held, versions)
-
-
-def _fees(
-    session: database.Session,
-    takers: Sequence[ahead.Taker],
-    held: Sequence[Subscription],
-    versions: costs.Versions,
-) -> list[list[billing.Line]]:
-    moved = tenant_zones.moved(session, {one.tenant_id for one in takers})
-    return ahead.lines(session, takers, held, versions, moved=moved)
-
-
-def _versions(session: database.Session, subscriptions: Sequence[Subscription]) -> costs.Versions:
-    """Those of all prices of their plans."""
-    return price_version.versions(session, sorted({one.plan_key for one in subscriptions}))
-
-
-def _zone_of(target: Target, moved: Moved | None) -> ZoneInfo:
-    """By what an invoice counts its days: that of its tenant, if it is told in the zone of then.
-
-    Others were made before it was kept where a tenant had been; they go on as they were.
-    """
-    if moved is not None and period.zone_of(target.days.after, moved).key == target.timezone:
-        return moved
-    return period.zone(target.timezone)
 
 
 def _due_periods(one: Subscription, zone: ZoneInfo, now: dt.datetime) -> list[Days]:
@@ -381,11 +205,11 @@ def _look_ahead(
     targets: Sequence[Target],
     zones: Mapping[str, ZoneInfo],
     now: dt.datetime,
-) -> ahead.Looked:
+) -> ahead_due.Looked:
     """Look at what is due ahead of subscriptions, as they are after the invoices being made."""
     due = [one for one in moved if one.fees_due_at is not None and one.fees_due_at <= now]
     if not due:
-        return ahead.Looked()
+        return ahead_due.Looked()
     versions = price_version.versions(session, sorted({one.plan_key for one in due}))
     until = {}
     for one in due:
@@ -394,15 +218,20 @@ def _look_ahead(
         # One that is many periods behind is looked at as far as it is invoiced.
         is_behind = over is not None and billing.midnight(over.after, zone) <= now
         until[one.id] = over.first if over and is_behind else period.local_day(now, zone)
-    return ahead.look(
+    return ahead_due.look(
         session,
         due,
         versions,
-        [taker(target) for target in targets],
+        [invoice_target.taker(target) for target in targets],
         zones=zones,
         until=until,
     )
 
 
 def _by_age(target: Target) -> tuple[dt.date, str, str, dt.date]:
-    return target.days.after, target.tenant_id, target.currency, target.days.first
+    return (
+        target.days.after,
+        target.tenant_id,
+        target.currency,
+        target.days.first,
+    )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final, TypedDict
 from uuid import UUID
 
-from models import database
+from models import database, failures
 from models.invoice import InvoiceKind
 from models.parking import Stage
 from models.rules import late, period
@@ -16,7 +16,16 @@ from models.store import drafting, invoice, late_credit, late_usage, meter, park
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.late_usage import Noticed
-from tasks import adjusting, contract, fields, giving_back, invoicing, parking, reckoning
+from tasks import (
+    adjusting,
+    contract,
+    fields,
+    giving_back,
+    invoice_pricing,
+    invoice_target,
+    parking,
+    reckoning,
+)
 from tasks.adjusting import Owner
 from tasks.announce import announce_all
 from tasks.giving_back import Less
@@ -62,7 +71,7 @@ def bill_late_usage(*, as_of: fields.Instant = contract.NOW) -> LateUsageAnswer:
                 made = _bill(session, claimed, now=as_of)
                 parking.unpark(session, Stage.late_usage, claimed.keys(), now=as_of)
         except Exception as error:
-            if not claimed or database.is_retryable(error) or database.is_unreachable(error):
+            if not claimed or failures.is_retryable(error) or failures.is_unreachable(error):
                 raise
             failed += claimed
             parking.park(next(iter(claimed)), Stage.late_usage, error, now=as_of)
@@ -82,8 +91,9 @@ def _bill(
     meter.hold(session)
     held = subscription.of_tenants(session, sorted(timezones))
     known = _of_the_left(session, adjusting.noticed(session, timezones.keys()), held)
-    targets = [invoicing.target_of(one.header) for one in known]
-    costs = invoicing.price(session, targets, held)
+    targets = [invoice_target.of(one.header) for one in known]
+    versions = invoice_pricing.versions_of(session, held)
+    costs = invoice_pricing.price(session, targets, held, versions)
     due = adjusting.differences(session, known, costs)
     drafts = _closing(session, due, timezones, now)
     notes = [_credit(session, one.header, due, now) for one in known]

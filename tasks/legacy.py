@@ -11,7 +11,7 @@ from pydantic import Field
 from models import database
 from models.rules.refusal import Refusal
 from models.store import alias, inbox, legacy, tenant
-from tasks import contract, execution, fields
+from tasks import contract, fields, message_faults
 from tasks.legacy_rows import KINDS, LegacyRow
 from tasks.queues import Queue
 
@@ -108,7 +108,7 @@ def _import_one(
         row = kind.model_validate(given)
     except pydantic.ValidationError as error:
         code = contract.InvalidMessage.code
-        faults = execution.describe(error)
+        faults = message_faults.describe(error)
         return "rejected", [
             {"code": code, "field": fault["field"], "reason": fault["reason"]} for fault in faults
         ]

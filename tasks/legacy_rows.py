@@ -12,18 +12,19 @@ from models import database
 from models.rules import billing, period
 from models.rules.refusal import Refusal
 from models.store import (
-    allocation,
+    allocation_due,
     credit,
     identity,
     plan,
     plan_credit,
     price_version,
     subscription,
+    subscription_change,
     tenant,
 )
-from models.store.allocation import Progress
+from models.store.allocation_due import Progress
 from models.store.identity import Identity
-from tasks import fields, granting, subscriptions
+from tasks import fields, granting, subscribing
 
 CAUSE = "migration"
 """The kind of cause of what is entered, and the source of batches; which one is the row's id."""
@@ -132,7 +133,7 @@ class LegacySubscription(LegacyRow):
         )
         if self.billed_until is None:
             wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
-            subscriptions.begin(session, wanted, details={}, zone=zone, now=now)
+            subscribing.begin(session, wanted, details={}, zone=zone, now=now)
             return str(wanted.id)
         if price_version.has_ahead(session, wanted.plan_key, wanted.currency):
             raise ChargedAhead(
@@ -150,16 +151,16 @@ class LegacySubscription(LegacyRow):
             )
         wanted = replace(wanted, billed_until=self.billed_until, owes_setup=False)
         wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
-        subscriptions.check_priced(session, wanted)
-        subscription.check_free(session, wanted)
-        subscription.add(session, wanted, details={}, now=now)
-        subscriptions.announce_set(session, wanted, version=1, now=now)
+        subscribing.check_priced(session, wanted)
+        subscription_change.check_free(session, wanted)
+        subscription_change.add(session, wanted, details={}, now=now)
+        subscribing.announce_set(session, wanted, version=1, now=now)
         if plan_credit.versions(session, wanted.plan_key):
             today = max(period.local_day(now, zone), wanted.days(zone).first)
             after = wanted.cycle.containing(today, zone).after
             next_at = billing.midnight(after, zone)
-            allocation.open_(session, wanted.id, next_at=next_at)
-            allocation.move(session, Progress(wanted.id, after, next_at))
+            allocation_due.open_(session, wanted.id, next_at=next_at)
+            allocation_due.move(session, Progress(wanted.id, after, next_at))
         return str(wanted.id)
 
 

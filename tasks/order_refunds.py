@@ -8,7 +8,9 @@ from uuid import UUID
 
 from models import database
 from models.rules import order as rules
-from models.rules.order import Grant, Left, Line, Order
+from models.rules import order_refund as rules_order_refund
+from models.rules.order import Grant, Line, Order
+from models.rules.order_refund import Left
 from models.store import credit, credit_revoking, order, order_change, order_refund
 from models.store.credit_revoking import Decision, Outcome, Selector
 from models.store.order_refund import Found
@@ -101,7 +103,7 @@ def _settle(paid: Order, found: Mapping[UUID, Found], now: dt.datetime) -> list[
         for line in paid.lines
     ]
     shares = [(line, [_left(grant, found) for grant in line.grants]) for line in lines]
-    amounts = rules.refundable(shares, now=now)
+    amounts = rules_order_refund.refundable(shares, now=now)
     return [
         replace(line, refundable_minor=amount) for line, amount in zip(lines, amounts, strict=True)
     ]

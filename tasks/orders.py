@@ -15,7 +15,7 @@ from models.rules.order import Order, Payment
 from models.rules.refusal import Refusal
 from models.rules.states import OrderState
 from models.store import order, order_change, product, tenant
-from tasks import contract, fields, offers, ordering
+from tasks import contract, fields, offer_grants, ordering
 from tasks.announce import announce
 from tasks.ordering import OrderAnswer
 from tasks.queues import Queue
@@ -130,7 +130,7 @@ def create_order(
         items: 1 to 100 offers, all priced in one currency; a price can not be given.
         metadata: kept with the order, and with the batches it grants.
     """
-    wanted = [(offers.get_active(session, item.sku), item.quantity) for item in items]
+    wanted = [(offer_grants.get_active(session, item.sku), item.quantity) for item in items]
     currency, lines = rules.lines_of(wanted)
     _check_trials(session, [sold for sold, _ in wanted])
     tenant.ensure(session, tenant_id, now=as_of)

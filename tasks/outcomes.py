@@ -12,8 +12,8 @@ from models.store import delivery
 from models.store.claim import Claimed
 from models.store.endpoint_health import Health
 from webhooks import health, retry, transport
+from webhooks.endpoint_condition import Condition
 from webhooks.events import Ping
-from webhooks.health import Condition
 from webhooks.retry import Outcome
 
 FAILURES, UNSENT = Outcome.failures(), Outcome.unsent()

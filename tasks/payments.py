@@ -1,8 +1,8 @@
-"""After finalization: payments, withdrawal, writing off."""
+"""Money that came for invoices."""
 
 import datetime as dt
 from decimal import Decimal
-from typing import ClassVar, Literal, TypedDict
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from models import database
@@ -10,13 +10,12 @@ from models.rules import money, states
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.settlement import Payment
-from models.store import drafting, late_usage, settlement
+from models.store import settlement
 from models.store.invoice import Header
 from models.store.settlement import Receipt
-from tasks import contract, fields, prepaid
-from tasks.announce import announce_all
-from tasks.invoice_events import announcement
+from tasks import contract, fields, prepaid, standing
 from tasks.queues import Queue
+from tasks.standing import StandingAnswer
 from webhooks import events
 
 
@@ -30,28 +29,6 @@ class PaymentExceedsDue(Refusal):
     """More was paid than is due."""
 
     code: ClassVar[str] = "payment.exceeds_due"
-
-
-class InvoiceTouched(Refusal):
-    """An invoice that was paid or credited in part is not withdrawn; it is credited."""
-
-    code: ClassVar[str] = "invoice.touched"
-
-
-class StandingAnswer(TypedDict):
-    """Where an invoice stands. `open_minor` is what is still to be paid, 0 of one that is void."""
-
-    invoice_id: UUID
-    tenant_id: str
-    number: str | None
-    state: str
-    currency: str
-    total_minor: int
-    amount_due_minor: int
-    paid_minor: int
-    credited_minor: int
-    open_minor: int
-    version: int
 
 
 class PaymentAnswer(StandingAnswer):
@@ -119,113 +96,10 @@ def record_payment(
     if amount_minor > over:
         header = settlement.change(session, header, paid_minor=amount_minor - over, now=as_of)
         if header.open_minor == 0:
-            say(session, header, events.InvoicePaid, now=as_of)
+            standing.say(session, header, events.InvoicePaid, now=as_of)
     if over:
         prepaid.give(session, header, over, source="overpayment", now=as_of)
     return _answer(header, receipt)
-
-
-@contract.command("billing.void_invoice", queue=Queue.billing)
-def void_invoice(
-    session: database.Session,
-    *,
-    invoice_id: UUID,
-    reason: fields.Reason,
-    as_of: fields.Instant = contract.NOW,
-) -> StandingAnswer:
-    """Withdraw a finalized invoice that nobody has paid; its number stays used.
-
-    Runs when an operator sends it. Credit that paid of it is given back, without an end; a coupon
-    that was on it can be used again, and late usage of other periods goes to the next invoice.
-    `billing.generate_monthly_invoice` bills its period anew. Twice is harmless: it is void
-    already. If it dies half way nothing has changed. Emits
-    billing.invoice.voided.
-
-    Refused with code `invoice.not_open` for a draft, a paid or a written-off invoice, and
-    `invoice.touched` when something was paid or credited, or adjusted on another invoice: correct
-    it with a credit note.
-
-    Args:
-        invoice_id: what is withdrawn.
-        reason: why; it is kept.
-    """
-    header = settlement.hold(session, invoice_id)
-    if header.state is states.InvoiceState.void:
-        return standing(header)
-    is_open = header.state is states.InvoiceState.finalized
-    if is_open and (header.paid_minor or header.credited_minor):
-        raise InvoiceTouched(
-            f"invoice {header.number} was paid or credited in part; take the rest back with "
-            "billing.create_credit_note",
-            field="invoice_id",
-        )
-    if is_open and late_usage.is_adjusted(session, header.id):
-        raise InvoiceTouched(
-            f"late usage of invoice {header.number} is on another invoice already, which would be "
-            "wrong without it; take it back with billing.create_credit_note",
-            field="invoice_id",
-        )
-    header = settlement.change(session, header, event="void", note=reason, now=as_of)
-    late_usage.notice_withdrawn(session, header.id, now=as_of)
-    if header.credit_minor > 0:
-        prepaid.give(session, header, header.credit_minor, source="invoice.voided", now=as_of)
-    say(session, header, events.InvoiceVoided, now=as_of)
-    return standing(header)
-
-
-@contract.command("billing.write_off_invoice", queue=Queue.billing)
-def write_off_invoice(
-    session: database.Session,
-    *,
-    invoice_id: UUID,
-    reason: fields.Reason,
-    as_of: fields.Instant = contract.NOW,
-) -> StandingAnswer:
-    """Write a finalized invoice off as a loss; a payment that comes after all still settles it.
-
-    Runs when an operator sends it. Twice is harmless: it is written off already. If it dies half
-    way nothing has changed. Emits billing.invoice.uncollectible.
-
-    Refused with code `invoice.not_open` unless the invoice is finalized and not paid.
-
-    Args:
-        invoice_id: what is written off.
-        reason: why; it is kept.
-    """
-    header = settlement.hold(session, invoice_id)
-    if header.state is states.InvoiceState.uncollectible:
-        return standing(header)
-    header = settlement.change(session, header, event="write_off", note=reason, now=as_of)
-    say(session, header, events.InvoiceUncollectible, now=as_of)
-    return standing(header)
-
-
-def say(
-    session: database.Session,
-    header: Header,
-    topic: type[events.InvoiceEvent],
-    *,
-    now: dt.datetime,
-) -> None:
-    """Announce what became of an invoice."""
-    announce_all(session, [announcement(topic, drafting.get(session, header))], now=now)
-
-
-def standing(header: Header) -> StandingAnswer:
-    """Return where an invoice stands, as tasks answer it."""
-    return {
-        "invoice_id": header.id,
-        "tenant_id": header.tenant_id,
-        "number": header.number,
-        "state": header.state.value,
-        "currency": header.currency,
-        "total_minor": header.total_minor,
-        "amount_due_minor": header.amount_due_minor,
-        "paid_minor": header.paid_minor,
-        "credited_minor": header.credited_minor,
-        "open_minor": header.open_minor,
-        "version": header.version,
-    }
 
 
 def _minor(amount: Decimal, currency: str | None, header: Header) -> int:
@@ -278,7 +152,7 @@ def _check_same(known: Payment, header: Header, amount_minor: int) -> None:
 
 def _answer(header: Header, payment: Payment | Receipt) -> PaymentAnswer:
     return {
-        **standing(header),
+        **standing.of(header),
         "payment_id": payment.payment_id,
         "method": payment.method,
         "amount_minor": payment.amount_minor,

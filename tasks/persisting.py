@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from models import database
+from models import failures
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def persist(exchange: Callable[[], T]) -> T:
         try:
             return exchange()
         except Exception as error:
-            passing = database.is_retryable(error) or database.is_unreachable(error)
+            passing = failures.is_retryable(error) or failures.is_unreachable(error)
             if not passing or tries_left == 0:
                 raise
             log.warning("sender.database_away", reason=type(error).__name__)

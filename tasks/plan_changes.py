@@ -1,34 +1,20 @@
 """Changes of what a tenant is subscribed to: another plan, cancelled, and resumed."""
 
 import datetime as dt
-from enum import StrEnum
 from typing import ClassVar, TypedDict
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from models import database
 from models.rules import billing, period
 from models.rules.billing import Subscription
 from models.rules.refusal import Refusal
-from models.store import plan, subscription, zones
-from tasks import called_off, contract, fields, seats, subscriptions
+from models.store import plan, subscription, subscription_change
+from tasks import called_off, contract, fields, seats, subscribing, subscriptions
 from tasks.announce import announce
 from tasks.queues import Queue
+from tasks.subscribing import SubscriptionOver, When
 from tasks.subscriptions import SubscriptionAnswer
 from webhooks import events
-
-
-class When(StrEnum):
-    """When a change takes effect."""
-
-    now = "now"
-    period_end = "period_end"
-
-
-class SubscriptionOver(Refusal):
-    """A subscription has ended before the change would take effect."""
-
-    code: ClassVar[str] = "subscription.over"
 
 
 class NothingToChange(Refusal):
@@ -43,48 +29,6 @@ class ChangeAnswer(TypedDict):
 
     replaced: SubscriptionAnswer | None
     subscription: SubscriptionAnswer
-
-
-class SubscriptionsAnswer(TypedDict):
-    """A tenant's subscriptions, ended ones too, oldest first."""
-
-    subscriptions: list[SubscriptionAnswer]
-
-
-@contract.command("billing.list_subscriptions", queue=Queue.billing)
-def list_subscriptions(
-    session: database.Session,
-    *,
-    tenant_id: fields.TenantId,
-    as_of: fields.Instant = contract.NOW,
-) -> SubscriptionsAnswer:
-    """List a tenant's subscriptions, those that ended and those to come too, oldest first.
-
-    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
-
-    Args:
-        tenant_id: whose.
-    """
-    found = subscription.of_tenants(session, [tenant_id])
-    found.sort(key=lambda one: (one.effective_at, one.id))
-    return {"subscriptions": [subscriptions.answer(one, as_of) for one in found]}
-
-
-@contract.command("billing.get_subscription", queue=Queue.billing)
-def get_subscription(
-    session: database.Session,
-    *,
-    subscription_id: UUID,
-    as_of: fields.Instant = contract.NOW,
-) -> SubscriptionAnswer:
-    """Answer with a subscription, and how many seats it had and will have.
-
-    Runs when someone asks. Twice is harmless and so is dying half way: it only reads.
-
-    Args:
-        subscription_id: which one.
-    """
-    return subscriptions.answer(subscription.get(session, subscription_id), as_of)
 
 
 @contract.command("billing.change_subscription", queue=Queue.billing)
@@ -122,8 +66,8 @@ def change_subscription(
         when: "now", or "period_end" for the end of the billing period that holds this instant.
         idempotency_key: names this request, 1 to 128 characters.
     """
-    found, zone = _held(session, subscription_id)
-    at = _instant(found, when, zone, as_of)
+    found, zone = subscribing.hold(session, subscription_id)
+    at = subscribing.instant_of(found, when, zone, as_of)
     if plan_key is not None and plan_key != found.plan_key:
         found = called_off.follower(session, found, zone, now=as_of)
     if found.ended_at is not None and found.ended_at <= at:
@@ -133,9 +77,9 @@ def change_subscription(
             raise _nothing(found)
         changed = seats.change(session, found, quantity, at, zone, now=as_of)
         return {"replaced": None, "subscription": subscriptions.answer(changed, as_of)}
-    _check_not_replaced(session, found)
+    subscribing.check_not_replaced(session, found)
     wanted_plan = plan.get(session, plan_key)
-    ended = subscriptions.finish(session, found, at, zone, now=as_of)
+    ended = subscribing.finish(session, found, at, zone, now=as_of)
     fresh = subscription.new(
         tenant_id=found.tenant_id,
         plan=wanted_plan,
@@ -148,7 +92,7 @@ def change_subscription(
         now=as_of,
     )
     wanted = billing.replacement(found, fresh, at, zone)
-    wanted = subscriptions.begin(session, wanted, details={}, zone=zone, now=as_of)
+    wanted = subscribing.begin(session, wanted, details={}, zone=zone, now=as_of)
     _announce(session, found, wanted, now=as_of)
     return {
         "replaced": subscriptions.answer(ended, as_of),
@@ -176,7 +120,7 @@ def undo_change(
     Args:
         subscription_id: the one that was to be changed.
     """
-    found, zone = _held(session, subscription_id)
+    found, zone = subscribing.hold(session, subscription_id)
     found = called_off.follower(session, found, zone, now=as_of)
     if found.seats and found.seats[-1].effective_at > as_of:
         found = seats.take_back(session, found, zone, now=as_of)
@@ -206,14 +150,14 @@ def cancel_subscription(
         when: "period_end", or "now": the local day of it is not charged for.
         idempotency_key: names this request, 1 to 128 characters.
     """
-    found, zone = _held(session, subscription_id)
-    at = _instant(found, when, zone, as_of)
+    found, zone = subscribing.hold(session, subscription_id)
+    at = subscribing.instant_of(found, when, zone, as_of)
     if found.ended_at is not None and found.ended_at < at:
         raise _over(found, at)
-    _check_not_replaced(session, found)
+    subscribing.check_not_replaced(session, found)
     if found.ended_at == at:
         return subscriptions.answer(found, as_of)
-    return subscriptions.answer(subscriptions.finish(session, found, at, zone, now=as_of), as_of)
+    return subscriptions.answer(subscribing.finish(session, found, at, zone, now=as_of), as_of)
 
 
 @contract.command("billing.reactivate_subscription", queue=Queue.billing)
@@ -235,39 +179,13 @@ def reactivate_subscription(
     Args:
         subscription_id: which one.
     """
-    found, zone = _held(session, subscription_id)
+    found, zone = subscribing.hold(session, subscription_id)
     if found.ended_at is None:
         return subscriptions.answer(found, as_of)
     if found.ended_at <= as_of:
         raise _over(found, as_of)
-    _check_not_replaced(session, found)
-    return subscriptions.answer(subscriptions.finish(session, found, None, zone, now=as_of), as_of)
-
-
-def _held(session: database.Session, subscription_id: UUID) -> tuple[Subscription, ZoneInfo]:
-    tenant_id = subscription.get(session, subscription_id).tenant_id
-    timezone = subscription.hold_tenant(session, tenant_id) or "UTC"
-    # Read again under the lock.
-    return subscription.get(session, subscription_id), zones.of_tenant(session, tenant_id, timezone)
-
-
-def _instant(found: Subscription, when: When, zone: ZoneInfo, now: dt.datetime) -> dt.datetime:
-    if when is When.now:
-        return now
-    # One that has not begun yet: the end of its first period.
-    day = period.local_day(max(now, found.effective_at), zone)
-    return billing.midnight(found.cycle.containing(day, zone).after, zone)
-
-
-def _check_not_replaced(session: database.Session, found: Subscription) -> None:
-    follower = subscription.find_follower(session, found.id)
-    if follower is not None:
-        raise subscriptions.SubscriptionReplaced(
-            f"subscription {found.id} is replaced by {follower.id} from "
-            f"{follower.effective_at.isoformat()}; change that one, or take the change back with "
-            "billing.undo_change while it is to come",
-            field="subscription_id",
-        )
+    subscribing.check_not_replaced(session, found)
+    return subscriptions.answer(subscribing.finish(session, found, None, zone, now=as_of), as_of)
 
 
 def _over(found: Subscription, at: dt.datetime) -> SubscriptionOver:
@@ -298,5 +216,5 @@ def _announce(
         replaced_plan_key=found.plan_key,
         effective_at=wanted.effective_at,
     )
-    version = subscription.next_version(session, wanted.id)
+    version = subscription_change.next_version(session, wanted.id)
     announce(session, event, tenant_id=wanted.tenant_id, sequence=version, now=now)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models import database
 from models.rules.allocation import InvalidTerms, Rollover, Terms
 from models.rules.decimals import plain
-from models.store import allocation, plan_credit
+from models.store import allocation_due, plan_credit
 from tasks import fields
 
 MOST_CREDITS = 50
@@ -84,7 +84,7 @@ def change(
             )
     wanted = [_terms(one) for one in credits]
     if plan_credit.set_terms(session, plan_key, wanted, is_new=is_new, now=now):
-        allocation.open_plan(session, plan_key, now=now)
+        allocation_due.open_plan(session, plan_key, now=now)
 
 
 def current(session: database.Session, plan_key: str) -> list[CreditAnswer]:

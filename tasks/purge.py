@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from models import database
+from models import database, failures
 from models.store import delivery_purge, endpoint_secret, partition
 from tasks import config, contract, fields
 from tasks.queues import Queue
@@ -99,7 +99,7 @@ def _drop_days(run: _Run) -> list[str]:
                 if partition.drop_day(session, day):
                     dropped.append(day.isoformat())
         except Exception as error:
-            if not database.is_lock_timeout(error):
+            if not failures.is_lock_timeout(error):
                 raise
             run.is_done = False
             log.warning("partitions.busy", day=day.isoformat())

@@ -2,7 +2,7 @@
 
 import structlog
 
-from models import database
+from models import database, failures
 from models.rules.states import ArchiveState
 from models.store import closing, horizon, usage_archive, usage_purge
 from models.usage_archive import UsageArchive
@@ -76,7 +76,7 @@ def _let_holders_end(run: Run) -> bool:
         with database.transaction() as session:
             horizon.wait_for_holders(session, patience=closing.LONGEST_WAIT)
     except Exception as error:
-        if not database.is_lock_timeout(error):
+        if not failures.is_lock_timeout(error):
             raise
         run.was_busy = True
         return False

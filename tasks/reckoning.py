@@ -9,7 +9,7 @@ from models.rules import waterfall
 from models.rules.billing import Line
 from models.rules.coupon import Coupon, Item, Redemption
 from models.rules.waterfall import Bill
-from models.store import coupon, tax
+from models.store import redemption, tax
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.tax import Profile
@@ -22,9 +22,9 @@ def reckon(session: database.Session, drafts: Sequence[Drafted]) -> list[Drafted
     tenants' locks, so that nobody else uses it meanwhile.
     """
     tenant_ids = sorted({one.header.tenant_id for one in drafts})
-    redeemed = coupon.redemptions(session, tenant_ids)
+    redeemed = redemption.of_tenants(session, tenant_ids)
     profiles = tax.profiles(session, tenant_ids)
-    used = coupon.uses(
+    used = redemption.uses(
         session, [one.coupon.redemption_id for held in redeemed.values() for one in held]
     )
     reckoned = []

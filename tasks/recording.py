@@ -14,7 +14,7 @@ from models.store.endpoint_health import Health, Locked
 from tasks import delivery_notices, outcomes
 from tasks.outcomes import Verdict
 from webhooks import health
-from webhooks.health import Condition, Notice
+from webhooks.endpoint_condition import Condition, Notice
 
 REVIEWED_AT_ONCE: Final = 100
 """Endpoints judged again in one transaction."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, cast
 import structlog
 
 from models.rules import ids
-from tasks import blocking, execution
+from tasks import blocking, clock
 from tasks.quotas import QuotaAnswer, consume_entitlement
 from tasks.usage_voids import void_usage
 
@@ -78,7 +78,7 @@ def require_quota(
         kept = None if metadata is None else dict(metadata)
 
         def use(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Used:
-            named = key_of(args, kwargs) or str(ids.uuid7(execution.now()))
+            named = key_of(args, kwargs) or str(ids.uuid7(clock.now()))
             return _use(tenant_of(args, kwargs), metric, amount_of(args, kwargs), named, kept)
 
         if inspect.iscoroutinefunction(function):

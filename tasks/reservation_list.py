@@ -13,7 +13,7 @@ from models.rules.states import ReservationState
 from models.store import reservation
 from tasks import contract, fields
 from tasks.queues import Queue
-from tasks.reservations import BatchAmount
+from tasks.reservation_answers import BatchAmount
 
 LONGEST_PAGE = 200
 """Reservations in one answer of billing.list_reservations."""

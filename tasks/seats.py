@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from models import database
 from models.rules import billing
 from models.rules.billing import Seats, Subscription
-from models.store import subscription
-from tasks import subscriptions
+from models.store import subscription_change
+from tasks import subscribing
 
 
 def change(
@@ -28,8 +28,8 @@ def change(
         PeriodFinalized: an invoice with a number covers some of the days.
     """
     wanted = Seats(max(at, found.effective_at), quantity)
-    subscriptions.check_open(session, found, wanted.effective_at, found.ended_at)
-    subscription.set_seats(session, found.id, wanted, now=now)
+    subscribing.check_open(session, found, wanted.effective_at, found.ended_at)
+    subscription_change.set_seats(session, found.id, wanted, now=now)
     kept = tuple(one for one in found.seats if one.effective_at < wanted.effective_at)
     return _say(session, replace(found, seats=(*kept, wanted)), wanted.effective_at, zone, now=now)
 
@@ -41,7 +41,7 @@ def take_back(
     locked."""
     kept = tuple(one for one in found.seats if one.effective_at <= now)
     first = found.seats[len(kept)].effective_at
-    subscription.drop_seats(session, found.id, since=first)
+    subscription_change.drop_seats(session, found.id, since=first)
     return _say(session, replace(found, seats=kept), first, zone, now=now)
 
 
@@ -54,7 +54,7 @@ def _say(
     now: dt.datetime,
 ) -> Subscription:
     day = billing.days_between(since, None, zone).first
-    changed = subscriptions.look_ahead(session, changed, day, zone)
-    version = subscription.change(session, changed, now=now)
-    subscriptions.announce_set(session, changed, version=version, now=now)
+    changed = subscribing.look_ahead(session, changed, day, zone)
+    version = subscription_change.change(session, changed, now=now)
+    subscribing.announce_set(session, changed, version=version, now=now)
     return changed

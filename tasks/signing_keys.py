@@ -10,7 +10,7 @@ from models.rules import ids
 from models.rules.refusal import Refusal
 from models.store import endpoint_secret
 from tasks import config
-from webhooks import signing
+from webhooks import signing_keys
 from webhooks.keyring import Keyring
 
 
@@ -43,9 +43,9 @@ def new(endpoint_id: UUID, kind: SecretKind, *, now: dt.datetime) -> endpoint_se
     """
     match kind:
         case SecretKind.hmac:
-            secret = signing.new_secret()
+            secret = signing_keys.new_secret()
         case SecretKind.ed25519:
-            secret, _ = signing.new_keypair()
+            secret, _ = signing_keys.new_keypair()
         case never:
             assert_never(never)
     sealed = keyring().seal(secret, associated=str(endpoint_id))
@@ -70,7 +70,7 @@ def reveal(session: database.Session, answer: KeyAnswer) -> KeyAnswer:
         return {**answer, "secret_state": "revoked"}
     opened = keyring().open(found.sealed, associated=answer["endpoint_id"])
     if found.kind == SecretKind.ed25519:
-        return {**answer, "public_key": signing.public_key(opened), "secret_state": "shown"}
+        return {**answer, "public_key": signing_keys.public_key(opened), "secret_state": "shown"}
     return {**answer, "secret": opened, "secret_state": "shown"}
 
 

@@ -10,7 +10,7 @@ from models import database
 from models.rules.decimals import plain
 from models.rules.refusal import Refusal
 from models.store import subscription, tax, tenant
-from tasks import contract, fields
+from tasks import contract, fields, line_scope
 from tasks.queues import Queue
 
 
@@ -46,7 +46,7 @@ def set_tax_rate(
     name: fields.Name,
     percent: fields.Percent,
     inclusive: bool = False,
-    scope: fields.LineScope | None = None,
+    scope: line_scope.LineScope | None = None,
     as_of: fields.Instant = contract.NOW,
 ) -> TaxRateAnswer:
     """Make a tax rate; what it comes to stays as it was first said.
@@ -70,7 +70,7 @@ def set_tax_rate(
         name=name,
         percent=percent,
         inclusive=inclusive,
-        covers=fields.scope(scope),
+        covers=line_scope.read(scope),
         now=as_of,
     )
     return {"tax_key": tax_key, "name": name, "percent": plain(percent), "inclusive": inclusive}

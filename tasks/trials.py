@@ -14,7 +14,7 @@ from models.rules.offer import Offer
 from models.rules.refusal import Refusal
 from models.rules.trial import Identity, Peppers
 from models.store import credit, credit_history, offer, product, tenant, trial
-from tasks import config, contract, fields, granting, offers
+from tasks import config, contract, fields, granting, offer_grants
 from tasks.announce import announce
 from tasks.granting import BatchGiven
 from tasks.queues import Queue
@@ -130,7 +130,7 @@ def grant_trial(
     known = trial.find(session, digests)
     if known:
         return _known(session, known, who, peppers, tenant_id=tenant_id, sku=sku)
-    offers.get_active(session, sku)
+    offer_grants.get_active(session, sku)
     tenant.ensure(session, tenant_id, now=as_of)
     trial_id = trial.new_id(as_of)
     done = granting.grant(
@@ -176,7 +176,7 @@ def check_trial(
         identities: 1 to 20 of them.
     """
     _trial_offer(session, sku)
-    offers.get_active(session, sku)
+    offer_grants.get_active(session, sku)
     is_known = bool(trial.find(session, _peppers().digests(_read(identities))))
     return {"eligible": not is_known, "reason": "already_used" if is_known else None}
 

@@ -12,7 +12,7 @@ from models import database
 from models.rules.meter import Terms
 from models.store import inbox, meter, usage
 from models.store.recorded import Recorded
-from tasks import cloud_event, config, execution, metrics, usage_event, usage_refused
+from tasks import cloud_event, config, metrics, trying, usage_event, usage_refused
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +98,7 @@ def judge(
 
 def store(looked: Looked) -> UsageAnswer:
     """Record a chunk in a transaction of its own, tried again as that of a task is."""
-    return execution.insist(functools.partial(record, looked=looked))
+    return trying.insist(functools.partial(record, looked=looked))
 
 
 def record(session: database.Session, looked: Looked) -> UsageAnswer:

@@ -11,7 +11,7 @@ import pydantic
 
 from models.rules import decimals
 from models.rules.meter import UNMETERED, Terms
-from tasks import execution, usage_fields
+from tasks import message_faults, usage_fields
 from tasks.usage_fields import UsageEvent
 
 METADATA_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,40})?")
@@ -71,7 +71,9 @@ def check(events: Sequence[Any], *, latest: dt.datetime) -> Checked:
                 good.append(usage_fields.EVENT.validate_python(event, context=latest))
                 places.append(place)
             except pydantic.ValidationError as error:
-                faults.append(Fault(place, [_short(fault) for fault in execution.describe(error)]))
+                faults.append(
+                    Fault(place, [_short(fault) for fault in message_faults.describe(error)])
+                )
     return Checked(good, places, faults)
 
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from models.rules import decimals
-from tasks import fields
+from tasks import fields, storable
 
 TOO_MUCH: Final = 10**18
 """An amount is less than this."""
@@ -64,7 +64,7 @@ def find_usual(events: Sequence[Any], *, latest: dt.datetime) -> "list[UsageEven
     except (KeyError, TypeError, ValueError):
         # TypeError: a list is no member of a set, a number is no text, and no zone is no UTC.
         return None
-    if ats is None or not fields.are_surely_storable(metadata):
+    if ats is None or not storable.are_surely_storable(metadata):
         return None
     return [
         cast("UsageEvent", event | {"amount": amount, "at": at})
@@ -173,7 +173,7 @@ def _instant(value: Any) -> dt.datetime:
 
 
 def _metadata(value: Any) -> dict[str, Any] | None:
-    return None if value is None else fields.storable_metadata(value)
+    return None if value is None else storable.metadata(value)
 
 
 class UsageEvent(TypedDict):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from models import database
 from models.rules import period
 from models.rules.billing import Subscription
-from models.store import allocation, credit, credit_revoking, tenant
-from models.store.allocation import Allocation, Progress
+from models.store import allocation, allocation_due, credit, credit_revoking, tenant
+from models.store.allocation import Allocation
+from models.store.allocation_due import Progress
 from models.store.credit_revoking import Decision, Selector
 from tasks import batches
 from tasks.announce import announce_all
@@ -19,7 +20,7 @@ def beyond_end(session: database.Session, one: Subscription, *, now: dt.datetime
     The period in which it ends keeps what was granted for it, until that expires. If the end was
     moved on, the periods before it are due again.
     """
-    progress = allocation.claim(session, one.id)
+    progress = allocation_due.claim(session, one.id)
     if progress is None:
         return
     zone = period.zone(tenant.get(session, one.tenant_id).timezone)
@@ -32,7 +33,7 @@ def beyond_end(session: database.Session, one: Subscription, *, now: dt.datetime
 
 def ahead(session: database.Session, one: Subscription, *, now: dt.datetime) -> None:
     """Take back the credit of periods that have not begun; the subscription's tenant is locked."""
-    progress = allocation.claim(session, one.id)
+    progress = allocation_due.claim(session, one.id)
     if progress is None:
         return
     zone = period.zone(tenant.get(session, one.tenant_id).timezone)
@@ -70,4 +71,4 @@ def _look_again(
     if progress.allocated_until is not None:
         days.append(progress.allocated_until)
     until = min(days, default=None)
-    allocation.move(session, Progress(progress.subscription_id, until, now))
+    allocation_due.move(session, Progress(progress.subscription_id, until, now))

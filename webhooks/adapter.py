@@ -10,8 +10,6 @@ import functools
 import http.client
 import io
 import ssl
-import threading
-from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -24,17 +22,13 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from webhooks import guard
-from webhooks.wire import Call, PlainConnection, TlsConnection, Watchdog
+from webhooks.idle import Idle
+from webhooks.wire import Call, Connection, PlainConnection, TlsConnection, Watchdog
 
 EXCERPT_BYTES: Final = 16_384
 """The most that is read of any answer's body, raw: neither decoded nor decompressed."""
 BODY_SECONDS: Final = 2.0
 """The most that is waited for a body once the head has decided the outcome."""
-IDLE_SECONDS: Final = 30.0
-IDLE_MAX: Final = 256
-"""Open connections kept between attempts, over all hosts."""
-
-Connection = PlainConnection | TlsConnection
 
 
 class Post(requests.PreparedRequest):
@@ -72,7 +66,7 @@ class Adapter(requests.adapters.BaseAdapter):
         super().__init__()
         self._watchdog = watchdog
         self._ca_file = ca_file
-        self._idle = _Idle()
+        self._idle = Idle()
 
     def send(  # noqa: PLR0917 (the signature is BaseAdapter's)
         self,
@@ -140,71 +134,6 @@ class Adapter(requests.adapters.BaseAdapter):
         else:
             raw.close()
             connection.close()
-
-
-class _Idle:
-    """Open connections between attempts: newest first out, oldest closed when there are many."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._by_age: OrderedDict[Connection, _Key] = OrderedDict()
-        self._by_host: defaultdict[_Key, list[Connection]] = defaultdict(list)
-        self._closed = False
-
-    def take(self, target: guard.Target, *, now: float) -> Connection | None:
-        """A connection to this host that is still open, if there is one."""
-        with self._lock:
-            self._drop_old(now)
-            while connections := self._by_host.get(_key(target)):
-                connection = connections[-1]
-                self._remove(connection)
-                # Readable between answers means closed, or speaking out of turn.
-                if connection.is_connected:
-                    return connection
-                connection.close()
-        return None
-
-    def keep(self, target: guard.Target, connection: Connection, *, now: float) -> None:
-        """Keep an open connection, or close it when this is closed."""
-        with self._lock:
-            if self._closed:
-                connection.close()
-                return
-            connection.idle_since = now
-            self._by_age[connection] = _key(target)
-            self._by_host[_key(target)].append(connection)
-            self._drop_old(now)
-
-    def close(self) -> None:
-        """Close every connection, and each that is handed in later."""
-        with self._lock:
-            self._closed = True
-            while self._by_age:
-                self._drop(next(iter(self._by_age)))
-
-    def _drop_old(self, now: float) -> None:
-        while self._by_age:
-            oldest = next(iter(self._by_age))
-            if len(self._by_age) <= IDLE_MAX and now - oldest.idle_since < IDLE_SECONDS:
-                return
-            self._drop(oldest)
-
-    def _drop(self, connection: Connection) -> None:
-        self._remove(connection)
-        connection.close()
-
-    def _remove(self, connection: Connection) -> None:
-        key = self._by_age.pop(connection)
-        self._by_host[key].remove(connection)
-        if not self._by_host[key]:
-            del self._by_host[key]
-
-
-_Key = tuple[str, str, int]
-
-
-def _key(target: guard.Target) -> _Key:
-    return target.scheme, target.host, target.port
 
 
 @functools.lru_cache(maxsize=8)

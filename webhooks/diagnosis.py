@@ -9,8 +9,9 @@ from typing import Final
 from urllib3.exceptions import HTTPError
 
 from webhooks import guard
+from webhooks.final_response import NoFinalAnswer
 from webhooks.retry import Outcome
-from webhooks.wire import Call, NoFinalAnswer, Phase
+from webhooks.wire import Call, Phase
 
 EXCERPT_BYTES: Final = 16_384
 """The most that an excerpt takes as UTF-8."""

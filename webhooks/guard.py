@@ -7,14 +7,8 @@ address that was checked is the address that is connected to.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from ipaddress import (
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from itertools import chain, zip_longest
 from typing import Final
 
@@ -22,6 +16,7 @@ from webhooks import addresses, lookup, urls
 from webhooks.addresses import Address
 from webhooks.lookup import NameNotResolved, Resolver
 from webhooks.ourselves import OwnServerRefused, leads_to_us
+from webhooks.policy import STRICT, InvalidPolicy, Policy
 from webhooks.urls import UrlRefused
 
 __all__ = [
@@ -61,10 +56,6 @@ class AddressRefused(UrlRefused):
         )
 
 
-class InvalidPolicy(ValueError):
-    """An entry of the private hosts' allow-list that can not be read."""
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """A checked URL, taken apart. `host` is ASCII, lower case, without brackets or last dot."""
@@ -87,57 +78,6 @@ class Target:
     def url(self) -> str:
         """The URL in its one normal spelling."""
         return f"{self.scheme}://{self.authority}{self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the operator allows beyond https to public addresses on port 443.
-
-    `allowed_private_hosts` holds host names or addresses (``receiver``, ``receiver:8080``,
-    ``[::1]:8080``), trusted wherever they lead, and networks (``127.0.0.0/8``), trusted whatever
-    name leads there. An allowed host, or an address in an allowed network, may be on any port
-    unless its entry names one. Raises `InvalidPolicy`.
-
-    `own_servers` holds ``host:port`` of our own database, broker and the like: nothing is sent
-    there, whatever is allowed besides and by whatever name.
-    """
-
-    allow_http: bool = False
-    any_port: bool = False
-    allowed_private_hosts: frozenset[str] = frozenset()
-    own_servers: frozenset[str] = frozenset()
-    _networks: tuple[IPv4Network | IPv6Network, ...] = field(init=False, repr=False, compare=False)
-    _hosts: frozenset[tuple[str, int | None]] = field(init=False, repr=False, compare=False)
-    _own: frozenset[tuple[str, int | None]] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        networks = [entry for entry in self.allowed_private_hosts if "/" in entry]
-        hosts = self.allowed_private_hosts - set(networks)
-        object.__setattr__(self, "_networks", tuple(_network(entry) for entry in networks))
-        object.__setattr__(self, "_hosts", frozenset(_host_entry(entry) for entry in hosts))
-        object.__setattr__(
-            self, "_own", frozenset(_host_entry(entry) for entry in self.own_servers)
-        )
-
-    def allows_host(self, host: str, port: int) -> bool:
-        """Whether this host is trusted by name."""
-        return (host, None) in self._hosts or (host, port) in self._hosts
-
-    @property
-    def trusts_networks(self) -> bool:
-        """Whether there is a trusted network at all."""
-        return bool(self._networks)
-
-    def allows_address(self, address: Address) -> bool:
-        """Whether this address lies in a trusted network."""
-        return any(address in network for network in self._networks)
-
-    def own_hosts(self, port: int) -> frozenset[str]:
-        """Hosts of our own servers on this port."""
-        return frozenset(host for host, own_port in self._own if own_port == port)
-
-
-STRICT: Final = Policy()
 
 
 def check_url(url: str, *, policy: Policy = STRICT) -> Target:
@@ -243,19 +183,3 @@ def _both_families(found: Sequence[Address]) -> tuple[Address, ...]:
     other = [ip for ip in found if ip.version != found[0].version]
     by_turns = chain.from_iterable(zip_longest(first, other))
     return tuple(ip for ip in by_turns if ip is not None)
-
-
-def _network(entry: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(entry)
-    except ValueError as error:
-        raise InvalidPolicy(f"{entry!r} is not a network such as 127.0.0.0/8: {error}") from None
-
-
-def _host_entry(entry: str) -> tuple[str, int | None]:
-    # A bare IPv6 address is full of colons; in a URL, and so with a port, it has brackets.
-    bare = f"[{entry}]" if entry.count(":") > 1 and not entry.startswith("[") else entry
-    try:
-        return urls.split_authority(bare)
-    except UrlRefused as error:
-        raise InvalidPolicy(f"{entry!r} is not a host or host:port: {error}") from None

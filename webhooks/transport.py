@@ -15,7 +15,7 @@ from typing import Final
 
 import requests
 
-from webhooks import diagnosis, guard, retry, signing
+from webhooks import diagnosis, guard, retry, signing, signing_keys
 from webhooks.adapter import Post
 from webhooks.connections import DEADLINE_SECONDS, Connections
 from webhooks.headers import TRACE_HEADERS, HeaderRefused, check_headers
@@ -34,7 +34,7 @@ __all__ = [
 
 USER_AGENT: Final = "billing-webhooks/1"
 
-_OWNER_ERRORS: Final = (HeaderRefused, signing.InvalidSecret, signing.NothingToSignWith)
+_OWNER_ERRORS: Final = (HeaderRefused, signing_keys.InvalidSecret, signing.NothingToSignWith)
 
 _TOPIC = re.compile(r"[!-~]{1,200}")
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import structlog
 from celery import signals
 
-from models import database, migrations
+from models import database, failures, migrations
 from models.store import credit_ledger
 from tasks import config, ledger_news, providers, shutdown, tracing, window
 from worker import ledger_log, logs, metrics, settings, traces, trust
@@ -81,9 +81,9 @@ def wait_for_database(seconds: float = PATIENCE_SECONDS) -> None:
         try:
             migrations.current(database.engine())
         except Exception as error:
-            if not database.is_unreachable(error):
+            if not failures.is_unreachable(error):
                 raise
-            reason = database.reason(error)
+            reason = failures.reason(error)
             if time.monotonic() >= deadline:
                 raise DatabaseUnreachable(f"the database can not be reached: {reason}") from None
             log.info("database.awaited", reason=reason)

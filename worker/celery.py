@@ -14,13 +14,14 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks import contract
 from tasks.queues import Queue
-from worker import masking, messages, schedule, settings, trust
+from worker import brokers, masking, messages, schedule, settings, trust
 
 TASK_MODULES = (
     "tasks.adjustments",
     "tasks.aggregation",
     "tasks.allocations",
     "tasks.archiving",
+    "tasks.auto_renew",
     "tasks.batch_list",
     "tasks.batches",
     "tasks.catalog",
@@ -51,6 +52,7 @@ TASK_MODULES = (
     "tasks.merging",
     "tasks.meters",
     "tasks.notices",
+    "tasks.offer_grants",
     "tasks.offers",
     "tasks.order_list",
     "tasks.order_refunds",
@@ -75,12 +77,14 @@ TASK_MODULES = (
     "tasks.reservation_list",
     "tasks.reservations",
     "tasks.stream",
+    "tasks.subscription_list",
     "tasks.subscriptions",
     "tasks.syncs",
     "tasks.taxes",
     "tasks.tenant_list",
     "tasks.tenants",
     "tasks.trials",
+    "tasks.unpaid",
     "tasks.upkeep",
     "tasks.usage",
     "tasks.usage_list",
@@ -91,29 +95,6 @@ TASK_MODULES = (
 
 TASK_TIME_LIMIT = 140
 """Seconds. Below half the usual visibility timeout: what still runs is not given out again."""
-
-REDIS_OPTIONS = {
-    # The default sweep looks for lost messages so seldom that one with a timeout of 5 s
-    # came back after 100 s; with these, after 5.5 s.
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
-    # A Redis that hangs is noticed; an idle connection through a firewall is kept.
-    "socket_timeout": 30,
-    "socket_connect_timeout": 5,
-    "socket_keepalive": True,
-    "health_check_interval": 25,
-    "retry_on_timeout": True,
-}
-"""Of the broker's connection. RabbitMQ has none of these problems and refuses the options."""
-
-QUORUM = {
-    # Copied to a majority of RabbitMQ's nodes and to their disks before a producer is told so.
-    "x-queue-type": "quorum",
-    # How often a message may be given back before RabbitMQ drops it: 20 times by default since 4.0,
-    # and a worker gives back what it got each five seconds while the database is away.
-    "x-delivery-limit": 1_000_000,
-}
-"""Of queues on RabbitMQ."""
 
 UNSET = "unset://"
 """The broker's URL when there is none: to connect is refused, anything else works."""
@@ -139,7 +120,9 @@ def configuration() -> dict[str, Any]:
         "accept_content": ["json"],
         # Each task waits in the queue it names; a message for no known queue is an error.
         "task_queues": [
-            KombuQueue(queue.value, queue_arguments=QUORUM if is_rabbitmq(broker) else None)
+            KombuQueue(
+                queue.value, queue_arguments=brokers.QUORUM if brokers.is_rabbitmq(broker) else None
+            )
             for queue in Queue
         ],
         "task_routes": {
@@ -179,7 +162,7 @@ def configuration() -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": _transport_options(chosen, broker),
+        "broker_transport_options": brokers.transport_options(chosen, broker),
         "redis_socket_timeout": 30,
         "redis_socket_connect_timeout": 5,
         "redis_socket_keepalive": True,
@@ -198,25 +181,11 @@ def configuration() -> dict[str, Any]:
     }
 
 
-def is_rabbitmq(url: str) -> bool:
-    """Tell whether a broker's URL is one of RabbitMQ."""
-    return url.startswith(("amqp://", "amqps://", "pyamqp://"))
-
-
 def _broker(chosen: settings.Settings) -> str:
     try:
         return chosen.broker()
     except settings.InvalidSettings:
         return UNSET
-
-
-def _transport_options(chosen: settings.Settings, broker: str) -> dict[str, Any]:
-    if is_rabbitmq(broker):
-        # To send returns when RabbitMQ has the message, not when the network has.
-        return {"confirm_publish": True}
-    if not settings.is_redis(broker):
-        return {}
-    return {**REDIS_OPTIONS, "visibility_timeout": chosen.visibility_timeout_seconds}
 
 
 def _refuse_to_connect() -> str:

@@ -10,7 +10,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 
 from models import database
-from tasks import execution, signing
+from tasks import keeping, signing
 from worker import pulse, task_log
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def _keep_what_killed_its_worker(
         error=type(exception).__name__,
         **task_log.tenant_of(kwargs),
     )
-    execution.keep_lost(sender.name, kwargs or {}, exception, task_id)
+    keeping.keep_lost(sender.name, kwargs or {}, exception, task_id)
     # The pool forks from this process: it keeps no connection.
     database.dispose()
 
@@ -46,7 +46,7 @@ def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", *
         pulse.hear_beat()
         log.warning("beat.unknown_task", task=name)
         return
-    execution.keep_unknown(str(name), _arguments(message.payload), str(id))
+    keeping.keep_unknown(str(name), _arguments(message.payload), str(id))
     database.dispose()
 
 
@@ -54,7 +54,7 @@ def _keep_what_nobody_knows(message: Any = None, name: str = "", id: str = "", *
 def _keep_what_is_no_call(message: Any = None, exc: BaseException | None = None, **_: Any) -> None:
     headers = message.headers if isinstance(message.headers, dict) else {}
     if isinstance(exc, signing.Untrusted):
-        execution.keep_untrusted(
+        keeping.keep_untrusted(
             str(headers.get("task", "")),
             _arguments(_readable(message)),
             str(headers.get("id", "")),
@@ -62,7 +62,7 @@ def _keep_what_is_no_call(message: Any = None, exc: BaseException | None = None,
         )
         database.dispose()
         return
-    execution.keep_unreadable(
+    keeping.keep_unreadable(
         str(headers.get("task", "")),
         {"payload": _readable(message)},
         str(headers.get("id", "")),

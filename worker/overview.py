@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from models import database
+from models import database, failures
 from models.store import check, due, health, overview
 from models.store.overview import Overview
 from tasks import config, stream
@@ -87,9 +87,9 @@ def take(app: Celery, *, now: Callable[[], dt.datetime], before: Look | None = N
     try:
         of_database = _of_database(at)
     except Exception as error:
-        if not (database.is_unreachable(error) or database.is_cut_short(error)):
+        if not (failures.is_unreachable(error) or failures.is_cut_short(error)):
             raise
-        away["database"] = database.reason(error)
+        away["database"] = failures.reason(error)
     try:
         of_broker = _of_broker(app)
     except (settings.InvalidSettings, OperationalError, RedisError, OSError) as error:

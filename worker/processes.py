@@ -9,14 +9,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker import leash
+from worker import leash, watcher
+from worker.watcher import Watcher
 
 POLL_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 1.0
@@ -81,7 +81,7 @@ class Supervisor:
         self._tell = tell
         self._cwd = cwd
         self._children: dict[str, _Child] = {}
-        self._watcher = _start_watcher()
+        self._watcher = Watcher()
 
     def start(self, program: Program) -> None:
         """Start a child; does not wait for it to be ready."""
@@ -155,15 +155,12 @@ class Supervisor:
     def close(self) -> None:
         """Stop what runs, and the watcher. Safe to be called, or interrupted, twice."""
         self.stop_all()
-        with contextlib.suppress(BrokenPipeError):
-            if self._watcher.stdin is not None:
-                self._watcher.stdin.close()
-        self._watcher.wait()
+        self._watcher.close()
 
     def _spawn(self, program: Program) -> _Child:
         program.before_start()
         process = subprocess.Popen(
-            [*_leash("hold"), *program.command],
+            [*watcher.leashed("hold"), *program.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -175,7 +172,7 @@ class Supervisor:
         child = _Child(program, process, time.monotonic(), pump)
         pump.start()
         # Only what the watcher knows of may run.
-        self._tell_watcher(f"+{process.pid}")
+        self._watcher.tell(f"+{process.pid}")
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(leash.GO)
@@ -221,13 +218,7 @@ class Supervisor:
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(KILL_SECONDS)
         child.pump.join(KILL_SECONDS)
-        self._tell_watcher(f"-{child.process.pid}")
-
-    def _tell_watcher(self, line: str) -> None:
-        if self._watcher.stdin is None or self._watcher.stdin.closed:
-            return
-        self._watcher.stdin.write(f"{line}\n".encode())
-        self._watcher.stdin.flush()
+        self._watcher.tell(f"-{child.process.pid}")
 
 
 @contextlib.contextmanager
@@ -246,42 +237,10 @@ def running(*, say: Say, tell: Callable[[str], None], cwd: Path) -> Iterator[Sup
         supervisor.close()
 
 
-@contextlib.contextmanager
-def until_told_to_stop() -> Iterator[threading.Event]:
-    """Turn Ctrl-C, SIGTERM and a closed terminal into an event; a second one changes nothing.
-
-    Inside the block no KeyboardInterrupt is raised, so that stopping is never cut short.
-    """
-    over = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: over.set()) for number in numbers}
-    try:
-        yield over
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def pause_after(deaths: int) -> float:
     """Return the seconds before a child is started again that has died so often in a row."""
     doublings = min(deaths - 1, MOST_DOUBLINGS)
     return min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
-
-
-def _start_watcher() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*_leash("watch"), str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-    )
-
-
-def _leash(role: str) -> list[str]:
-    # By path and isolated (-I -S): as a module it would import the whole worker first.
-    return [sys.executable, "-I", "-S", leash.__file__, role]
 
 
 def _status(code: int) -> str:

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from models import database
+from models import database, failures
 from models.store import due, health
 from tasks import config, stream
 from tasks.metrics import Gauge
@@ -88,7 +88,7 @@ class Standing(Collector):
                 closed_by = now - config.current().invoice_grace
                 jobs = due.by_job(session, now=now, closed_by=closed_by)
         except Exception as error:
-            if not database.is_unreachable(error):
+            if not failures.is_unreachable(error):
                 raise
             log.warning("metrics.database_away", reason=type(error).__name__)
             yield _plain(DATABASE_UP, 0)

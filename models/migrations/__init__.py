@@ -18,7 +18,7 @@ from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from models import database, rights
+from models import failures, rights
 from models.migrations import locking
 from models.migrations.locking import Blocked
 
@@ -138,7 +138,7 @@ def _upgrade(own: Engine, keeper: Any, revision: str, tell: Callable[[str], None
         try:
             command.upgrade(config, revision)
         except DBAPIError as error:
-            if not database.is_lock_timeout(error):
+            if not failures.is_lock_timeout(error):
                 raise
             raise Blocked(watch.waited_for) from None
 

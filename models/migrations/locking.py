@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from models import database
+from models import failures
 
 MIGRATION_LOCK = 0x62696C6C
 """Key of the advisory lock that lets one process migrate at a time."""
@@ -73,7 +73,7 @@ def alone(keeper: Connection, tell: Callable[[str], None]) -> None:
         try:
             keeper.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         except DBAPIError as error:
-            if not database.is_lock_timeout(error):
+            if not failures.is_lock_timeout(error):
                 raise
             raise Blocked(watch.waited_for or ("another `billing migrate`",)) from None
 

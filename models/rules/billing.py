@@ -15,7 +15,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from models.rules import money, period, pricing
+from models.rules import calendar_periods, money, period, pricing
 from models.rules.period import Anchor, Interval, Period
 
 FIXED: Final = "fixed"
@@ -94,7 +94,7 @@ def _billing_period(
 ) -> Days:
     # Dates alone decide: where somebody moved, a day may have no time.
     zone = period.zone_of(date.max, zone)
-    found = period.period_containing(
+    found = calendar_periods.containing(
         midnight(day, zone), interval=interval, anchor=anchor, anchored_on=anchored_on, zone=zone
     )
     return days_between(found.start, found.end, zone)

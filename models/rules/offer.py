@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
-from models.rules import decimals, money, period
-from models.rules.period import ExpiryUnit
+from models.rules import decimals, expiry, money
+from models.rules.expiry import ExpiryUnit
 from models.rules.refusal import Refusal
 
 LONGEST: Final[Mapping[ExpiryUnit, int]] = {
@@ -76,7 +76,7 @@ class Item:
 
     def expires_at(self, at: datetime, zone: ZoneInfo) -> datetime | None:
         """When it ends if it is granted at `at` to a tenant of `zone`; None is never."""
-        return period.expiry(at, unit=self.period, count=self.value or 0, zone=zone)
+        return expiry.ends_at(at, unit=self.period, count=self.value or 0, zone=zone)
 
 
 @dataclass(frozen=True, slots=True)

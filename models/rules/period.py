@@ -1,19 +1,13 @@
 """Time as billing sees it: local days, half-open periods, and the calendar that tiles them."""
 
-from calendar import monthrange
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, assert_never
+from typing import Final
 from zoneinfo import ZoneInfo
 
 _ONE_DAY: Final = timedelta(days=1)
-_WEEK: Final = 7
-
-# It was a Monday, so it began a week as well as a month, a quarter and a year.
-_CALENDAR_ORIGIN: Final = date(2001, 1, 1)
 
 # Files of the time zone database that are no place: the machine's own zone, leap-second copies.
 _NOT_PLACES: Final = ("posix/", "right/", "posixrules", "localtime", "Factory")
@@ -34,16 +28,6 @@ class Anchor(StrEnum):
 
     calendar = "calendar"
     anniversary = "anniversary"
-
-
-class ExpiryUnit(StrEnum):
-    """What an offer's validity is counted in."""
-
-    hours = "hours"
-    days = "days"
-    months = "months"
-    years = "years"
-    forever = "forever"
 
 
 class UnknownTimezone(ValueError):
@@ -91,7 +75,7 @@ class Moved(ZoneInfo):
 def moved(to: ZoneInfo, *, at: datetime, before: ZoneInfo) -> Moved:
     """Return the zone of somebody who moved at an instant; `before` may be such a zone, too."""
     zone = Moved.no_cache(to.key)
-    zone.before, zone.moved_at = before, _utc(at)
+    zone.before, zone.moved_at = before, in_utc(at)
     return zone
 
 
@@ -125,7 +109,7 @@ def local_day(at: datetime, zone: ZoneInfo) -> date:
     Told by instants, not by the wall clock, which shows yesterday's date again where clocks go back
     across midnight (America/St_Johns until 2011, at 00:01). Raises NaiveInstant.
     """
-    at = _utc(at)
+    at = in_utc(at)
     if isinstance(zone, Moved):
         if at < zone.moved_at:
             return local_day(at, zone.before)
@@ -166,8 +150,8 @@ class Period:
     end: datetime
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "start", _utc(self.start))
-        object.__setattr__(self, "end", _utc(self.end))
+        object.__setattr__(self, "start", in_utc(self.start))
+        object.__setattr__(self, "end", in_utc(self.end))
         if self.start >= self.end:
             raise EmptyPeriod(self.start, self.end)
 
@@ -189,138 +173,8 @@ def day_bounds(day: date, zone: ZoneInfo) -> Period:
     return Period(local_midnight(day, zone), local_midnight(day + _ONE_DAY, zone))
 
 
-def period_containing(
-    at: datetime, *, interval: Interval, anchor: Anchor, anchored_on: date, zone: ZoneInfo
-) -> Period:
-    """The billing period that holds the instant `at`; its bounds are local midnights.
-
-    Calendar periods begin with the local day, week (Monday), month, quarter or year, and do not
-    look at `anchored_on`. Anniversary periods begin on the day of `anchored_on`, clamped to the end
-    of shorter months each time from the anchor itself: 31 Jan, 28 Feb, 31 Mar; 29 Feb, yearly,
-    is 28 Feb in common years. They go on before `anchored_on` as they do after it.
-    """
-    day = local_day(at, zone)
-    match anchor:
-        case Anchor.calendar:
-            first, after = _bounds(day, interval, _CALENDAR_ORIGIN)
-        case Anchor.anniversary:
-            first, after = _bounds(day, interval, anchored_on)
-        case _:
-            assert_never(anchor)
-    return Period(local_midnight(first, zone), local_midnight(after, zone))
-
-
-def following(
-    period: Period, *, interval: Interval, anchor: Anchor, anchored_on: date, zone: ZoneInfo
-) -> Period:
-    """The billing period that begins where `period` ends, or holds that instant."""
-    return period_containing(
-        period.end, interval=interval, anchor=anchor, anchored_on=anchored_on, zone=zone
-    )
-
-
-def periods_between(
-    since: datetime,
-    until: datetime,
-    *,
-    interval: Interval,
-    anchor: Anchor,
-    anchored_on: date,
-    zone: ZoneInfo,
-) -> Iterator[Period]:
-    """The billing periods that share an instant with [since, until), in order, whole and uncut."""
-    at, until = _utc(since), _utc(until)
-    while at < until:
-        period = period_containing(
-            at, interval=interval, anchor=anchor, anchored_on=anchored_on, zone=zone
-        )
-        yield period
-        at = period.end
-
-
-def add_months(day: date, months: int) -> date:
-    """`day` moved by calendar `months` (also negative), clamped to the end of a shorter month.
-
-    To repeat, count from the first day, never from the last result: 31 Jan + 2 is 31 Mar.
-    """
-    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
-    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
-
-
-class ExpiryOutOfRange(ValueError):
-    """The validity is shorter than one unit or ends after the year 9999."""
-
-    def __init__(self, count: int, unit: ExpiryUnit) -> None:
-        super().__init__(
-            f"a validity of {count} {unit} is out of range: it must be 1 or more and end before "
-            "the year 10000"
-        )
-
-
-def expiry(at: datetime, *, unit: ExpiryUnit, count: int, zone: ZoneInfo) -> datetime | None:
-    """When what is granted at `at` for `count` (1 or more) `unit`s ends, in UTC; None is never.
-
-    Hours are counted by the clock that never jumps. Days, months and years keep the local time of
-    day, months and years clamped to the end of the month; a local time that comes twice is its
-    first, one the clocks jump over is moved on by the jump. `forever` does not look at `count`.
-    Raises ExpiryOutOfRange, NaiveInstant.
-    """
-    at = _utc(at)
-    if count < 1 and unit is not ExpiryUnit.forever:
-        raise ExpiryOutOfRange(count, unit)
-    try:
-        return _expiry(at, unit, count, zone)
-    except (ValueError, OverflowError):
-        raise ExpiryOutOfRange(count, unit) from None
-
-
-def _expiry(at: datetime, unit: ExpiryUnit, count: int, zone: ZoneInfo) -> datetime | None:
-    local = at.astimezone(zone)
-    match unit:
-        case ExpiryUnit.hours:
-            return at + timedelta(hours=count)
-        case ExpiryUnit.days:
-            return _same_time(local, local.date() + timedelta(days=count))
-        case ExpiryUnit.months:
-            return _same_time(local, add_months(local.date(), count))
-        case ExpiryUnit.years:
-            return _same_time(local, add_months(local.date(), 12 * count))
-        case ExpiryUnit.forever:
-            return None
-        case _:
-            assert_never(unit)
-
-
-def _same_time(local: datetime, day: date) -> datetime:
-    return datetime.combine(day, local.time().replace(fold=0), tzinfo=local.tzinfo).astimezone(UTC)
-
-
-def _bounds(day: date, interval: Interval, origin: date) -> tuple[date, date]:
-    match interval:
-        case Interval.day:
-            return day, day + _ONE_DAY
-        case Interval.week:
-            first = day - timedelta(days=(day - origin).days % _WEEK)
-            return first, first + timedelta(days=_WEEK)
-        case Interval.month:
-            return _month_bounds(day, 1, origin)
-        case Interval.quarter:
-            return _month_bounds(day, 3, origin)
-        case Interval.year:
-            return _month_bounds(day, 12, origin)
-        case _:
-            assert_never(interval)
-
-
-def _month_bounds(day: date, step: int, origin: date) -> tuple[date, date]:
-    months = (day.year - origin.year) * 12 + day.month - origin.month
-    whole = months // step * step
-    if add_months(origin, whole) > day:
-        whole -= step
-    return add_months(origin, whole), add_months(origin, whole + step)
-
-
-def _utc(at: datetime) -> datetime:
+def in_utc(at: datetime) -> datetime:
+    """The same instant in UTC. Raises NaiveInstant."""
     if at.utcoffset() is None:
         raise NaiveInstant(at)
     return at.astimezone(UTC)

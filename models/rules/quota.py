@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from models.rules import money, period
+from models.rules import calendar_periods, money
 from models.rules.period import Anchor, Interval, Period
 
 _ANY_DAY: Final = date(2001, 1, 1)
@@ -80,7 +80,7 @@ def _limit(window: Window, rights: Sequence[Right]) -> Limit:
 
 def window_at(at: datetime, window: Window, zone: ZoneInfo) -> Period:
     """The window that holds the instant `at`: a local day, or a local calendar month."""
-    return period.period_containing(
+    return calendar_periods.containing(
         at,
         interval=Interval.day if window is Window.day else Interval.month,
         anchor=Anchor.calendar,

@@ -6,7 +6,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from models.rules import period
+from models.rules import calendar_periods
 
 _NEVER: Final = date.min
 
@@ -93,6 +93,6 @@ def months(first: date, until: date) -> Iterator[tuple[date, date]]:
     """
     month = first.replace(day=1)
     while month < until:
-        following = period.add_months(month, 1)
+        following = calendar_periods.add_months(month, 1)
         yield month, following
         month = following

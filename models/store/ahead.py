@@ -14,7 +14,7 @@ from models.rules import ahead
 from models.rules.ahead import Stretch
 from models.rules.billing import Line
 from models.rules.states import FINAL_INVOICE_STATES, InvoiceState
-from models.store import invoice
+from models.store import invoice, invoice_line
 from models.store.invoice import Header
 
 _ONE_DAY = dt.timedelta(days=1)
@@ -59,7 +59,7 @@ def charged(
     )
     after = dt.datetime.combine(since, dt.time.min, dt.UTC) - _ONE_DAY
     rows = session.execute(
-        select(*invoice.LINE_COLUMNS, InvoiceLine.position, given_back.label("given_back"))
+        select(*invoice_line.COLUMNS, InvoiceLine.position, given_back.label("given_back"))
         .where(
             InvoiceLine.subscription_id == func.any(list(subscription_ids)),
             InvoiceLine.period_end > after,
@@ -71,7 +71,7 @@ def charged(
     counting = {header.id for header in _counting(headers.values())}
     found = []
     for row in rows:
-        line = invoice.read_line(row)
+        line = invoice_line.read(row)
         if row.invoice_id in counting and ahead.stretch_of(line).first >= since:
             header, left = headers[row.invoice_id], line.amount_minor - int(row.given_back)
             found.append(Charged(header, row.position, line, left))

@@ -21,7 +21,7 @@ from models.rules import billing, ids
 from models.rules.period import Period
 from models.rules.states import InvoiceState
 from models.rules.waterfall import Bill
-from models.store import bill, invoice, line_rows
+from models.store import bill, invoice, invoice_line, line_rows
 from models.store.invoice import Header
 from models.tenant import Tenant
 
@@ -74,7 +74,7 @@ def get(session: Session, header: Header) -> Drafted:
 def get_all(session: Session, headers: Sequence[Header]) -> list[Drafted]:
     """Return invoices as they are stored, in their order."""
     ids = [header.id for header in headers]
-    lines, bills = invoice.lines(session, ids), bill.read(session, ids)
+    lines, bills = invoice_line.lines(session, ids), bill.read(session, ids)
     return [Drafted(header, lines.get(header.id, []), bills[header.id]) for header in headers]
 
 

@@ -67,7 +67,7 @@ def wait_for_holders(session: Session, *, patience: dt.timedelta) -> None:
 
     Args:
         patience: after which it gives up, so that those who come meanwhile do not wait for long:
-            `database.is_lock_timeout` tells that error.
+            `failures.is_lock_timeout` tells that error.
     """
     milliseconds = round(patience / dt.timedelta(milliseconds=1))
     session.execute(

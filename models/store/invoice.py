@@ -1,19 +1,17 @@
 """Invoices and their lines, read."""
 
 import datetime as dt
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-import orjson
-from sqlalchemy import Row, Select, Text, and_, cast, func, select
+from sqlalchemy import Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from models.invoice import Invoice, InvoiceKind, InvoiceLine
+from models.invoice import Invoice, InvoiceKind
 from models.rules import billing, period
 from models.rules.period import Period
 from models.rules.refusal import Refusal
@@ -130,19 +128,6 @@ def ending_between(
     return [read(row) for row in rows]
 
 
-def lines(session: Session, invoice_ids: Sequence[UUID]) -> Mapping[UUID, list[billing.Line]]:
-    """Return the lines of invoices in order; an invoice without lines has no entry."""
-    rows = session.execute(
-        select(*LINE_COLUMNS)
-        .where(InvoiceLine.invoice_id == func.any(list(invoice_ids)))
-        .order_by(InvoiceLine.invoice_id, InvoiceLine.position)
-    )
-    found: dict[UUID, list[billing.Line]] = defaultdict(list)
-    for row in rows.all():
-        found[row[0]].append(read_line(row))
-    return found
-
-
 SELECT: Select[*tuple[Any, ...]] = select(
     Invoice.id,
     Invoice.tenant_id,
@@ -169,24 +154,6 @@ SELECT: Select[*tuple[Any, ...]] = select(
 
 _WIDTH = len(SELECT.selected_columns)
 
-LINE_COLUMNS = (
-    InvoiceLine.invoice_id,
-    InvoiceLine.kind,
-    InvoiceLine.subscription_id,
-    InvoiceLine.price_id,
-    InvoiceLine.metric,
-    InvoiceLine.description,
-    InvoiceLine.quantity,
-    InvoiceLine.unit_amount,
-    InvoiceLine.amount_minor,
-    InvoiceLine.period_start,
-    InvoiceLine.period_end,
-    # As text, for a reader of JSON that is quicker than the driver's.
-    cast(InvoiceLine.details, Text).label("details"),
-    InvoiceLine.adjusts_invoice_id,
-)
-"""What `read_line` reads."""
-
 
 def read(row: Row[Any]) -> Header:
     """Return the invoice in a row of `SELECT`."""
@@ -201,7 +168,7 @@ def read(row: Row[Any]) -> Header:
         tenant_id=tenant_id,
         currency=currency,
         timezone=timezone,
-        period=_period(start, end),
+        period=period_of(start, end),
         state=InvoiceState(state),
         total_minor=total,
         version=version,
@@ -221,45 +188,6 @@ def read(row: Row[Any]) -> Header:
 
 # A chunk has thousands of lines over the same few periods.
 @lru_cache(maxsize=8192)
-def _period(start: dt.datetime, end: dt.datetime) -> Period:
+def period_of(start: dt.datetime, end: dt.datetime) -> Period:
+    """Return a period; of the same instants the same object."""
     return Period(start, end)
-
-
-def read_line(row: Row[*tuple[Any, ...]]) -> billing.Line:
-    """Return the line in a row of `LINE_COLUMNS`."""
-    (
-        _,
-        kind,
-        subscription_id,
-        price_id,
-        metric,
-        description,
-        quantity,
-        unit_amount,
-        amount_minor,
-        start,
-        end,
-        details,
-        adjusts,
-    ) = row[: len(LINE_COLUMNS)]
-    return billing.Line(
-        kind=kind,
-        subscription_id=subscription_id,
-        price_id=price_id,
-        metric=metric,
-        description=description,
-        quantity=quantity,
-        unit_amount=unit_amount,
-        amount_minor=amount_minor,
-        period=_period(start, end),
-        details=orjson.loads(details) if '"steps"' in details else _details(details),
-        adjusts=adjusts,
-    )
-
-
-# What is of one line alone is not remembered; what thousands say is one object, which nobody
-# changes.
-@lru_cache(maxsize=8192)
-def _details(written: str) -> dict[str, Any]:
-    details: dict[str, Any] = orjson.loads(written)
-    return details

@@ -15,7 +15,7 @@ from models.late_usage import LateUsageCredit
 from models.rules import money
 from models.rules.billing import Line
 from models.rules.states import FINAL_INVOICE_STATES
-from models.store import invoice
+from models.store import invoice_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def sources(session: Session, invoice_id: UUID) -> list[Source]:
     """Return the lines that billed the period of an invoice: its own, then the adjustments that
     other invoices with a number made, the last one first."""
     rows = session.execute(
-        select(*invoice.LINE_COLUMNS, InvoiceLine.position)
+        select(*invoice_line.COLUMNS, InvoiceLine.position)
         .join(Invoice, Invoice.id == InvoiceLine.invoice_id)
         .where(
             or_(
@@ -49,7 +49,7 @@ def sources(session: Session, invoice_id: UUID) -> list[Source]:
     amounts, quantities = _taken_of(session, {row.invoice_id for row in rows})
     found = []
     for row in rows:
-        line, at = invoice.read_line(row), (row.invoice_id, row.position)
+        line, at = invoice_line.read(row), (row.invoice_id, row.position)
         with money.exact():
             left = replace(
                 line,
@@ -70,7 +70,9 @@ def taken(session: Session, ids: Sequence[UUID]) -> list[tuple[UUID, Line]]:
         (
             row.adjusts_invoice_id or row.invoice_id,
             replace(
-                invoice.read_line(row), amount_minor=-row.taken_minor, quantity=-row.taken_quantity
+                invoice_line.read(row),
+                amount_minor=-row.taken_minor,
+                quantity=-row.taken_quantity,
             ),
         )
         for statement in (own, others)
@@ -128,7 +130,7 @@ def _taken_of(
 
 
 _TAKEN: Select[*tuple[Any, ...]] = select(
-    *invoice.LINE_COLUMNS,
+    *invoice_line.COLUMNS,
     LateUsageCredit.amount_minor.label("taken_minor"),
     LateUsageCredit.quantity.label("taken_quantity"),
 ).join(

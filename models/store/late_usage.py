@@ -23,7 +23,7 @@ from models.late_usage import LateUsage
 from models.rules import late
 from models.rules.billing import Line
 from models.rules.states import FINAL_INVOICE_STATES, InvoiceState
-from models.store import invoice, late_credit
+from models.store import invoice, invoice_line, late_credit
 from models.store.invoice import Header
 
 
@@ -66,7 +66,7 @@ def of_tenants(session: Session, tenant_ids: Collection[str]) -> list[Noticed]:
 def billed(session: Session, headers: Sequence[Header]) -> list[late.Billed]:
     """Return numbered invoices with what was billed or taken back since, in the same order."""
     ids = [header.id for header in headers]
-    lines = invoice.lines(session, ids)
+    lines = invoice_line.lines(session, ids)
     since = _adjusted(session, ids)
     for invoice_id, line in late_credit.taken(session, ids):
         since[invoice_id].append(line)
@@ -140,7 +140,7 @@ def sweep_withdrawn(session: Session) -> None:
 def _adjusted(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     """The adjustments of invoices that other ones bill; drafts and withdrawn ones bill nothing."""
     rows = session.execute(
-        select(*invoice.LINE_COLUMNS)
+        select(*invoice_line.COLUMNS)
         .join(Invoice, Invoice.id == InvoiceLine.invoice_id)
         .where(
             InvoiceLine.adjusts_invoice_id == func.any(list(ids)),
@@ -149,7 +149,7 @@ def _adjusted(session: Session, ids: Sequence[UUID]) -> dict[UUID, list[Line]]:
     )
     found: dict[UUID, list[Line]] = defaultdict(list)
     for row in rows:
-        found[row.adjusts_invoice_id].append(invoice.read_line(row))
+        found[row.adjusts_invoice_id].append(invoice_line.read(row))
     return found
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from models.catalog import Product
 from models.offer import Offer, OfferItem
 from models.rules import offer as rules
-from models.rules.period import ExpiryUnit
+from models.rules.expiry import ExpiryUnit
 from models.rules.refusal import Refusal
 from models.store import product
 

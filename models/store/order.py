@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from models import order as tables
 from models.rules import ids
+from models.rules.expiry import ExpiryUnit
 from models.rules.offer import Item
 from models.rules.order import Grant, Line, Order, Payment
-from models.rules.period import ExpiryUnit
 from models.rules.refusal import Refusal
 from models.rules.states import OrderState
 

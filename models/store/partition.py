@@ -58,7 +58,7 @@ def drop_day(session: Session, day: dt.date) -> bool:
 
     Raises:
         DBAPIError: somebody reads or writes attempts for longer than two seconds; see
-            `database.is_lock_timeout`.
+            `failures.is_lock_timeout`.
     """
     return bool(session.scalar(_DROP, {"day": day}))
 

@@ -17,7 +17,7 @@ from models.rules.states import InvoiceState
 from models.rules.syncing import Note, Standing
 from models.rules.waterfall import Bill
 from models.settlement import CreditNote
-from models.store import bill, invoice
+from models.store import bill, invoice, invoice_line
 from models.store.invoice import Header
 from models.tenant import Tenant
 
@@ -42,7 +42,7 @@ def read(session: Session, invoice_ids: Sequence[UUID], *, provider: str) -> dic
     if not invoice_ids:
         return {}
     headers = invoice.get_all(session, invoice_ids)
-    lines = invoice.lines(session, invoice_ids)
+    lines = invoice_line.lines(session, invoice_ids)
     bills = bill.read(session, invoice_ids)
     about = {
         row.id: row

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.rules import period
 from models.rules.refusal import Refusal
-from models.store import aggregate, alias, allocation
+from models.store import aggregate, alias, allocation_due
 from models.tenant import Tenant
 
 
@@ -87,7 +87,7 @@ def change(
     tenant.name = tenant.name if name is None else name
     if timezone is not None and timezone != tenant.timezone:
         # Before the full lock: who gives a subscription credit holds its row and then needs ours.
-        allocation.look_again(session, tenant_id, now=now)
+        allocation_due.look_again(session, tenant_id, now=now)
         _keep_zone(session, tenant, now=now)
         # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
         session.execute(mine.with_for_update())

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import structlog
 
-from tasks import execution
+from tasks import clock
 from tasks.producer import line, outcome
 from tasks.producer.buffer import Buffer
 from tasks.producer.courier import Courier
@@ -137,7 +137,7 @@ class UsageProducer:
             at=at,
             idempotency_key=idempotency_key,
             metadata=metadata,
-            now=execution.now(),
+            now=clock.now(),
         )
         with self._changed:
             self._wait_for_room(len(written))

@@ -9,7 +9,7 @@ import orjson
 from pydantic_core import PydanticCustomError
 
 from models.rules import ids
-from tasks import fields
+from tasks import storable
 
 LONGEST_LINE = 64 * 1024
 """Bytes. Metadata is at most 16 KiB: what is longer would be refused anyway."""
@@ -82,6 +82,6 @@ def _instant(at: dt.datetime) -> str:
 
 def _metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return fields.storable_metadata(dict(metadata))
+        return storable.metadata(dict(metadata))
     except PydanticCustomError as error:
         raise InvalidEvent("metadata", error.message()) from None

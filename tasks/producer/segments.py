@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 
 from models.rules import ids
-from tasks import execution
+from tasks import clock
 
 SUFFIX = ".jsonl"
 LOCK = "lock"
@@ -88,7 +88,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = ids.uuid7(execution.now()).hex
+        name = ids.uuid7(clock.now()).hex
         unborn = root / f"{UNBORN}{name}"
         unborn.mkdir(mode=0o700)
         self._locks = {root / name: _take_lock(unborn)}
@@ -96,7 +96,7 @@ class Folder:
 
     def write(self) -> Writer:
         """Begin a segment."""
-        return Writer(self.path / f"{ids.uuid7(execution.now()).hex}{SUFFIX}")
+        return Writer(self.path / f"{ids.uuid7(clock.now()).hex}{SUFFIX}")
 
     def adopt(self) -> Iterator[Segment]:
         """Take over the segments of producers that are no more, oldest first."""

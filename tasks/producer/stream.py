@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 
 from redis import Redis
 
-from tasks import execution, tls
+from tasks import clock, tls
 from tasks.producer import line
 
 STREAM: Final = "billing:usage"
@@ -69,7 +69,7 @@ class StreamProducer:
             at=at,
             idempotency_key=idempotency_key,
             metadata=metadata,
-            now=execution.now(),
+            now=clock.now(),
         )
         if self._pipelined == 1:
             self._redis.xadd(STREAM, {FIELD: written})

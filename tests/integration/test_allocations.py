@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from models.rules.refusal import Refusal
 from tasks import config
-from tasks.allocations import set_auto_renew
+from tasks.auto_renew import set_auto_renew
 from tasks.batches import revoke
 from tasks.credits import consume_quota, get_balance
 from tasks.reservations import reserve_credits

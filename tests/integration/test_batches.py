@@ -11,7 +11,8 @@ from models.store import credit_ledger
 from tasks import contract
 from tasks.adjustments import adjust_credits, grant_credits
 from tasks.batches import revoke
-from tasks.offers import grant_offer, set_offer
+from tasks.offer_grants import grant_offer
+from tasks.offers import set_offer
 from tests.integration import wallet
 from tests.integration.test_credit_races import at_once
 
@@ -364,7 +365,7 @@ def test_credit_of_the_future_is_taken_back_without_a_word_of_deactivation(db: E
 def test_taking_back_while_it_is_spent_is_exact(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     wallet.product("SEATS")
     for number in range(10):
         for key in ("CALLS", "SEATS"):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, NotSupportedError
 from models import database
 from models.rules import billing
 from models.rules.waterfall import Bill
-from models.store import invoice, line_rows
+from models.store import invoice_line, line_rows
 from tasks.invoice_runs import generate_invoices
 from tests.integration.billing_world import fee, instant, make_plan, query, subscribe
 from tests.integration.waiting import until_somebody_waits
@@ -152,7 +152,7 @@ def test_a_line_is_read_as_it_was_written_whatever_is_in_it(db: Engine) -> None:
     draft()
     odd = 'a "quoted" \\ back\\slash, {brace} NULL é\n\t\u2028'
     with database.transaction() as session:
-        (found,) = invoice.lines(session, _ids(session)).values()
+        (found,) = invoice_line.lines(session, _ids(session)).values()
         steps = [{"of": odd, "amount": "1.5"}]
         lines = [
             billing.Line(
@@ -174,7 +174,7 @@ def test_a_line_is_read_as_it_was_written_whatever_is_in_it(db: Engine) -> None:
         bill = Bill(tuple(line.amount_minor for line in lines))
         line_rows.add(session, [(_ids(session)[0], "USD", lines, bill)])
 
-        assert list(invoice.lines(session, _ids(session)).values()) == [lines]
+        assert list(invoice_line.lines(session, _ids(session)).values()) == [lines]
 
 
 def _ids(session: database.Session) -> list[UUID]:

@@ -14,7 +14,7 @@ from tasks.entitlement_list import list_entitlements
 from tasks.meters import set_meter
 from tasks.plans import set_plan
 from tests.integration.billing_world import START, instant, query, subscribe
-from worker.demo import scenario
+from worker.demo import prices
 
 LATER = instant("2026-02-10T12:00:00")
 
@@ -22,7 +22,7 @@ LATER = instant("2026-02-10T12:00:00")
 @pytest.fixture
 def sample() -> Any:
     """The catalogue of the examples."""
-    return scenario.catalog()
+    return prices.catalog()
 
 
 def bring_in(catalog: Any, **more: Any) -> Any:

@@ -8,9 +8,9 @@ import pytest
 from tasks.catalog_import import export_catalog
 from tests.integration.billing_world import query
 from tests.integration.command import Command
-from worker.demo import scenario
+from worker.demo import prices
 
-SAMPLE = str(scenario.CATALOG)
+SAMPLE = str(prices.CATALOG)
 
 
 def test_what_is_written_is_read_again_as_yaml_and_as_json(

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from models import database
 from models.rules.refusal import Refusal
 from models.store import inbox, tenant
-from tasks import contract, execution, fields
+from tasks import clock, contract, fields, trying
 from tasks.queues import Queue
 
 THREADS = 8
@@ -77,7 +77,7 @@ def test_the_same_key_with_another_request_is_a_conflict_and_changes_nothing(
     def introduce(
         session: database.Session, *, tenant_id: str, idempotency_key: str, name: str
     ) -> dict[str, str]:
-        tenant.change(session, tenant_id, now=execution.now(), name=name)
+        tenant.change(session, tenant_id, now=clock.now(), name=name)
         return {}
 
     task = declare(introduce)
@@ -167,7 +167,7 @@ def test_a_refusal_undoes_everything_and_is_kept_under_its_code(
     db: Engine, declare: Callable[..., Any]
 ) -> None:
     def refuse(session: database.Session, *, tenant_id: str, idempotency_key: str) -> None:
-        tenant.ensure(session, tenant_id, now=execution.now())
+        tenant.ensure(session, tenant_id, now=clock.now())
         raise Named("tenant_id 'acme' is not wanted here", field="tenant_id")
 
     task = declare(refuse)
@@ -199,7 +199,7 @@ def test_a_deadlock_is_run_again(db: Engine, declare: Callable[..., Any]) -> Non
     met: list[str] = []
     for tenant_id in ("a", "b"):
         with database.transaction() as session:
-            tenant.ensure(session, tenant_id, now=execution.now())
+            tenant.ensure(session, tenant_id, now=clock.now())
 
     def cross(session: database.Session, *, first: str, second: str) -> None:
         lock = text("SELECT FROM tenants WHERE tenant_id = :id FOR UPDATE")
@@ -226,8 +226,8 @@ def test_a_deadlock_is_run_again(db: Engine, declare: Callable[..., Any]) -> Non
 def test_a_command_goes_back_to_its_queue_when_the_database_stays_away(
     declare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execution, "REQUEUE_PAUSE", 0)
-    monkeypatch.setattr(execution, "SHORTEST_PAUSE", 0)
+    monkeypatch.setattr(trying, "REQUEUE_PAUSE", 0)
+    monkeypatch.setattr(trying, "SHORTEST_PAUSE", 0)
     database.configure(database.Options(url="postgresql://nobody@127.0.0.1:1/none"))
 
     def take(session: database.Session, *, tenant_id: str) -> None:

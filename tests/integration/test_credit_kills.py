@@ -17,7 +17,8 @@ from tasks.adjustments import adjust_credits, grant_credits
 from tasks.allocations import allocate_subscription_credits, renew_subscriptions
 from tasks.batches import revoke
 from tasks.exchange import exchange
-from tasks.offers import grant_offer, set_offer
+from tasks.offer_grants import grant_offer
+from tasks.offers import set_offer
 from tasks.subscriptions import end_subscription
 from tests.integration import wallet
 from tests.integration.billing_world import instant, query
@@ -144,7 +145,7 @@ def test_renewing_while_it_is_spent_and_swept_is_exact(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever comes first at midnight, every unit is spent, carried on or written off."""
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     wallet.product()
     plan(give(100, rollover="capped", rollover_cap="60"))
     for number in range(6):

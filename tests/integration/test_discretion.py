@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from models import database
+from models import database, failures
 
 MARKER = "marker-4711"
 NAME = "name text UNIQUE DEFERRABLE INITIALLY DEFERRED"
@@ -23,8 +23,8 @@ def test_it_still_tells_code_what_was_refused_and_why(db: Engine) -> None:
             text("INSERT INTO tenants (tenant_id) VALUES (:name), (:name)"), {"name": MARKER}
         )
 
-    assert database.is_refused_value(caught.value)
-    assert not database.is_retryable(caught.value)
+    assert failures.is_refused_value(caught.value)
+    assert not failures.is_retryable(caught.value)
     assert 'violates unique constraint "pk_tenants"' in told(caught.value)
     assert MARKER not in told(caught.value)
     assert MARKER in str(caught.value.orig.diag.message_detail)  # type: ignore[union-attr]

@@ -36,7 +36,7 @@ from tests.integration.webhooks.peers import Peer, Wire, answer
 from tests.processes import eventually
 from tests.receiver import Answer, receiver
 from webhooks import events, health
-from webhooks.health import Circuit
+from webhooks.endpoint_condition import Circuit
 from webhooks.retry import Outcome
 
 SHARED = "shared.example"

@@ -16,7 +16,7 @@ from standardwebhooks import WebhookVerificationError
 from models import database
 from models.rules.refusal import Refusal
 from models.store import endpoint, endpoint_secret
-from tasks import execution
+from tasks import execution, keeping
 from tasks.contract import REGISTRY
 from tasks.delivery import deliver_webhooks
 from tasks.endpoint_list import get_endpoint
@@ -259,9 +259,9 @@ def test_a_secret_in_the_wrong_place_is_neither_kept_nor_said(
 def test_of_a_message_that_nobody_can_take_the_secrets_are_not_kept(
     db: Engine, arguments: dict[str, Any]
 ) -> None:
-    execution.keep_unknown("billing.create_endpiont", arguments, "m1")
-    execution.keep_unreadable("billing.create_endpoint", {"payload": arguments}, "m2", reason="r")
-    execution.keep_lost("billing.create_endpoint", arguments, RuntimeError("lost"), "m3")
+    keeping.keep_unknown("billing.create_endpiont", arguments, "m1")
+    keeping.keep_unreadable("billing.create_endpoint", {"payload": arguments}, "m2", reason="r")
+    keeping.keep_lost("billing.create_endpoint", arguments, RuntimeError("lost"), "m3")
 
     kept = kept_of_refused(db)
     assert len(kept) >= 2, "of two nothing may be left to tell them apart by"
@@ -274,7 +274,7 @@ def test_what_holds_no_secret_is_kept_whole(db: Engine) -> None:
     usage = {"tenant_id": "acme", "events": [{"headers": {"a": "b"}}], "payload": "x"}
     with pytest.raises(Refusal):
         send("billing.record_usage", **usage)
-    execution.keep_unknown("billing.recrod_usage", {"tenant_id": "acme", "url": "https://x/"}, "m2")
+    keeping.keep_unknown("billing.recrod_usage", {"tenant_id": "acme", "url": "https://x/"}, "m2")
 
     with db.connect() as connection:
         payloads = connection.scalars(text("SELECT payload FROM rejected_messages ORDER BY id"))

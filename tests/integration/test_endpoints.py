@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, text
 
 from models import database
 from models.store import endpoint, endpoint_health, inbox, relay, tenant
-from tasks import config, contract, execution
+from tasks import clock, config, contract
 from tasks.endpoint_list import list_endpoints
 from tasks.endpoints import (
     UnclearOwner,
@@ -272,7 +272,7 @@ def test_sql_and_python_agree_on_what_a_pattern_matches(acme: Engine, pattern: s
             text("INSERT INTO outbox_pending SELECT id FROM outbox_messages"),
         )
         found = database.Session(bind=connection)
-        relay.fan_out(found, most=100, now=execution.now())
+        relay.fan_out(found, most=100, now=clock.now())
         heard = connection.scalars(
             text("SELECT type FROM deliveries JOIN outbox_messages m ON m.id = message_id")
         ).all()

@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 from models.rules import offer as rules
 from models.store import credit
 from tasks.exchange import exchange
-from tasks.offers import InactiveOffer, set_offer
+from tasks.offer_grants import InactiveOffer
+from tasks.offers import set_offer
 from tests.integration import wallet
 from tests.integration.test_credit_races import at_once
 
@@ -197,7 +198,7 @@ def test_exchanges_and_spending_at_once_are_exact_to_the_unit(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Packs one way, coins the other way, and somebody who spends both: no lock in a circle."""
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     wallet.product("CALLS", is_currency=True)
     sell("back", price="5", currency="CALLS", items=[{"product_key": "COINS", "quantity": "1"}])
     coins(600, "g")

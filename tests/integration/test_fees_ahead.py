@@ -12,11 +12,12 @@ from tasks.credit_notes import create_credit_note
 from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import NothingToBill, finalize_invoice, generate_monthly_invoice, get_invoice
-from tasks.payments import InvoiceTouched, record_payment, void_invoice
+from tasks.payments import record_payment
 from tasks.plan_changes import reactivate_subscription
 from tasks.price_terms import AdvanceNotSupported
 from tasks.subscriptions import end_subscription
 from tasks.tenants import set_tenant
+from tasks.unpaid import InvoiceTouched, void_invoice
 from tests.integration.billing_world import (
     assert_gapless,
     assert_reconciled,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import DataError, DBAPIError
 
-from models import database, hot
+from models import database, failures, hot
 from models.store import credit, credit_spending, ending, inbox, recordset
 from tasks.announce import announce
 from tasks.merging import merge_customers
@@ -61,7 +61,7 @@ def test_a_connection_that_is_lost_in_mid_transaction_is_told_and_replaced(
     with pytest.raises(DBAPIError) as lost:
         lose()
 
-    assert database.is_unreachable(lost.value)
+    assert failures.is_unreachable(lost.value)
     with database.transaction() as session:
         assert hot.execute(session, hot.statement(ME), {}) != [(pid,)]
 
@@ -71,7 +71,7 @@ def test_an_error_of_the_driver_is_wrapped_and_quotes_no_value(db: Engine) -> No
     with pytest.raises(DataError) as refused, database.transaction() as session:
         hot.execute(session, asked, {"given": "a secret"})
 
-    assert database.is_refused_value(refused.value)
+    assert failures.is_refused_value(refused.value)
     assert "secret" not in str(refused.value)
     assert "secret" not in str(refused.value.__cause__)
 

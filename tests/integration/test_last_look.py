@@ -18,7 +18,7 @@ from models.rules import ids
 from models.rules.billing import Line
 from models.rules.period import Period
 from models.rules.waterfall import Bill, Discount, Tax
-from models.store import drafting, invoice, line_rows, subscription
+from models.store import drafting, invoice, line_rows, subscription_due
 from tasks import invoicing
 from tasks.aggregation import aggregate_usage
 from tasks.invoice_runs import finalize_invoices, generate_invoices
@@ -213,7 +213,7 @@ def test_usage_that_is_counted_beside_the_making_of_a_draft_is_on_its_number() -
 
     def draft() -> None:
         with database.transaction() as session:
-            timezones = subscription.claim_due_tenants(session, now=CLOSED, limit=1)
+            timezones = subscription_due.claim_due_tenants(session, now=CLOSED, limit=1)
             assert len(invoicing.invoice_due(session, timezones, now=CLOSED)) == 1
             made.set()
             assert counted.wait(30)

@@ -16,8 +16,8 @@ from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
 from tasks.late_usage import bill_late_usage
-from tasks.payments import InvoiceTouched, void_invoice
 from tasks.subscriptions import end_subscription
+from tasks.unpaid import InvoiceTouched, void_invoice
 from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
 from tests.integration.billing_world import (

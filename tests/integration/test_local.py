@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from worker import local
-from worker.local import guard, homes, process
+from worker.local import accounts, guard, homes, process, refuges
 
 pytestmark = pytest.mark.slow
 
@@ -356,14 +356,14 @@ class TestAsRoot:
     def test_binaries_nobody_can_reach_are_copied_whole(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        reachable = homes._allows
+        reachable = accounts.allows
 
-        def as_if_private(account: homes.Account, command: list[str]) -> bool:
+        def as_if_private(account: accounts.Account, command: list[str]) -> bool:
             inside = Path(command[0]).is_relative_to(site)
             return not inside and reachable(account, command)
 
         site = Path(psycopg.__file__).parents[1]
-        monkeypatch.setattr(homes, "_allows", as_if_private)
+        monkeypatch.setattr(accounts, "allows", as_if_private)
         folder = tmp_path / "servers"
         folder.mkdir()
         home = homes.prepare(folder)
@@ -379,17 +379,17 @@ class TestAsRoot:
         homes.clear(folder)
 
     def test_a_folder_made_by_somebody_else_is_not_trusted(self, tmp_path: Path) -> None:
-        trap = tmp_path / homes.REFUGE
+        trap = tmp_path / refuges.REFUGE
         trap.mkdir()
-        assert homes._is_ours_alone(trap)
+        assert refuges._is_ours_alone(trap)
         trap.chmod(0o777)
-        assert not homes._is_ours_alone(trap)
+        assert not refuges._is_ours_alone(trap)
         trap.chmod(0o755)
         os.chown(trap, 65534, 65534)
-        assert not homes._is_ours_alone(trap)
+        assert not refuges._is_ours_alone(trap)
         trap.rmdir()
         trap.symlink_to("/usr")
-        assert not homes._is_ours_alone(trap)
+        assert not refuges._is_ours_alone(trap)
 
     def test_a_link_planted_for_root_is_not_followed(self, tmp_path: Path) -> None:
         precious = tmp_path / "precious"

@@ -24,11 +24,11 @@ from tasks.invoice_list import list_invoices
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.ledger import list_ledger
 from tasks.merging import merge_customers, move_merged_usage, preview_merge
-from tasks.payments import void_invoice
 from tasks.quotas import check_entitlement
 from tasks.subscriptions import set_subscription
 from tasks.tenant_list import get_tenant
 from tasks.tenants import set_tenant
+from tasks.unpaid import void_invoice
 from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
 from tests.integration import wallet

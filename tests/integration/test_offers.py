@@ -13,7 +13,8 @@ from models.store import credit, inbox, product
 from models.store import offer as store
 from tasks import contract, paging
 from tasks.catalog import get_product, list_products, set_product
-from tasks.offers import get_offer, grant_offer, list_offers, set_offer
+from tasks.offer_grants import grant_offer
+from tasks.offers import get_offer, list_offers, set_offer
 from tasks.tenants import set_tenant
 from tests.integration import wallet
 from tests.integration.test_credit_races import at_once
@@ -297,7 +298,7 @@ def test_eight_grants_with_one_key_at_once_are_one(db: Engine) -> None:
 def test_offers_whose_items_come_in_opposite_orders_do_not_deadlock(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     make("one", items=[CALLS, SEATS])
     make("two", items=[SEATS, CALLS])
 

@@ -134,7 +134,7 @@ def test_refunds_at_once_take_back_once_while_it_is_spent(db: Engine) -> None:
 def test_bundles_bought_refunded_and_spent_at_once_do_not_wait_in_a_circle(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     items = [{"product_key": key, "quantity": "5"} for key in ("COINS", "CALLS")]
     shop.sell("other_way", items=items)
     wallet.grant(500, "g")

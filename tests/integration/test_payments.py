@@ -16,7 +16,8 @@ from tasks.credit_upkeep import audit
 from tasks.credits import get_balance
 from tasks.invoice_runs import generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
-from tasks.payments import record_payment, void_invoice, write_off_invoice
+from tasks.payments import record_payment
+from tasks.unpaid import void_invoice, write_off_invoice
 from tests.integration.billing_world import (
     assert_reconciled,
     fee,

@@ -9,13 +9,8 @@ from sqlalchemy import Engine
 
 from models.rules.refusal import Refusal
 from tasks.invoice_runs import generate_invoices
-from tasks.plan_changes import (
-    SubscriptionOver,
-    cancel_subscription,
-    change_subscription,
-    reactivate_subscription,
-)
-from tasks.subscriptions import PeriodFinalized, SubscriptionReplaced
+from tasks.plan_changes import cancel_subscription, change_subscription, reactivate_subscription
+from tasks.subscribing import PeriodFinalized, SubscriptionOver, SubscriptionReplaced
 from tests.integration.billing_world import (
     fee,
     instant,

@@ -17,9 +17,10 @@ from tasks import config, sync_run, sync_steps
 from tasks.credit_notes import create_credit_note
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice
-from tasks.payments import record_payment, void_invoice, write_off_invoice
+from tasks.payments import record_payment
 from tasks.syncs import get_sync, list_syncs, retry_sync, set_provider_customer
 from tasks.tenants import set_tenant
+from tasks.unpaid import void_invoice, write_off_invoice
 from tests.integration.billing_world import (
     fee,
     make_plan,

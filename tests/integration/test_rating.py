@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from models import database
-from models.rules import money, period, pricing
+from models.rules import calendar_periods, money, period, pricing
 from models.rules.billing import Days
 from models.rules.pricing import Event, Price
 from models.store import aggregate, rating, tenant, usage
@@ -24,14 +24,7 @@ from tasks.parking import list_parked
 from tasks.plans import set_price
 from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
-from tests.integration.billing_world import (
-    fee,
-    instant,
-    make_plan,
-    said,
-    subscribe,
-    usage_price,
-)
+from tests.integration.billing_world import fee, instant, make_plan, said, subscribe, usage_price
 from tests.unit.rules import prices, vectors
 from tests.unit.rules.vectors import Row
 
@@ -68,7 +61,7 @@ def invoice(month: str = "2026-01-01") -> Any:
     return generate_monthly_invoice(
         tenant_id="acme",
         period_start=month,
-        period_end=period.add_months(first, 1).isoformat(),
+        period_end=calendar_periods.add_months(first, 1).isoformat(),
         as_of=LATER,
     )
 

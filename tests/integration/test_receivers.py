@@ -18,13 +18,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models import database
-from tasks import announce, execution
+from tasks import announce, clock
 from tasks.delivery import deliver_webhooks
 from tasks.endpoint_secrets import rotate_endpoint_secret
 from tasks.replays import replay_delivery
 from tests.integration.outbox_world import deliveries, emit, states, subscribe
 from tests.processes import eventually, free_port
-from webhooks import events, signing
+from webhooks import events, signing, signing_keys
 
 Start = Callable[..., Any]
 
@@ -100,7 +100,7 @@ def say(text: str) -> None:
             events.EndpointDisabled(endpoint_id=UUID(int=1), reason=text),
             tenant_id="acme",
             sequence=1,
-            now=execution.now(),
+            now=clock.now(),
         )
 
 
@@ -161,7 +161,7 @@ def test_a_receiver_that_is_given_both_secrets_takes_either(db: Engine, start: S
 
 
 def test_a_receiver_refuses_what_is_not_genuine(start: Start) -> None:
-    secret, other = signing.new_secret(), signing.new_secret()
+    secret, other = signing_keys.new_secret(), signing_keys.new_secret()
     body, now = b'{"id": "evt_1", "type": "billing.ping", "data": {}}', int(time.time())
 
     def signed(key: str, at: int) -> dict[str, str]:
@@ -202,7 +202,7 @@ def test_what_the_python_receiver_had_kept_when_it_died_is_handled_when_it_is_ba
     with subprocess.Popen(
         [sys.executable, program, str(free_port()), "kept.db"],
         cwd=tmp_path,
-        env={"WEBHOOK_SECRET": signing.new_secret()},
+        env={"WEBHOOK_SECRET": signing_keys.new_secret()},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -185,7 +185,7 @@ def test_eight_claims_at_once_give_one_bonus(db: Engine) -> None:
 def test_bonuses_both_ways_and_orders_at_once_do_not_wait_in_a_circle(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     items = [{"product_key": "COINS", "quantity": "1"}, {"product_key": "CALLS", "quantity": "1"}]
     shop.sell("both", price="0", active=False, items=items)
     set_referral_program(referrer_sku="both", referee_sku="both")

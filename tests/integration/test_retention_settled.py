@@ -17,8 +17,9 @@ from tasks.aggregation import aggregate_usage
 from tasks.archive_file import ArchiveFolderUnusable
 from tasks.invoice_runs import generate_invoices
 from tasks.meters import set_meter
-from tasks.payments import record_payment, write_off_invoice
+from tasks.payments import record_payment
 from tasks.subscriptions import end_subscription
+from tasks.unpaid import write_off_invoice
 from tests.integration import archive_world as world
 from tests.integration.archive_world import event
 from tests.integration.billing_world import instant, make_plan, query, subscribe, usage_price

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from models import database, migrations, rights
+from models import database, failures, migrations, rights
 from models.base import Base
 from models.rights import FUNCTIONS, TABLES, Role
 from models.store import health, partition
@@ -333,7 +333,7 @@ def test_a_workers_task_is_refused_to_the_sender(db: Engine, roles: None) -> Non
             tenant_id="acme", metric="calls", amount="1", idempotency_key="1"
         )
 
-    assert database.is_forbidden(refused.value)
+    assert failures.is_forbidden(refused.value)
 
 
 def test_a_service_records_usage_in_its_own_process(db: Engine, roles: None) -> None:

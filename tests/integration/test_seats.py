@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tasks.invoice_runs import generate_invoices
-from tasks.plan_changes import NothingToChange, get_subscription
-from tasks.subscriptions import PeriodFinalized
+from tasks.plan_changes import NothingToChange
+from tasks.subscribing import PeriodFinalized
+from tasks.subscription_list import get_subscription
 from tests.integration.allowance import allow, check
 from tests.integration.billing_world import (
     assert_reconciled,

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from models import database
-from tasks import config, stream
+from tasks import config, stream, stream_run
 from tasks.producer import StreamProducer
 from tasks.producer.stream import STREAM
 from tasks.stream import drain_usage_stream
@@ -31,16 +31,16 @@ def redis(broker_url: str, task_config: config.Config) -> Iterator[Redis]:
     """The Redis whose stream is drained, with nothing on it."""
     config.use(replace(task_config, stream_url=broker_url))
     client = Redis.from_url(broker_url)
-    client.delete(STREAM, stream.TRIES)
+    client.delete(STREAM, stream_run.TRIES)
     yield client
-    client.delete(STREAM, stream.TRIES)
+    client.delete(STREAM, stream_run.TRIES)
     client.close()
 
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was given out is taken over at once."""
-    monkeypatch.setattr(stream, "IDLE_SECONDS", 0)
+    monkeypatch.setattr(stream_run, "IDLE_SECONDS", 0)
 
 
 def add(redis: Redis, *keys: str, **changed: Any) -> None:
@@ -89,7 +89,7 @@ def test_entries_are_stored_and_deleted(redis: Redis) -> None:
     }
     assert stored() == ["k1", "k2"]
     assert redis.xlen(STREAM) == 0
-    assert redis.xpending(STREAM, stream.GROUP)["pending"] == 0
+    assert redis.xpending(STREAM, stream_run.GROUP)["pending"] == 0
 
 
 def test_nothing_happens_where_no_stream_is_drained() -> None:
@@ -111,9 +111,9 @@ def test_what_was_added_before_anybody_drained_counts(redis: Redis) -> None:
 def test_more_than_a_chunk_is_drained_in_one_run(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LARGEST_CHUNK", 40)
-    monkeypatch.setattr(stream, "FIRST_CHUNK", 7)
-    monkeypatch.setattr(stream, "TIME_BUDGET", 60.0)
+    monkeypatch.setattr(stream_run, "LARGEST_CHUNK", 40)
+    monkeypatch.setattr(stream_run, "FIRST_CHUNK", 7)
+    monkeypatch.setattr(stream_run, "TIME_BUDGET", 60.0)
     with StreamProducer(config.current().stream_url or "", pipelined=50) as producer:
         for number in range(200):
             producer.record(tenant_id="acme", metric="api", amount=number)
@@ -125,8 +125,8 @@ def test_more_than_a_chunk_is_drained_in_one_run(
 def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "FIRST_CHUNK", 2)
-    monkeypatch.setattr(stream, "TIME_BUDGET", 0.0)
+    monkeypatch.setattr(stream_run, "FIRST_CHUNK", 2)
+    monkeypatch.setattr(stream_run, "TIME_BUDGET", 0.0)
     add(redis, "k1", "k2", "k3")
 
     assert [drain_usage_stream()["entries"] for _ in range(3)] == [2, 1, 0]
@@ -259,12 +259,12 @@ def test_an_entry_that_ends_each_worker_is_refused_after_a_few_tries(
             if not redis.xlen(STREAM):
                 break
 
-    assert deaths == 2 + stream.MOST_TRIES
+    assert deaths == 2 + stream_run.MOST_TRIES
     assert stored() == ["k1", "k2"]
     ((code, _, payload),) = kept()
     assert code == "worker.lost"
     assert payload["events"][0]["idempotency_key"] == "killer"
-    assert redis.hlen(stream.TRIES) == 0
+    assert redis.hlen(stream_run.TRIES) == 0
 
 
 def test_entries_wait_while_the_database_is_away_and_are_stored_when_it_is_back(
@@ -284,8 +284,8 @@ def test_entries_wait_while_the_database_is_away_and_are_stored_when_it_is_back(
 def test_runs_side_by_side_store_each_entry_once(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LARGEST_CHUNK", 50)
-    monkeypatch.setattr(stream, "FIRST_CHUNK", 50)
+    monkeypatch.setattr(stream_run, "LARGEST_CHUNK", 50)
+    monkeypatch.setattr(stream_run, "FIRST_CHUNK", 50)
     add(redis, *(f"k{number % 600}" for number in range(800)))
 
     with ThreadPoolExecutor(4) as pool:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from models.rules.refusal import Refusal
-from models.store.subscription import SubscriptionOverlaps
+from models.store.subscription_change import SubscriptionOverlaps
 from tasks.invoice_runs import generate_invoices
 from tasks.subscriptions import end_subscription, set_subscription
 from tests.integration.billing_world import fee, instant, make_plan, query, said, subscribe

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import processes, settings
+from worker import processes, settings, stopping
 
 SECONDS = 20.0
 """How long anything here may take on a busy machine."""
@@ -176,7 +176,7 @@ def test_closing_twice_is_harmless(supervisor: processes.Supervisor) -> None:
 def test_ctrl_c_twice_is_one_wish_to_stop() -> None:
     before = signal.getsignal(signal.SIGINT)
 
-    with processes.until_told_to_stop() as over:
+    with stopping.until_told_to_stop() as over:
         assert not over.is_set()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -187,7 +187,7 @@ def test_ctrl_c_twice_is_one_wish_to_stop() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_service_manager_and_a_closed_terminal_stop_us_too(number: signal.Signals) -> None:
-    with processes.until_told_to_stop() as over:
+    with stopping.until_told_to_stop() as over:
         os.kill(os.getpid(), number)
         assert over.wait(SECONDS)
 

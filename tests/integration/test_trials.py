@@ -172,7 +172,7 @@ def test_eight_times_the_same_claim_at_once_is_one_trial(db: Engine) -> None:
 def test_claims_that_share_identities_crosswise_do_not_wait_in_a_circle(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.execution.MOST_TRIES", 1)  # else a deadlock would be tried again
+    monkeypatch.setattr("tasks.trying.MOST_TRIES", 1)  # else a deadlock would be tried again
     names = [("email", f"{n}@acme.example") for n in range(6)]
 
     answers = shop.all_at_once(

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from tasks.catalog import set_product
 from tasks.invoice_runs import generate_invoices
 from tasks.plan_changes import undo_change
-from tasks.subscriptions import SubscriptionReplaced
+from tasks.subscribing import SubscriptionReplaced
 from tests.integration.billing_world import fee, instant, make_plan, query, said, subscribe
 from tests.integration.command import Command
 from tests.integration.plan_credits import give, plan

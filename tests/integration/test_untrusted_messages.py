@@ -3,7 +3,7 @@
 from sqlalchemy import Engine, text
 
 from models import database
-from tasks import execution, signing
+from tasks import keeping, signing
 from tests.integration.command import Command
 
 TENANT = "billing.set_tenant"
@@ -19,8 +19,8 @@ def test_they_are_replayed_by_name_or_by_code_and_never_with_all_others(
     db: Engine, billing: Command
 ) -> None:
     for number, fault in enumerate((signing.Unsigned("none"), signing.BadlySigned("other"))):
-        execution.keep_untrusted(TENANT, {"tenant_id": f"stray-{number}"}, "m", fault=fault)
-    execution.keep_unknown(TENANT, {"tenant_id": "other"}, "o")
+        keeping.keep_untrusted(TENANT, {"tenant_id": f"stray-{number}"}, "m", fault=fault)
+    keeping.keep_unknown(TENANT, {"tenant_id": "other"}, "o")
     with database.transaction() as session:
         ids = session.scalars(text("SELECT id FROM rejected_messages ORDER BY id")).all()
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from models import database
+from models import database, failures
 from models.store import partition
 from tasks.upkeep import prepare_partitions
 
@@ -97,7 +97,7 @@ def test_a_row_on_its_way_while_its_partition_is_made_may_be_written_again(db: E
     writer.join()
     attempt(db, NOON)
 
-    assert [database.is_retryable(error) for error in errors] == [True]
+    assert [failures.is_retryable(error) for error in errors] == [True]
     assert places(db) == [("delivery_attempts_20260310", 1)]
 
 
@@ -105,7 +105,7 @@ def test_a_check_of_our_own_that_fails_is_not_tried_again(db: Engine) -> None:
     with pytest.raises(IntegrityError) as caught, db.begin() as connection:
         connection.execute(text("INSERT INTO tenants (tenant_id, currency) VALUES ('a', 'usd')"))
 
-    assert not database.is_retryable(caught.value)
+    assert not failures.is_retryable(caught.value)
 
 
 def test_several_makers_at_once_make_each_day_once(db: Engine) -> None:

@@ -194,7 +194,7 @@ def test_a_message_is_mended_in_the_editor(
 def test_all_that_fit_are_replayed_and_what_is_refused_again_stays(
     billing: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.cli.rejected.PAGE", 2)
+    monkeypatch.setattr("worker.cli.rejected_each.PAGE", 2)
     in_future = [event(str(number), at="2024-06-21T00:00:00Z") for number in range(5)]
     for_ever = event("never", metric="")
     record(*in_future, for_ever)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Engine, text
 
 from models import database
-from tasks import execution, usage_fields
+from tasks import message_faults, usage_fields
 from tasks.usage import record_usage
 from tests.odd_events import CHUNKS, LATEST
 
@@ -27,7 +27,7 @@ def by_the_schema(event: Any) -> tuple[Any, list[dict[str, Any]]]:
     try:
         taken = usage_fields.EVENT.validate_python(event, context=LATEST)
     except pydantic.ValidationError as error:
-        return None, execution.describe(error)
+        return None, message_faults.describe(error)
     if str(taken["amount"]).startswith("-"):
         return None, [{"field": "amount", "reason": "must be 0 or more"}]
     return taken, []

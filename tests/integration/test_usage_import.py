@@ -21,7 +21,7 @@ from models import database
 from tasks import usage_chunk
 from tests.integration import waiting
 from tests.integration.command import Command, Ended
-from worker.imports import mapping, run
+from worker.imports import column_names, counting
 from worker.imports import text as import_text
 
 CALLS = """\
@@ -444,7 +444,7 @@ def test_many_refusals_are_counted_and_the_first_are_told(billing: Command, tmp_
     ended = billing("usage", "import", name, "--tenant=t", "--metric=m=n")
 
     assert "rejected 30" in ended.out
-    assert ended.out.count("rejected: amount") == run.MOST_REASONS
+    assert ended.out.count("rejected: amount") == counting.MOST_REASONS
     assert "… and 10 more" in ended.out
 
 
@@ -484,7 +484,7 @@ def test_whatever_cells_hold_each_row_gets_the_verdict_of_a_dry_run_and_twice_is
 
 
 def test_columns_are_named_once_each() -> None:
-    columns = mapping.Columns(metrics=[("a", "x"), ("b", "x")], at="x", key=("y",))
+    columns = column_names.Columns(metrics=[("a", "x"), ("b", "x")], at="x", key=("y",))
 
     assert columns.named == ["tenant_id", "x", "y"]
 

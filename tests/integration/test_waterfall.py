@@ -17,9 +17,9 @@ from tasks.credits import get_balance
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
 from tasks.issuing import set_issuer, set_prepaid_product
-from tasks.payments import void_invoice
 from tasks.reservations import reserve_credits
 from tasks.taxes import set_tax_rate, set_tenant_taxes
+from tasks.unpaid import void_invoice
 from tests.integration.billing_world import (
     START,
     assert_gapless,

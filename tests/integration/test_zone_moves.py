@@ -9,10 +9,10 @@ from sqlalchemy import Engine
 
 from tasks.invoice_list import render_invoice
 from tasks.invoices import generate_monthly_invoice
-from tasks.payments import void_invoice
 from tasks.plan_changes import cancel_subscription
 from tasks.subscriptions import end_subscription
 from tasks.tenants import set_tenant
+from tasks.unpaid import void_invoice
 from tasks.usage import record_usage
 from tests.integration.billing_world import (
     assert_gapless,

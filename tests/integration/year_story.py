@@ -19,11 +19,11 @@ from models.rules.refusal import Refusal
 from tasks.coupons import redeem_coupon
 from tasks.credits import add_credits
 from tasks.invoices import generate_monthly_invoice
-from tasks.payments import void_invoice
 from tasks.plan_changes import cancel_subscription, change_subscription, reactivate_subscription
 from tasks.subscriptions import set_subscription
 from tasks.taxes import set_tenant_taxes
 from tasks.tenants import set_tenant
+from tasks.unpaid import void_invoice
 from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
 from tests.integration import year_catalogue as catalogue

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker import celery, consumer
+from worker import brokers, celery, consumer
 
 
 def test_the_operator_decides_when_a_message_is_given_out_again(
@@ -29,7 +29,7 @@ def test_rabbitmq_gets_none_of_redis_options_and_keeps_messages_by_majority(
     found = celery.configuration()
 
     assert found["broker_transport_options"] == {"confirm_publish": True}
-    assert [queue.queue_arguments for queue in found["task_queues"]] == [celery.QUORUM] * 3
+    assert [queue.queue_arguments for queue in found["task_queues"]] == [brokers.QUORUM] * 3
 
 
 def test_redis_queues_are_just_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,8 @@ def test_every_refusal_is_in_the_document_with_its_cause_and_what_to_do(checkout
 
 
 def test_nothing_is_explained_that_nobody_says(checkout: Path) -> None:
-    kept = (checkout / "tasks" / "execution.py").read_text()
-    said = set(re.findall(r'code="([a-z_.]+)"', kept)) | {Refusal.code}
+    kept = [(checkout / "tasks" / name).read_text() for name in ("execution.py", "keeping.py")]
+    said = set(re.findall(r'code="([a-z_.]+)"', "".join(kept))) | {Refusal.code}
 
     assert set(errors.WITHOUT_CLASS) == said
     assert set(errors.SAID_ELSEWHERE) <= {one.code for one in refusals()}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webhooks import health
-from webhooks.health import Circuit, Condition, Notice, Trouble
+from webhooks.endpoint_condition import Circuit, Condition, Notice, Trouble
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

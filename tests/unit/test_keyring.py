@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webhooks import keyring, signing
+from webhooks import keyring, signing_keys
 
 OLD = keyring.new_master_key("k1")
 NEW = keyring.new_master_key("k2")
@@ -23,7 +23,7 @@ def test_what_is_sealed_opens_again(plaintext: str, associated: str) -> None:
 
 
 def test_sealing_twice_gives_different_bytes_and_never_the_secret() -> None:
-    ring, secret = keyring.Keyring.parse(NEW), signing.new_secret()
+    ring, secret = keyring.Keyring.parse(NEW), signing_keys.new_secret()
     first, second = (ring.seal(secret, associated=ENDPOINT) for _ in range(2))
     assert first != second
     assert secret.encode() not in first

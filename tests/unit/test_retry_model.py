@@ -13,7 +13,7 @@ from models.store.endpoint_health import Health
 from tasks import outcomes
 from tests.unit.test_outcomes import claimed
 from webhooks import health, retry
-from webhooks.health import Condition
+from webhooks.endpoint_condition import Condition
 from webhooks.retry import Outcome
 from webhooks.transport import Attempt
 

@@ -8,7 +8,7 @@ import standardwebhooks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webhooks import signing
+from webhooks import signing, signing_keys
 
 MESSAGE_ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
 TIMESTAMP = 1614265330
@@ -43,15 +43,15 @@ def test_published_vector_is_matched_to_the_letter(secret: str, signature: str) 
 
 
 def test_signatures_are_joined_by_one_space_and_v1_comes_first() -> None:
-    other = signing.new_secret()
+    other = signing_keys.new_secret()
     assert sign(PRIVATE, SHARED, other) == f"{V1} {sign(other)} {V1A}"
 
 
 @given(body=st.binary(max_size=200))
 @settings(max_examples=30)
 def test_what_is_signed_verifies_with_either_key_and_only_unchanged(body: bytes) -> None:
-    private, public = signing.new_keypair()
-    secret = signing.new_secret()
+    private, public = signing_keys.new_keypair()
+    secret = signing_keys.new_secret()
     signature = sign(secret, private, body=body)
     for key in (secret, public, private):
         verify(signature, key, body=body)
@@ -61,10 +61,10 @@ def test_what_is_signed_verifies_with_either_key_and_only_unchanged(body: bytes)
 
 @pytest.mark.parametrize("body", [b"{}", b"", '{"mood":"🥳 ünï"}'.encode(), b"x" * 300_000])
 def test_independent_verifier_accepts_our_signature(body: bytes) -> None:
-    secret, now = signing.new_secret(), int(time.time())
-    private, _ = signing.new_keypair()
+    secret, now = signing_keys.new_secret(), int(time.time())
+    private, _ = signing_keys.new_keypair()
     signature = signing.sign(
-        secrets=[signing.new_secret(), private, secret],
+        secrets=[signing_keys.new_secret(), private, secret],
         message_id="evt_1",
         timestamp=now,
         body=body,
@@ -78,16 +78,16 @@ def test_independent_verifier_accepts_our_signature(body: bytes) -> None:
 
 
 def test_a_new_secret_is_32_random_bytes() -> None:
-    first, second = signing.new_secret(), signing.new_secret()
+    first, second = signing_keys.new_secret(), signing_keys.new_secret()
     assert first != second
     assert len(base64.b64decode(first.removeprefix("whsec_"))) == 32
 
 
 def test_public_key_is_the_private_keys_other_half() -> None:
-    private, public = signing.new_keypair()
-    assert signing.public_key(private) == public
-    with pytest.raises(signing.InvalidSecret, match="only a whsk_ key"):
-        signing.public_key(SHARED)
+    private, public = signing_keys.new_keypair()
+    assert signing_keys.public_key(private) == public
+    with pytest.raises(signing_keys.InvalidSecret, match="only a whsk_ key"):
+        signing_keys.public_key(SHARED)
 
 
 @pytest.mark.parametrize("length", [24, 32, 64])
@@ -110,7 +110,7 @@ def test_shared_secrets_of_24_to_64_bytes_are_taken(length: int) -> None:
     ],
 )
 def test_unusable_secret_is_refused_and_never_quoted(secret: str, message: str) -> None:
-    with pytest.raises(signing.InvalidSecret, match=message) as caught:
+    with pytest.raises(signing_keys.InvalidSecret, match=message) as caught:
         signing.check_secret(secret)
     text = secret.partition("_")[2]
     assert not text or text not in str(caught.value)
@@ -118,8 +118,8 @@ def test_unusable_secret_is_refused_and_never_quoted(secret: str, message: str) 
 
 
 def test_parsed_keys_do_not_show_themselves() -> None:
-    assert repr(signing.parse(SHARED)) == "SharedKey()"
-    assert repr(signing.parse(PRIVATE)) == "PrivateKey()"
+    assert repr(signing_keys.parse(SHARED)) == "SharedKey()"
+    assert repr(signing_keys.parse(PRIVATE)) == "PrivateKey()"
 
 
 def test_nothing_is_ever_signed_with_nothing() -> None:
@@ -157,7 +157,7 @@ def test_timestamp_outside_tolerance_is_refused(drift: int) -> None:
 )
 def test_signature_of_another_kind_does_not_verify(signature: str) -> None:
     with pytest.raises(signing.SignatureRefused, match="matches a known key"):
-        verify(signature, SHARED, signing.public_key(PRIVATE))
+        verify(signature, SHARED, signing_keys.public_key(PRIVATE))
 
 
 @pytest.mark.parametrize("missing", ["Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"])

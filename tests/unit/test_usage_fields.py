@@ -5,7 +5,7 @@ from typing import Any
 import pydantic
 from hypothesis import given, settings
 
-from tasks import execution, usage_fields
+from tasks import message_faults, usage_fields
 from tests.odd_events import CHUNKS, LATEST, ODD
 from tests.unit import unmetered
 
@@ -15,7 +15,7 @@ def by_the_schema(event: Any) -> tuple[Any, list[str | None]]:
     try:
         return usage_fields.EVENT.validate_python(event, context=LATEST), []
     except pydantic.ValidationError as error:
-        return None, [fault["field"] for fault in execution.describe(error)]
+        return None, [fault["field"] for fault in message_faults.describe(error)]
 
 
 def said(event: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from models import database, migrations
+from models import failures, migrations
 from models.rules.refusal import Refusal
 from tasks import contract, origin
 from worker import boot, local, processes, settings, stack
@@ -148,9 +148,9 @@ def main() -> None:
     except (OperationalError, RedisError) as error:
         _fail(f"the broker can not be reached: {error}")
     except Exception as error:
-        if not database.is_unreachable(error):
+        if not failures.is_unreachable(error):
             raise
-        _fail(f"the database can not be reached: {database.reason(error)}")
+        _fail(f"the database can not be reached: {failures.reason(error)}")
 
 
 def _fault(error: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from worker.cli import kinds
-from worker.imports import mapping, text
+from worker.imports import column_names, text
 
 Files = Annotated[
     list[str],
@@ -82,7 +82,7 @@ AsOf = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="End with one JSON object.")]
 
 
-def require_sense(columns: mapping.Columns) -> None:
+def require_sense(columns: column_names.Columns) -> None:
     """Refuse options that contradict one another.
 
     Raises:

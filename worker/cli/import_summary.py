@@ -8,14 +8,14 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from worker.imports import run
+from worker.imports import counting
 
 
 @dataclasses.dataclass(slots=True)
 class Ended:
     """How an import ended, and how long it took. `reason` says why it did not come to its end."""
 
-    tally: run.Tally
+    tally: counting.Tally
     status: int = 0
     seconds: float = 0
     reason: str | None = None

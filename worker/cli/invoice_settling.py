@@ -10,7 +10,8 @@ from models import database
 from models.rules import money
 from models.store import invoice as invoices
 from tasks.credit_notes import create_credit_note
-from tasks.payments import record_payment, void_invoice, write_off_invoice
+from tasks.payments import record_payment
+from tasks.unpaid import void_invoice, write_off_invoice
 from worker.cli import invoice_named, invoice_view, kinds, printing
 from worker.cli.invoice_named import AsOf, Named
 from worker.cli.printing import AsJson, Key

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 
 from models import database
 from tasks import config
-from worker import logs, processes, settings, standing
+from worker import logs, settings, standing, stopping
 from worker import metrics as counted
 from worker.celery import app as celery_app
 
@@ -62,7 +62,7 @@ def _serve(registry: CollectorRegistry, address: str, port: int) -> None:
             f"{address}:{port} can not be listened on: {error.strerror}; choose another --port"
         ) from None
     typer.echo(f"metrics on http://{address}:{server.server_port}/metrics")
-    with processes.until_told_to_stop() as over:
+    with stopping.until_told_to_stop() as over:
         over.wait()
     server.shutdown()
     server.server_close()

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from tasks.exchange import exchange as buy_offer
-from tasks.offers import OfferAnswer, get_offer, grant_offer, list_offers, set_offer
+from tasks.offer_grants import grant_offer
+from tasks.offers import OfferAnswer, get_offer, list_offers, set_offer
 from worker.cli import catalog_table, printing
 from worker.cli.printing import AsJson, Key, Limit, number
 

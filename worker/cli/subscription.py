@@ -16,14 +16,13 @@ from rich.table import Table
 from models import database
 from tasks import config
 from tasks.plan_changes import (
-    When,
     cancel_subscription,
     change_subscription,
-    get_subscription,
-    list_subscriptions,
     reactivate_subscription,
     undo_change,
 )
+from tasks.subscribing import When
+from tasks.subscription_list import get_subscription, list_subscriptions
 from tasks.subscriptions import SubscriptionAnswer
 from worker import boot
 from worker.cli import kinds

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from models import database
-from worker import boot, processes, settings, stack
+from worker import boot, processes, settings, stack, stopping
 
 COLOURS = ("cyan", "magenta", "yellow", "green")
 LONGEST_NAME = 9
@@ -42,7 +42,7 @@ def up(
         stack.require_free(flower_port)
     tell = _teller()
     # Embedded servers are stopped last, and nothing cuts that short.
-    with processes.until_told_to_stop() as over, stack.servers(chosen) as urls:
+    with stopping.until_told_to_stop() as over, stack.servers(chosen) as urls:
         environment = {**urls, **stack.development(chosen), **_quiet()}
         _migrate(chosen, urls, tell)
         _tell_start(chosen, environment, flower_port, tell)

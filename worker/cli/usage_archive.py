@@ -17,7 +17,7 @@ from tasks import archive_file
 from tasks.archive_file import ArchiveUnsound
 from tasks.archive_run import rule_of
 from tasks.archiving import archive_usage
-from tasks.execution import now
+from tasks.clock import now
 from worker import boot, settings
 from worker.cli import usage_archive_view as view
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import typer
 
-from models import database
+from models import database, failures
 from worker import boot, logs
 from worker.cli import import_options as options
 from worker.cli import import_summary as summary
 from worker.cli import progress
-from worker.imports import mapping, recording, run, text
+from worker.imports import column_names, counting, recording, run, text
 
 EXIT_REFUSED = 1
 EXIT_UNUSABLE = 2
@@ -41,7 +41,7 @@ def import_(
     idempotency_key, metadata. Interrupted or refused in part, run it again: what is stored counts
     once. Exit status 1 if anything was refused.
     """
-    columns = mapping.Columns(
+    columns = column_names.Columns(
         tenant_id=tenant,
         metrics=options.metrics(metric),
         metric=metric_column,
@@ -61,7 +61,7 @@ def import_(
 
 
 def _import(files: Sequence[str], reading: run.Options, how: run.Recording) -> summary.Ended:
-    ended = summary.Ended(run.Tally())
+    ended = summary.Ended(counting.Tally())
     began = time.monotonic()
     try:
         _run(files, reading, how, ended.tally)
@@ -70,9 +70,9 @@ def _import(files: Sequence[str], reading: run.Options, how: run.Recording) -> s
     except text.UnusableFile as error:
         ended.status, ended.reason = EXIT_UNUSABLE, str(error)
     except Exception as error:
-        if not database.is_unreachable(error):
+        if not failures.is_unreachable(error):
             raise
-        reason = f"the database can not be reached: {database.reason(error)}"
+        reason = f"the database can not be reached: {failures.reason(error)}"
         ended.status, ended.reason = EXIT_UNUSABLE, reason
     finally:
         database.dispose()
@@ -82,7 +82,9 @@ def _import(files: Sequence[str], reading: run.Options, how: run.Recording) -> s
     return ended
 
 
-def _run(files: Sequence[str], reading: run.Options, how: run.Recording, tally: run.Tally) -> None:
+def _run(
+    files: Sequence[str], reading: run.Options, how: run.Recording, tally: counting.Tally
+) -> None:
     run.check(files, reading)
     chosen = boot.prepare()
     # What is refused is told at the end, by line; a log in the middle of a bar helps nobody.

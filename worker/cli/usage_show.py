@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models import database
-from models.rules import decimals, period
+from models.rules import calendar_periods, decimals, period
 from models.store import tenant as store_tenant
 from models.usage import Granularity
 from tasks.usage_list import UsageEntry, UsageList, list_usage
@@ -75,7 +75,7 @@ def _read(tenant_id: str, metric: str | None, first: dt.date | None) -> _Month:
         with database.transaction() as session:
             zone = period.zone(store_tenant.get(session, tenant_id).timezone)
         first = period.local_day(dt.datetime.now(dt.UTC), zone).replace(day=1)
-    after = period.add_months(first, 1)
+    after = calendar_periods.add_months(first, 1)
     dates = [first + dt.timedelta(days=day) for day in range((after - first).days)]
     days = _pages(tenant_id, metric, Granularity.day, first, after)
     months = _pages(tenant_id, metric, Granularity.month, first, after)

@@ -14,7 +14,7 @@ from models.rules.states import DeliveryState
 from models.store import aggregate, charted, credit_audit, health, invoice
 from tasks import invoices
 from webhooks import retry
-from worker.demo import play, scenario
+from worker.demo import play, prices, scenario
 from worker.demo.report import Outcome, Total
 
 MINOR_UNITS = {"USD": 2, "EUR": 2, "JPY": 0}
@@ -122,7 +122,7 @@ def _invoice_faults(story: scenario.Scenario, outcome: Outcome) -> Iterator[str]
 def _expected_lines(story: scenario.Scenario, tenant: scenario.Tenant) -> dict[str, int]:
     """What each price must come to on a tenant's invoice, in minor units, by its description."""
     lines = {}
-    for price in scenario.prices():
+    for price in prices.prices():
         quantity = story.totals[tenant.tenant_id, price.metric] if price.metric else Decimal(1)
         amount = quantity * Decimal(price.unit_amounts[tenant.currency])
         lines[price.description] = _to_minor(amount, MINOR_UNITS[tenant.currency])
@@ -133,9 +133,9 @@ def _expected_steps(tenant: scenario.Tenant, subtotal: int) -> dict[str, int]:
     """What must lie between a tenant's lines and what it owes, in minor units."""
     discount = tax = 0
     if tenant.coupon_key:
-        discount = _part(subtotal, scenario.percent_of("coupon", tenant.coupon_key))
+        discount = _part(subtotal, prices.percent_of("coupon", tenant.coupon_key))
     if tenant.tax_key:
-        tax = _part(subtotal - discount, scenario.percent_of("tax", tenant.tax_key))
+        tax = _part(subtotal - discount, prices.percent_of("tax", tenant.tax_key))
     total = subtotal - discount + tax
     prepaid = _to_minor(Decimal(tenant.prepaid or "0"), MINOR_UNITS[tenant.currency])
     return {

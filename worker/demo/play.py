@@ -21,7 +21,7 @@ from tasks.subscriptions import set_subscription
 from tasks.taxes import set_tenant_taxes
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
-from worker.demo import scenario
+from worker.demo import prices, scenario
 from worker.demo.stage import Subscriber
 from worker.demo.subscriber import OPERATOR
 
@@ -59,7 +59,7 @@ class Played:
 def open_accounts(story: scenario.Scenario, subscriber: Subscriber) -> None:
     """Introduce the catalogue, tenants, subscriptions, free calls and endpoints, by message."""
     opening = story.start - dt.timedelta(days=1)
-    _ask(import_catalog, catalog=scenario.catalog(), as_of=opening.isoformat())
+    _ask(import_catalog, catalog=prices.catalog(), as_of=opening.isoformat())
     _endpoint(subscriber, OPERATOR, opening, operator=True)
     for tenant in scenario.TENANTS:
         _open_account(story, subscriber, tenant, opening)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from celery import Celery
 
-from models import database
+from models import database, failures
 from models.store import check, due, health
 from worker import settings
 from worker.health import broker, keys, server, tls, work
@@ -73,13 +73,13 @@ def _database(
                 runs = check.last_runs(session, now=now())
             yield from work.of_checks(runs, now())
     except Exception as error:
-        if database.is_forbidden(error):
+        if failures.is_forbidden(error):
             yield _not_shown(areas)
             return
-        if not (database.is_unreachable(error) or database.is_cut_short(error)):
+        if not (failures.is_unreachable(error) or failures.is_cut_short(error)):
             raise
         remedy = "see what it is busy with: pg_stat_activity, and what waits for locks"
-        detail = f"did not answer in time: {database.reason(error)}"
+        detail = f"did not answer in time: {failures.reason(error)}"
         yield Finding(Area.database, "database", Verdict.fail, detail, remedy)
 
 

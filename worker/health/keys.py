@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeVar
 
-from models import database
+from models import database, failures
 from models.store import endpoint_secret, trial
 from models.store.endpoint_secret import Sealed
 from webhooks import keyring
@@ -54,7 +54,7 @@ def _looked_at(look: Callable[[database.Session], T]) -> T | None:
         with database.transaction() as session:
             return look(session)
     except Exception as error:
-        if not database.is_forbidden(error):
+        if not failures.is_forbidden(error):
             raise
         return None
 

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from models import database, migrations
+from models import database, failures, migrations
 from models.store import health, partition
 from tasks import clock
 from worker import boot, settings
@@ -32,12 +32,12 @@ def look(chosen: settings.Settings, now: Callable[[], dt.datetime]) -> Iterator[
         yield _fail("database", str(error), "set DATABASE_URL or run `billing up`")
         return
     except Exception as error:
-        if not database.is_unreachable(error):
+        if not failures.is_unreachable(error):
             raise
         remedy = tls.remedy(error, "sslrootcert in DATABASE_URL") or (
             "start PostgreSQL, or correct DATABASE_URL"
         )
-        yield _fail("database", database.reason(error), remedy)
+        yield _fail("database", failures.reason(error), remedy)
         return
     yield _version(server)
     yield of_role(server, is_ours=chosen.database_url is None)

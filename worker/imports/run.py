@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from tasks import usage_chunk
-from worker.imports import mapping, rows, text, threads
+from worker.imports import column_names, counting, mapping, rows, text, threads
+from worker.imports.counting import Reason, Tally
 from worker.imports.rows import Block
 
 CHUNK: Final = 5_000
@@ -27,9 +28,6 @@ LOOKED_AT_TOGETHER: Final = 500
 
 CHUNK_CHARACTERS: Final = 8 * 1024 * 1024
 """Of rows in one chunk, counted once for each event: what bounds memory when rows are long."""
-
-MOST_REASONS: Final = 20
-"""How many refusals are told one by one."""
 
 Answer = usage_chunk.UsageAnswer | usage_chunk.Preview
 
@@ -53,54 +51,9 @@ class Recording(NamedTuple):
 class Options:
     """How to read files. None finds out: UTF-8 or a byte order mark; the header line."""
 
-    columns: mapping.Columns
+    columns: column_names.Columns
     encoding: str | None = None
     delimiter: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why one row, or one event of it, was refused.
-
-    Args:
-        field: of the event; None if it is about the row.
-        rejected_message_id: where the event is kept, if it is.
-    """
-
-    file: str
-    line: int
-    verdict: str
-    field: str | None
-    reason: str
-    rejected_message_id: int | None
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of everything read so far: rows, and their events by verdict.
-
-    A row that can not be read is one `rejected`; `skipped` are empty amounts that were to be left
-    out. `taken` is the bytes of all files.
-    """
-
-    rows: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    conflict: int = 0
-    rejected: int = 0
-    skipped: int = 0
-    taken: int = 0
-    reasons: list[Reason] = field(default_factory=list)
-
-    @property
-    def events(self) -> int:
-        """Events with a verdict."""
-        return self.accepted + self.duplicate + self.conflict + self.rejected
-
-    @property
-    def refused(self) -> int:
-        """Events that are not stored and should be."""
-        return self.conflict + self.rejected
 
 
 @dataclass(slots=True)
@@ -244,7 +197,7 @@ def _count(tally: Tally, chunk: _Chunk, answer: Answer) -> None:
     tally.duplicate += answer["duplicate"]
     tally.conflict += answer["conflict"]
     tally.rejected += answer["rejected"] + len(chunk.faults)
-    wanted = MOST_REASONS - len(tally.reasons)
+    wanted = counting.MOST_REASONS - len(tally.reasons)
     refused = [_reason(chunk, each) for each in answer["refused"][:wanted]]
     in_order = sorted([*chunk.faults[:wanted], *refused], key=lambda reason: reason.line)
     tally.reasons += in_order[:wanted]

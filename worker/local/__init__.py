@@ -20,8 +20,9 @@ from pathlib import Path
 
 from worker.local import guard, homes, postgres, valkey
 from worker.local.guard import AlreadyRunning
-from worker.local.homes import NoSafeFolder, NotInstalled
+from worker.local.homes import NotInstalled
 from worker.local.process import ServerFailed
+from worker.local.refuges import NoSafeFolder
 
 __all__ = [
     "AlreadyRunning",

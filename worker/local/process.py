@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.local import guard, homes
+from worker.local import accounts, guard
 
 HOST = "127.0.0.1"
 
@@ -47,7 +47,7 @@ class Plan:
 
 
 @contextlib.contextmanager
-def serving(plan: Plan, account: homes.Account, log: Path) -> Iterator[int]:
+def serving(plan: Plan, account: accounts.Account, log: Path) -> Iterator[int]:
     """Run a server on a free port, which is yielded; end it with us."""
     process, port = _start(plan, account, log)
     try:
@@ -56,7 +56,7 @@ def serving(plan: Plan, account: homes.Account, log: Path) -> Iterator[int]:
         _stop(process, plan.kind)
 
 
-def run(command: list[str], account: homes.Account, log: Path, text: str) -> None:
+def run(command: list[str], account: accounts.Account, log: Path, text: str) -> None:
     """Run a program that prepares a server, with `text` as its input. Raises ServerFailed."""
     answer = subprocess.run(
         command,
@@ -79,7 +79,7 @@ def run(command: list[str], account: homes.Account, log: Path, text: str) -> Non
         raise ServerFailed(Path(command[0]).name, log, answer.stdout)
 
 
-def _start(plan: Plan, account: homes.Account, log: Path) -> tuple[subprocess.Popen[bytes], int]:
+def _start(plan: Plan, account: accounts.Account, log: Path) -> tuple[subprocess.Popen[bytes], int]:
     _roll(log)
     said = ""
     for _ in range(START_ATTEMPTS):
@@ -95,7 +95,7 @@ def _start(plan: Plan, account: homes.Account, log: Path) -> tuple[subprocess.Po
     raise ServerFailed(plan.kind.name, log, said)
 
 
-def _spawn(command: list[str], account: homes.Account, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], account: accounts.Account, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
         return subprocess.Popen(
             command,

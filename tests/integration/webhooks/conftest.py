@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import pytest
 
-from webhooks import guard, signing
+from webhooks import guard, signing_keys
 from webhooks.transport import Attempt, Request, Sender
 
 LOOPBACK = guard.Policy(allow_http=True, allowed_private_hosts=frozenset({"127.0.0.0/8"}))
 DEADLINE = 0.6
-SECRET = signing.new_secret()
+SECRET = signing_keys.new_secret()
 
 SendTo = Callable[..., Attempt]
 

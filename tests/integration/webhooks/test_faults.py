@@ -23,8 +23,8 @@ from tests.integration.webhooks.peers import (
 )
 from webhooks import adapter
 from webhooks.adapter import EXCERPT_BYTES
+from webhooks.final_response import HEAD_BYTES
 from webhooks.transport import Outcome
-from webhooks.wire import HEAD_BYTES
 
 Script = Callable[[Peer, Wire], None]
 

@@ -37,7 +37,7 @@ from tests.integration.outbox_world import (
 from tests.integration.webhooks.peers import Peer, Wire
 from tests.processes import eventually
 from tests.receiver import Answer, Receiver, receiver
-from webhooks import events, signing
+from webhooks import events, signing_keys
 from webhooks.keyring import Keyring, new_master_key
 from worker import local
 
@@ -384,7 +384,7 @@ def subscribe_many(db: Engine, url: str, *, count: int) -> None:
     assert keyring is not None
     rows = [{"tenant": f"t{number}", "id": uuid4(), "key": uuid4()} for number in range(count)]
     for row in rows:
-        row["sealed"] = keyring.seal(signing.new_secret(), associated=str(row["id"]))
+        row["sealed"] = keyring.seal(signing_keys.new_secret(), associated=str(row["id"]))
     with db.begin() as connection:
         connection.execute(text("INSERT INTO tenants (tenant_id) VALUES (:tenant)"), rows)
         connection.execute(
@@ -420,7 +420,7 @@ def test_a_secret_that_changed_between_attempts_signs_beside_the_old_one(db: Eng
         made = subscribe(peer)
         emit()
         deliver_webhooks()
-        secret = signing.new_secret()
+        secret = signing_keys.new_secret()
         execute(
             db,
             "INSERT INTO endpoint_secrets (id, endpoint_id, sealed) "

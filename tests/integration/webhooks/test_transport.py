@@ -12,22 +12,9 @@ from pathlib import Path
 import pytest
 import standardwebhooks
 
-from tests.integration.webhooks.conftest import (
-    LOOPBACK,
-    SECRET,
-    MakeSender,
-    SendTo,
-    a_request,
-)
-from tests.integration.webhooks.peers import (
-    Authority,
-    Peer,
-    Wire,
-    answer,
-    answering,
-    closed_port,
-)
-from webhooks import guard, signing, transport, wire
+from tests.integration.webhooks.conftest import LOOPBACK, SECRET, MakeSender, SendTo, a_request
+from tests.integration.webhooks.peers import Authority, Peer, Wire, answer, answering, closed_port
+from webhooks import guard, signing, signing_keys, transport, wire
 from webhooks.transport import Outcome
 from webhooks.wire import NotWatching
 
@@ -99,8 +86,8 @@ def test_any_body_arrives_unchanged_and_verifies_independently(
 
 
 def test_both_keys_sign_while_one_is_rotated(send_to: SendTo) -> None:
-    old, new = signing.new_secret(), signing.new_secret()
-    private, public = signing.new_keypair()
+    old, new = signing_keys.new_secret(), signing_keys.new_secret()
+    private, public = signing_keys.new_keypair()
     with Peer(answering(answer())) as peer:
         send_to(peer.url(), secrets=(private, new, old))
     (received,) = peer.requests

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.rules import order
+from models.rules import order, order_refund
+from models.rules.expiry import ExpiryUnit
 from models.rules.offer import Currency, Item, Offer, Price
-from models.rules.order import Grant, Left, Line, Order
-from models.rules.period import ExpiryUnit
+from models.rules.order import Grant, Line, Order
+from models.rules.order_refund import Left
 from models.rules.refusal import Refusal
 from models.rules.states import ORDER, OrderState
 
@@ -60,7 +61,7 @@ def test_refunds_add_up_and_none_is_above_its_line(
     now = START + dt.timedelta(days=day)
     lines = [(Line("X", quantity, price, ()), found) for price, quantity, found in drawn]
 
-    amounts = order.refundable(lines, now=now)
+    amounts = order_refund.refundable(lines, now=now)
 
     exact = [
         line.amount_minor * sum((one.share(now) for one in found), Fraction(0)) / len(found)
@@ -83,14 +84,14 @@ def test_waiting_never_raises_what_is_refundable(found: Left, day: int, more: in
 def test_all_that_was_left_is_all_that_was_paid() -> None:
     whole = [(Line("X", 3, 333, ()), [left(Decimal(7), Decimal(7))])] * 2
 
-    assert order.refundable(whole, now=START) == [999, 999]
+    assert order_refund.refundable(whole, now=START) == [999, 999]
 
 
 def test_a_half_cent_goes_up_once_over_the_whole() -> None:
     half = [(Line("X", 1, 1, ()), [left(Decimal(2), Decimal(1))])]
 
-    assert order.refundable(half, now=START) == [1]
-    assert order.refundable(half * 2, now=START) == [1, 0]
+    assert order_refund.refundable(half, now=START) == [1]
+    assert order_refund.refundable(half * 2, now=START) == [1, 0]
 
 
 def test_lines_have_the_price_in_minor_units_and_all_that_they_grant() -> None:

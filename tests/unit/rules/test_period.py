@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.rules import period
-from models.rules.period import Anchor, ExpiryUnit, Interval, Period
+from models.rules import calendar_periods, expiry, period
+from models.rules.expiry import ExpiryUnit
+from models.rules.period import Anchor, Interval, Period
 from tests.unit.rules import vectors
 
 DAY = timedelta(days=1)
@@ -122,11 +123,11 @@ def test_an_instant_without_a_zone_is_refused_everywhere() -> None:
     }
     for since, until in ((naive, aware), (aware, naive)):
         with pytest.raises(period.NaiveInstant):
-            next(period.periods_between(since, until, **calendar))
+            next(calendar_periods.between(since, until, **calendar))
     with pytest.raises(period.NaiveInstant):
         period.local_day(naive, zone)
     with pytest.raises(period.NaiveInstant):
-        period.expiry(naive, unit=ExpiryUnit.days, count=1, zone=zone)
+        expiry.ends_at(naive, unit=ExpiryUnit.days, count=1, zone=zone)
 
 
 def test_a_skipped_day_has_no_bounds_and_holds_no_instant() -> None:
@@ -261,7 +262,7 @@ def test_published_month_across_a_clock_change_is_one_period(row: vectors.Row) -
     zone = period.zone(row["params"]["timezone"])
     start, end = (date.fromisoformat(day) for day in row["input"]["period"])
     assert start.day == int(row["params"]["anchor"])
-    month = period.period_containing(
+    month = calendar_periods.containing(
         period.local_midnight(start, zone),
         interval=Interval.month,
         anchor=Anchor.anniversary,
@@ -281,7 +282,7 @@ def test_published_boundaries_come_out(row: vectors.Row) -> None:
         )
         for first, last in row["expected"]["periods"]
     ]
-    made = period.periods_between(
+    made = calendar_periods.between(
         published[0].start,
         published[-1].end,
         interval=Interval(row["params"]["interval"]),
@@ -295,7 +296,7 @@ def test_published_boundaries_come_out(row: vectors.Row) -> None:
 @pytest.mark.parametrize("row", vectors.rows("boundaries", "next_billing_date"), ids=vectors.row_id)
 def test_published_next_billing_dates_come_out(row: vectors.Row) -> None:
     anchor = date.fromisoformat(row["params"]["anchor"])
-    moved = period.add_months(anchor, row["params"]["months"])
+    moved = calendar_periods.add_months(anchor, row["params"]["months"])
     assert moved == date.fromisoformat(row["expected"]["next"])
 
 
@@ -316,7 +317,7 @@ def test_published_clock_runs_meet_as_many_first_days_as_invoices(row: vectors.R
         """The periods on whose first local day one of the runs falls."""
         met = set()
         for run in runs:
-            found = period.period_containing(
+            found = calendar_periods.containing(
                 utc(run),
                 interval=Interval(interval),
                 anchor=Anchor(params["billing"]),
@@ -345,7 +346,7 @@ def test_calendar_periods_begin_with_the_calendar(
     interval: Interval, first: str, after: str
 ) -> None:
     paris = ZoneInfo("Europe/Paris")
-    found = period.period_containing(
+    found = calendar_periods.containing(
         utc("2026-08-12T09:00Z"),
         interval=interval,
         anchor=Anchor.calendar,
@@ -369,7 +370,7 @@ def test_anniversaries_are_clamped_from_the_anchor(
     anchored_on: str, interval: Interval, starts: list[str]
 ) -> None:
     zone = ZoneInfo("UTC")
-    made = period.periods_between(
+    made = calendar_periods.between(
         period.local_midnight(date.fromisoformat(starts[0]), zone),
         period.local_midnight(date.fromisoformat(starts[-1]), zone),
         interval=interval,
@@ -384,10 +385,10 @@ def test_anniversaries_are_clamped_from_the_anchor(
 def test_a_period_holds_the_instant_it_was_asked_for(
     at: datetime, calendar: dict[str, Any]
 ) -> None:
-    found = period.period_containing(at, **calendar)
+    found = calendar_periods.containing(at, **calendar)
     assert found.contains(at)
     for inside in (found.start, found.end - timedelta(microseconds=1)):
-        assert found == period.period_containing(inside, **calendar)
+        assert found == calendar_periods.containing(inside, **calendar)
 
 
 @given(since=instants, length=st.integers(1, 60), calendar=calendars)
@@ -395,12 +396,12 @@ def test_periods_tile_time_without_gap_or_overlap(
     since: datetime, length: int, calendar: dict[str, Any]
 ) -> None:
     until = since + length * LENGTH[calendar["interval"]] * DAY
-    made = list(period.periods_between(since, until, **calendar))
+    made = list(calendar_periods.between(since, until, **calendar))
     assert made[0].contains(since)
     assert made[-1].contains(until - timedelta(microseconds=1))
     for one, other in pairwise(made):
         assert one.end == other.start
-        assert other == period.following(one, **calendar)
+        assert other == calendar_periods.following(one, **calendar)
     zone = calendar["zone"]
     whole = Period(made[0].start, made[-1].end)
     assert sum(one.days(zone) for one in made) == whole.days(zone)
@@ -411,7 +412,7 @@ def test_days_tile_the_years_in_which_the_zone_was_odd(name: str) -> None:
     zone = ZoneInfo(name)
     for year in (1993, 1994, 2010, 2011, 2018, 2024):
         made = list(
-            period.periods_between(
+            calendar_periods.between(
                 period.local_midnight(date(year, 1, 1), zone),
                 period.local_midnight(date(year + 1, 1, 1), zone),
                 interval=Interval.day,
@@ -435,7 +436,7 @@ def test_days_tile_the_years_in_which_the_zone_was_odd(name: str) -> None:
 
 @given(day=days, months=st.integers(-600, 600))
 def test_months_are_added_by_the_calendar_and_clamped(day: date, months: int) -> None:
-    moved = period.add_months(day, months)
+    moved = calendar_periods.add_months(day, months)
     assert (moved.year * 12 + moved.month) - (day.year * 12 + day.month) == months
     assert moved.day == day.day or (moved.day < day.day and (moved + DAY).day == 1)
 
@@ -458,12 +459,12 @@ def test_months_are_added_by_the_calendar_and_clamped(day: date, months: int) ->
 def test_credit_expires_by_the_local_calendar(
     at: str, unit: ExpiryUnit, count: int, name: str, ends: str
 ) -> None:
-    assert period.expiry(utc(at), unit=unit, count=count, zone=ZoneInfo(name)) == utc(ends)
+    assert expiry.ends_at(utc(at), unit=unit, count=count, zone=ZoneInfo(name)) == utc(ends)
 
 
 def test_what_is_granted_for_ever_does_not_expire() -> None:
     at = utc("2026-01-01T00:00Z")
-    assert period.expiry(at, unit=ExpiryUnit.forever, count=1, zone=ZoneInfo("UTC")) is None
+    assert expiry.ends_at(at, unit=ExpiryUnit.forever, count=1, zone=ZoneInfo("UTC")) is None
 
 
 @given(
@@ -475,8 +476,8 @@ def test_what_is_granted_for_ever_does_not_expire() -> None:
 def test_credit_expires_after_it_was_granted_and_later_for_a_larger_count(
     at: datetime, unit: ExpiryUnit, count: int, zone: ZoneInfo
 ) -> None:
-    ends = period.expiry(at, unit=unit, count=count, zone=zone)
-    later = period.expiry(at, unit=unit, count=count + 1, zone=zone)
+    ends = expiry.ends_at(at, unit=unit, count=count, zone=zone)
+    later = expiry.ends_at(at, unit=unit, count=count + 1, zone=zone)
     assert ends is not None
     assert later is not None
     assert at < ends < later
@@ -485,5 +486,5 @@ def test_credit_expires_after_it_was_granted_and_later_for_a_larger_count(
 @pytest.mark.parametrize("unit", [unit for unit in ExpiryUnit if unit is not ExpiryUnit.forever])
 @pytest.mark.parametrize("count", [0, -1, 10**9, 10**30])
 def test_a_validity_that_makes_no_sense_is_refused(unit: ExpiryUnit, count: int) -> None:
-    with pytest.raises(period.ExpiryOutOfRange, match="out of range"):
-        period.expiry(utc("2026-01-01T00:00Z"), unit=unit, count=count, zone=ZoneInfo("UTC"))
+    with pytest.raises(expiry.ExpiryOutOfRange, match="out of range"):
+        expiry.ends_at(utc("2026-01-01T00:00Z"), unit=unit, count=count, zone=ZoneInfo("UTC"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.rules import money, period, proration
+from models.rules import calendar_periods, money, period, proration
 from models.rules.period import Anchor, Interval, Period
 from tests.unit.rules import vectors
 
@@ -24,7 +24,7 @@ def midnight(text: str) -> datetime:
 
 
 def month_of(at: datetime, zone: ZoneInfo = UTC_ZONE, cycle_day: int = 1) -> Period:
-    return period.period_containing(
+    return calendar_periods.containing(
         at,
         interval=Interval.month,
         anchor=Anchor.anniversary,
@@ -218,7 +218,7 @@ def recurring_usage(row: vectors.Row, used: Period, full: Period) -> int:
 def test_published_first_weeks_are_counted_in_the_tenants_days(row: vectors.Row) -> None:
     zone = period.zone(row["params"]["timezone"])
     started = datetime.fromisoformat(row["input"]["started_at"])
-    week = period.period_containing(
+    week = calendar_periods.containing(
         started,
         interval=Interval.week,
         anchor=Anchor.calendar,
