@@ -84,13 +84,7 @@ def exchange(
         with database.savepoint(session):
             spent = _pay(session, sold, debit, as_of)
     except burndown.InsufficientCredit as short:
-        return {
-            "exchanged": False,
-            "reason": "insufficient_funds" if short.available else "quota_exhausted",
-            "currency": debit.product_key,
-            "price": decimals.plain(debit.amount),
-            "available": decimals.plain(short.available),
-        }
+        return _too_little(debit, short)
     lots = granting.lots_of(
         sold,
         quantity=quantity,
@@ -152,3 +146,13 @@ def _what_it_tells(
     if spent.depleted:
         told.append(credit_news.of_depletion(debit.tenant_id, debit.product_key, spent.version))
     return told
+
+
+def _too_little(debit: credit_spending.Debit, short: burndown.InsufficientCredit) -> NotExchanged:
+    return {
+        "exchanged": False,
+        "reason": "insufficient_funds" if short.available else "quota_exhausted",
+        "currency": debit.product_key,
+        "price": decimals.plain(debit.amount),
+        "available": decimals.plain(short.available),
+    }

@@ -1,42 +1,20 @@
 """Invoices listed, shown before they are made, and laid out as pages."""
 
 import datetime as dt
-from dataclasses import replace
-from fractions import Fraction
 from typing import Annotated, TypedDict
 from uuid import UUID
 
 from pydantic import Field
 
 from models import database
-from models.rules import money, period
 from models.rules.states import InvoiceState
 from models.settlement import CreditNote
-from models.store import (
-    credit,
-    credit_note,
-    drafting,
-    invoice_list,
-    prepaid,
-    subscription,
-    tenant,
-    zones,
-)
+from models.store import credit_note, drafting, invoice_list
 from models.store import invoice as invoices
 from models.store import paper as paper_store
-from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.invoice_list import Wanted
-from tasks import (
-    adjusting,
-    contract,
-    fields,
-    invoice_pricing,
-    invoice_target,
-    invoicing,
-    reckoning,
-    standing,
-)
+from tasks import contract, fields, previewing, standing
 from tasks.invoice_answer import InvoiceAnswer, answer
 from tasks.papers import html
 from tasks.papers.credit_note_paper import credit_note_paper
@@ -127,7 +105,7 @@ def preview_invoice(
     Args:
         tenant_id: whose.
     """
-    return {"invoices": [answer(one) for one in _previewed(session, tenant_id, as_of)]}
+    return {"invoices": [answer(one) for one in previewing.drafts(session, tenant_id, as_of)]}
 
 
 @contract.command("billing.render_invoice", queue=Queue.billing)
@@ -159,7 +137,7 @@ def preview_pages(session: database.Session, tenant_id: str, *, now: dt.datetime
     """
     return [
         invoice_paper(one, Told(*paper_store.parties(session, one.header)))
-        for one in _previewed(session, tenant_id, now)
+        for one in previewing.drafts(session, tenant_id, now)
     ]
 
 
@@ -182,63 +160,6 @@ def page(session: database.Session, named: str) -> Paper:
         notes=credit_note.of_invoices(session, [found.id]),
     )
     return invoice_paper(drafting.get(session, found), told)
-
-
-def _previewed(session: database.Session, tenant_id: str, now: dt.datetime) -> list[Drafted]:
-    with database.undone(session):
-        drafts = _running(session, tenant_id, now)
-    return [_with_credit(session, one, now) for one in drafts]
-
-
-def _running(session: database.Session, tenant_id: str, now: dt.datetime) -> list[Drafted]:
-    """Drafts, not stored, of the periods that hold this instant."""
-    timezone = tenant.get(session, tenant_id).timezone
-    zone = zones.of_tenant(session, tenant_id, timezone)
-    held = subscription.of_tenants(session, [tenant_id])
-    today = period.local_day(now, zone)
-    running = {
-        (one.currency, days)
-        for one in held
-        if one.is_billed_for(days := one.cycle.containing(today, zone), zone)
-    }
-    targets = [
-        invoice_target.in_zone(tenant_id, currency, zone, days)
-        for currency, days in sorted(running)
-    ]
-    invoicing.roll_up(session, targets, now=now)
-    noticed = adjusting.noticed(session, [tenant_id])
-    late = [invoice_target.of(one.header) for one in noticed]
-    versions = invoice_pricing.versions_of(session, held)
-    priced = invoice_pricing.price(session, [*targets, *late], held, versions)
-    takers = [invoice_target.taker(one) for one in targets]
-    fees = invoice_pricing.fees(session, takers, held, versions)
-    drawn = [
-        drafting.draft(
-            tenant_id=tenant_id,
-            currency=target.currency,
-            timezone=target.timezone,
-            covers=target.period,
-            lines=[*lines, *ahead],
-            now=now,
-        )
-        for target, lines, ahead in zip(targets, priced[: len(targets)], fees, strict=True)
-    ]
-    adjusted = adjusting.adjust(session, drawn, noticed, priced[len(targets) :])
-    return reckoning.reckon(session, adjusted)
-
-
-def _with_credit(session: database.Session, one: Drafted, now: dt.datetime) -> Drafted:
-    """What prepaid credit would pay of it, if it were finalized now and alone."""
-    header = one.header
-    product_key = prepaid.products(session).get(header.currency)
-    if product_key is None or header.total_minor <= 0:
-        return one
-    usable = credit.get_standing(
-        session, tenant_id=header.tenant_id, product_key=product_key, now=now
-    ).available
-    scale: int = 10 ** money.minor_unit(header.currency)
-    paid = max(0, min(header.total_minor, int(Fraction(usable) * scale)))
-    return replace(one, header=replace(header, credit_minor=paid))
 
 
 def _listed(header: Header) -> ListedInvoice:

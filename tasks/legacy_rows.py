@@ -5,11 +5,13 @@ import datetime as dt
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models import database
 from models.rules import billing, period
+from models.rules.billing import Subscription
 from models.rules.refusal import Refusal
 from models.store import (
     allocation_due,
@@ -135,35 +137,49 @@ class LegacySubscription(LegacyRow):
             wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
             subscribing.begin(session, wanted, details={}, zone=zone, now=now)
             return str(wanted.id)
-        if price_version.has_ahead(session, wanted.plan_key, wanted.currency):
-            raise ChargedAhead(
-                f"plan {wanted.plan_key!r} charges fees ahead, and the system before has charged "
-                f"that of the period from {self.billed_until}, which would be charged again; leave "
-                "billed_until out and give as effective_at the first day that it has not charged",
-                field="billed_until",
-            )
-        days = wanted.cycle.containing(self.billed_until, zone)
-        if days.first != self.billed_until:
-            raise NotAPeriod(
-                f"billed_until {self.billed_until} is within the period of {days.first} to "
-                f"{days.after - dt.timedelta(days=1)}; give the first day of a period",
-                field="billed_until",
-            )
+        _check_billed_until(session, wanted, self.billed_until, zone)
         wanted = replace(wanted, billed_until=self.billed_until, owes_setup=False)
         wanted = replace(wanted, next_invoice_at=billing.due_at(wanted, zone))
         subscribing.check_priced(session, wanted)
         subscription_change.check_free(session, wanted)
         subscription_change.add(session, wanted, details={}, now=now)
         subscribing.announce_set(session, wanted, version=1, now=now)
-        if plan_credit.versions(session, wanted.plan_key):
-            today = max(period.local_day(now, zone), wanted.days(zone).first)
-            after = wanted.cycle.containing(today, zone).after
-            next_at = billing.midnight(after, zone)
-            allocation_due.open_(session, wanted.id, next_at=next_at)
-            allocation_due.move(session, Progress(wanted.id, after, next_at))
+        _skip_credit_given(session, wanted, zone, now)
         return str(wanted.id)
 
 
 KINDS: dict[str, type[LegacyRow]] = {
     one.kind: one for one in (LegacyIdentity, LegacyBalance, LegacySubscription)
 }
+
+
+def _check_billed_until(
+    session: database.Session, wanted: Subscription, billed_until: dt.date, zone: ZoneInfo
+) -> None:
+    """Refuse a day up to which the system before can not have charged everything."""
+    if price_version.has_ahead(session, wanted.plan_key, wanted.currency):
+        raise ChargedAhead(
+            f"plan {wanted.plan_key!r} charges fees ahead, and the system before has charged "
+            f"that of the period from {billed_until}, which would be charged again; leave "
+            "billed_until out and give as effective_at the first day that it has not charged",
+            field="billed_until",
+        )
+    days = wanted.cycle.containing(billed_until, zone)
+    if days.first != billed_until:
+        raise NotAPeriod(
+            f"billed_until {billed_until} is within the period of {days.first} to "
+            f"{days.after - dt.timedelta(days=1)}; give the first day of a period",
+            field="billed_until",
+        )
+
+
+def _skip_credit_given(
+    session: database.Session, wanted: Subscription, zone: ZoneInfo, now: dt.datetime
+) -> None:
+    """Let the plan's credit begin with the next period: that of this one was given before."""
+    if plan_credit.versions(session, wanted.plan_key):
+        today = max(period.local_day(now, zone), wanted.days(zone).first)
+        after = wanted.cycle.containing(today, zone).after
+        next_at = billing.midnight(after, zone)
+        allocation_due.open_(session, wanted.id, next_at=next_at)
+        allocation_due.move(session, Progress(wanted.id, after, next_at))

@@ -1,7 +1,7 @@
 """Drafts numbered and frozen, with all that they have to say for ever; empty ones withdrawn."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -27,27 +27,18 @@ def finalize(
     if not headers:
         return []
     due_at = now + dt.timedelta(days=issuer.payment_days)
-    days = {
-        timezone: period.local_day(now, period.zone(timezone))
-        for timezone in {header.timezone for header in headers}
-    }
     # The series' row is locked from here to the commit: nothing that can wait comes after it.
     first = series.take(session, issuer.invoice_series, count=len(headers))
     final = [
         replace(
             header,
             state=InvoiceState.finalized,
-            number=numbering.number(
-                issuer.number_format,
-                series=issuer.invoice_series,
-                sequence=sequence,
-                day=days[header.timezone],
-            ),
+            number=number,
             version=header.version + 1,
             finalized_at=now,
             due_at=due_at,
         )
-        for sequence, header in enumerate(headers, start=first)
+        for number, header in zip(_numbers(headers, issuer, first, now), headers, strict=True)
     ]
     rows = [
         {
@@ -116,3 +107,20 @@ _FINALIZE = sql("""
          JOIN tenants ON tenants.tenant_id = draft.tenant_id
     WHERE invoices.id = given.id AND invoices.state = 'draft'
 """)
+
+
+def _numbers(
+    headers: Sequence[Header], issuer: Issuer, first: int, now: dt.datetime
+) -> Iterator[str]:
+    """The invoices' numbers in their order, by the local day of each."""
+    days = {
+        timezone: period.local_day(now, period.zone(timezone))
+        for timezone in {header.timezone for header in headers}
+    }
+    for sequence, header in enumerate(headers, start=first):
+        yield numbering.number(
+            issuer.number_format,
+            series=issuer.invoice_series,
+            sequence=sequence,
+            day=days[header.timezone],
+        )

@@ -61,37 +61,8 @@ def make(
             updated_at=now,
         )
     )
-    session.execute(
-        insert(tables.OrderItem),
-        [
-            {
-                "order_id": order_id,
-                "position": position,
-                "sku": line.sku,
-                "quantity": line.quantity,
-                "currency": currency,
-                "unit_price_minor": line.unit_price_minor,
-                "amount_minor": line.amount_minor,
-            }
-            for position, line in enumerate(lines, start=1)
-        ],
-    )
-    session.execute(
-        insert(tables.OrderGrant),
-        [
-            {
-                "order_id": order_id,
-                "position": position,
-                "nth": nth,
-                "product_key": grant.item.product_key,
-                "amount": grant.item.quantity,
-                "period": grant.item.period.value,
-                "period_value": grant.item.value,
-            }
-            for position, line in enumerate(lines, start=1)
-            for nth, grant in enumerate(line.grants, start=1)
-        ],
-    )
+    _add_items(session, order_id, currency, lines)
+    _add_grants(session, order_id, lines)
     return get(session, order_id)
 
 
@@ -214,4 +185,41 @@ def _order(row: Row[Any], lines: Sequence[Line]) -> Order:
         refundable_minor=row.refundable_minor,
         reason=row.closing_reason,
         actor=row.closed_by,
+    )
+
+
+def _add_items(session: Session, order_id: UUID, currency: str, lines: Sequence[Line]) -> None:
+    session.execute(
+        insert(tables.OrderItem),
+        [
+            {
+                "order_id": order_id,
+                "position": position,
+                "sku": line.sku,
+                "quantity": line.quantity,
+                "currency": currency,
+                "unit_price_minor": line.unit_price_minor,
+                "amount_minor": line.amount_minor,
+            }
+            for position, line in enumerate(lines, start=1)
+        ],
+    )
+
+
+def _add_grants(session: Session, order_id: UUID, lines: Sequence[Line]) -> None:
+    session.execute(
+        insert(tables.OrderGrant),
+        [
+            {
+                "order_id": order_id,
+                "position": position,
+                "nth": nth,
+                "product_key": grant.item.product_key,
+                "amount": grant.item.quantity,
+                "period": grant.item.period.value,
+                "period_value": grant.item.value,
+            }
+            for position, line in enumerate(lines, start=1)
+            for nth, grant in enumerate(line.grants, start=1)
+        ],
     )
