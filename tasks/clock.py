@@ -11,6 +11,9 @@ WARN_ABOVE: Final = dt.timedelta(seconds=30)
 STOP_ABOVE: Final = dt.timedelta(seconds=120)
 """Receivers allow five minutes, a clock of their own included."""
 
+JUST_NOW: Final = dt.timedelta(seconds=60)
+"""An `as_of` so long ago is of a call that was to be as of now, and whose process stood still."""
+
 REMEDY: Final = "synchronise both hosts by NTP"
 
 
@@ -37,3 +40,17 @@ def judge(apart: dt.timedelta) -> Judgement:
     if abs(apart) > STOP_ABOVE:
         return Judgement.stop
     return Judgement.warn if abs(apart) > WARN_ABOVE else Judgement.fine
+
+
+def ahead(as_of: dt.datetime, *, now: dt.datetime) -> dt.timedelta:
+    """Return how far ahead of the clock a run as of an instant is; less than 0 for behind.
+
+    The instant of a call is read before its run begins. A run that took the moment between for a
+    part of its errand would be behind by that much, and what happens meanwhile would not be due.
+
+    Args:
+        as_of: what the run was told; within the last minute it is taken for now.
+        now: when it begins.
+    """
+    apart = as_of - now
+    return dt.timedelta(0) if -JUST_NOW < apart < dt.timedelta(0) else apart

@@ -16,6 +16,7 @@ from models.rules.states import DeliveryState
 from models.store import claim, relay
 from tasks import (
     announce,
+    clock,
     config,
     delivery_log,
     metrics,
@@ -103,7 +104,7 @@ class Run:
     _tally: ClassVar[recording.Tally] = recording.Tally()
 
     def __init__(self, as_of: dt.datetime) -> None:
-        self._ahead = as_of - _now()
+        self._ahead = clock.ahead(as_of, now=_now())
         self._ends_at = time.monotonic() + BUDGET
         self._relay_at = self._claim_at = self._tend_at = 0.0
         self._lease = max(LEASE_ATTEMPTS * config.current().send_timeout, SHORTEST_LEASE)

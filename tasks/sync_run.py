@@ -15,7 +15,7 @@ import structlog
 from models import database
 from models.store import sync_claim, sync_facts, sync_lease
 from models.store.sync_claim import Claim, Leased
-from tasks import config, metrics, shutdown, sync_outcomes, sync_steps
+from tasks import clock, config, metrics, shutdown, sync_outcomes, sync_steps
 from tasks.persisting import persist
 from tasks.sync_outcomes import Ended, Tried
 from tasks.sync_steps import Work
@@ -60,7 +60,7 @@ class Run:
 
     def __init__(self, provider: Provider, chosen: config.Provider, as_of: dt.datetime) -> None:
         self._provider, self._name = provider, chosen.name
-        self._as_of, self._ahead = as_of, as_of - _now()
+        self._as_of, self._ahead = as_of, clock.ahead(as_of, now=_now())
         self._lease = LEASE_REQUESTS * chosen.timeout
         self._token: UUID = uuid4()
         self._ends_at = time.monotonic() + BUDGET

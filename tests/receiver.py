@@ -11,6 +11,9 @@ from typing import Any
 import orjson
 from standardwebhooks import Webhook
 
+MOST_SECONDS = 12.0
+"""How long an answer waits for what it is to wait for: less than a sender does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -37,12 +40,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to answer, after `delay` seconds."""
+    """What to answer, once `until` is set and after `delay` seconds more."""
 
     status: int = 200
     headers: Mapping[str, str] | None = None
     body: bytes = b""
     delay: float = 0.0
+    until: threading.Event | None = None
 
 
 class Receiver:
@@ -50,9 +54,8 @@ class Receiver:
 
     def __init__(self, answer: Callable[[list[Received]], Answer]) -> None:
         self.requests: list[Received] = []
-        self.most_at_once = 0
+        self.at_once = self.most_at_once = 0
         self._answer = answer
-        self._at_once = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(
@@ -78,13 +81,15 @@ class Receiver:
     def take(self, request: Received) -> Answer:
         """Keep a request and say what to answer."""
         with self._lock:
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
             self.requests.append(request)
             answer = self._answer(list(self.requests))
+        if answer.until is not None:
+            answer.until.wait(MOST_SECONDS)
         time.sleep(answer.delay)
         with self._lock:
-            self._at_once -= 1
+            self.at_once -= 1
         return answer
 
     def close(self) -> None:

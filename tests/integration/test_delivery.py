@@ -32,6 +32,7 @@ from tests.integration.outbox_world import (
     take,
 )
 from tests.integration.test_credit_crashes import ends_by_kill, kill
+from tests.processes import eventually
 from tests.receiver import Answer, receiver
 from webhooks import events
 from webhooks.keyring import Keyring, new_master_key
@@ -415,13 +416,13 @@ def test_a_fan_out_that_met_a_change_of_its_endpoint_obeys_it(
 
 def wait_for_a_lock(db: Engine) -> None:
     """Return when some transaction of this database waits for another."""
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    for _ in range(500):
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+
+    def somebody_waits() -> bool:
         with db.connect() as connection:
-            if connection.scalar(text(waiting)):
-                return
-        threading.Event().wait(0.01)
-    raise AssertionError("nobody waited")
+            return bool(connection.scalar(waiting))
+
+    eventually(somebody_waits)
 
 
 def test_gone_disables_the_endpoint_once_holds_its_deliveries_and_says_so(db: Engine) -> None:
@@ -595,11 +596,28 @@ def test_a_lease_leaves_time_to_wait_for_a_slot_whatever_the_deadline_of_an_atte
     assert least >= most - 1 >= 3 * seconds
 
 
+def test_a_run_whose_process_stood_still_sends_what_happened_meanwhile(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+
+        assert sending.Run(later(seconds=-20)).go()["delivered"] == 1
+
+
+def test_a_run_as_of_an_hour_ago_sends_nothing_that_happened_since(db: Engine) -> None:
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+
+        assert sending.Run(later(hours=-1)).go()["delivered"] == 0
+
+
 def test_a_run_that_is_stopped_gives_back_what_it_has_not_begun(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tasks.window.SLOTS", 1)
-    with receiver(Answer(200, delay=0.3)) as peer:
+    done = threading.Event()
+    with receiver(Answer(200, until=done)) as peer:
         subscribe(peer)
         emit(count=5)
         run = sending.Run(now())
@@ -612,6 +630,6 @@ def test_a_run_that_is_stopped_gives_back_what_it_has_not_begun(
         assert left.count("pending") == 4
         assert left.count("sending") == 1
         assert {row.attempt_count for row in deliveries(db)} == {0}
+        done.set()
         # The one on the wire ends before its server does.
-        threading.Event().wait(0.5)
-        assert len(peer.requests) == 1
+        eventually(lambda: len(peer.requests) == 1 and not peer.at_once)

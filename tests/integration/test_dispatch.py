@@ -133,9 +133,9 @@ def test_an_owner_gets_no_more_than_its_share_of_a_sender(db: Engine) -> None:
 def test_one_tenant_has_a_quarter_of_the_slots_on_the_wire(db: Engine) -> None:
     share = window.SLOTS // 4
     at_once, most = 0, 0
-    lock = threading.Lock()
+    lock, full = threading.Lock(), threading.Event()
     with ExitStack() as stack:
-        peers = [stack.enter_context(receiver(Answer(delay=0.05))) for _ in range(6)]
+        peers = [stack.enter_context(receiver(Answer(until=full, delay=0.05))) for _ in range(6)]
         for peer in peers:
             subscribe(peer)
             answer = peer.take
@@ -145,6 +145,8 @@ def test_one_tenant_has_a_quarter_of_the_slots_on_the_wire(db: Engine) -> None:
                 with lock:
                     at_once += 1
                     most = max(most, at_once)
+                    if at_once == share:
+                        full.set()
                 try:
                     return answer(request)  # type: ignore[operator]
                 finally:
@@ -160,8 +162,9 @@ def test_one_tenant_has_a_quarter_of_the_slots_on_the_wire(db: Engine) -> None:
 
 
 def test_a_slow_tenant_leaves_three_quarters_of_the_slots(db: Engine) -> None:
+    done = threading.Event()
     with ExitStack() as stack:
-        slow = [stack.enter_context(receiver(Answer(delay=1.0))) for _ in range(8)]
+        slow = [stack.enter_context(receiver(Answer(until=done))) for _ in range(8)]
         quick = stack.enter_context(receiver())
         for peer in slow:
             subscribe(peer, tenant_id="slow")
@@ -176,7 +179,8 @@ def test_a_slow_tenant_leaves_three_quarters_of_the_slots(db: Engine) -> None:
 
         # All is delivered where it is quick while the slow one waits for its second turn.
         assert len(quick.requests) == 20
-        assert sum(len(peer.requests) for peer in slow) <= 2 * window.SLOTS // 4
+        assert sum(len(peer.requests) for peer in slow) <= window.SLOTS // 4
+        done.set()
         run.join()
 
 

@@ -345,16 +345,22 @@ def test_connection_with_an_unfinished_body_is_not_kept(send_to: SendTo) -> None
 
 
 def test_answer_sent_out_of_turn_is_not_taken_for_the_next_ones(send_to: SendTo) -> None:
+    first_is_read, second_is_there = threading.Event(), threading.Event()
+
     def play(wire: Wire) -> None:
         wire.send(answer(500))
-        time.sleep(0.05)
+        first_is_read.wait(20)
         wire.send(answer(200))
+        second_is_there.set()
         wire.wait()
 
     with Peer(then(play)) as peer:
         assert send_to(peer.url()).status == 500
-        time.sleep(0.15)
+        first_is_read.set()
+        assert second_is_there.wait(20)
+        first_is_read.clear()
         assert send_to(peer.url()).status == 500
+        first_is_read.set()
 
 
 def test_stale_connection_is_replaced_once_within_the_same_attempt(send_to: SendTo) -> None:
