@@ -12,14 +12,15 @@ from sqlalchemy import Engine
 
 from models.rules.refusal import Refusal
 from tasks.require_quota import QuotaRefused, require_quota
+from tests import zones
 from tests.integration import allowance
 from tests.integration.allowance import allow
 
 
 @pytest.fixture(autouse=True)
 def three(db: Engine) -> None:
-    """Acme may make three reports a month."""
-    allow(3, metric="reports")
+    """Acme may make three reports a month, which does not end now."""
+    allow(3, metric="reports", zone=zones.amid_a_day().key)
 
 
 def used() -> list[Decimal]:

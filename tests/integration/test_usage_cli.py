@@ -17,6 +17,7 @@ from models import database
 from tasks.aggregation import aggregate_usage
 from tasks.tenants import set_tenant
 from tasks.usage import record_usage
+from tests import zones
 from tests.integration.command import Command
 from worker.cli.sparkline import ASCII, BLOCKS, sparkline
 
@@ -77,13 +78,15 @@ def test_a_month_is_shown_by_the_tenants_own_days(billing: Command) -> None:
 
 
 def test_without_a_month_it_is_this_one(billing: Command) -> None:
+    zone = zones.amid_a_day()
+    set_tenant(tenant_id="acme", timezone=zone.key)
     record_usage(**event())
     aggregate_usage()
     record_usage(**event("later", metric="[b]odd"))
 
     shown = billing("usage", "show", "acme")
 
-    assert f"acme, {dt.datetime.now(dt.UTC):%B %Y}, UTC" in shown.out
+    assert f"acme, {dt.datetime.now(zone):%B %Y}, {zone.key}" in shown.out
     assert "some usage has arrived that is not in these totals yet" in shown.out
 
 
