@@ -114,7 +114,7 @@ def test_what_waits_for_a_slot_when_the_circuit_opens_is_not_sent(
 ) -> None:
     """Five are claimed at once; with one slot the fourth failure in a row is soon the fifth."""
     monkeypatch.setattr("tasks.window.SLOTS", 1)
-    with receiver(Answer(500, delay=0.1)) as peer:
+    with receiver(Answer(500), Answer(500, delay=0.5)) as peer:
         subscribe(peer, topics=USAGE)
         emit(count=4)
         finish(take().rows, Outcome.TIMEOUT)

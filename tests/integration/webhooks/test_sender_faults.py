@@ -168,8 +168,9 @@ def test_what_was_answered_well_but_not_written_when_its_sender_was_killed_is_se
     db: Engine, database_url: str, tmp_path: Path
 ) -> None:
     environment = wired(database_url, tmp_path, timeout=1)
+    locked = threading.Event()
     with (
-        receiver(Answer(delay=0.3)) as peer,
+        receiver(Answer(until=locked)) as peer,
         senders.sending_from(tmp_path, environment, 1) as [sender],
     ):
         subscribe(peer)
@@ -177,6 +178,7 @@ def test_what_was_answered_well_but_not_written_when_its_sender_was_killed_is_se
         eventually(lambda: peer.requests)
         with db.begin() as held:
             held.execute(text("SELECT id FROM deliveries FOR UPDATE"))
+            locked.set()
             eventually(lambda: waits_for_a_lock(db))
             sender.kill()
         assert states(db) == ["sending"]
@@ -281,12 +283,14 @@ def test_a_sender_that_stood_still_past_its_lease_changes_nothing_any_more(
     db: Engine, database_url: str, tmp_path: Path
 ) -> None:
     environment = wired(database_url, tmp_path, timeout=1)
-    with receiver(Answer(delay=0.4), Answer()) as peer:
+    stopped = threading.Event()
+    with receiver(Answer(until=stopped), Answer()) as peer:
         subscribe(peer)
         with senders.sending_from(tmp_path, environment, 1) as [stale]:
             [event_id] = emit()
             eventually(lambda: peer.requests)
             stale.stop()
+            stopped.set()
             assert states(db) == ["sending"]
             eventually(lambda: deliver_webhooks()["delivered"] == 1)
             [before] = deliveries(db)
