@@ -1,4 +1,6 @@
-"""The one place that connects, begins, commits and rolls back."""
+"""The one place that connects, begins, commits and rolls back.
+
+How BEGIN and COMMIT travel along with a statement is in `models.hot`."""
 
 import os
 import threading
@@ -11,7 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, orm, text
 from sqlalchemy.exc import ArgumentError
 
-from models import arrays, discretion, liveness, statements
+from models import arrays, discretion, hot, liveness, statements
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -102,15 +104,28 @@ def transaction() -> Iterator[Session]:
     """
     if _open_session.get() is not None:
         raise NestedTransaction(NestedTransaction.__doc__)
-    with engine().connect() as connection, connection.begin(), _joined(connection) as session:
+    with engine().connect() as connection, connection.begin():
+        session = _joined(connection)
         token = _open_session.set(session)
         try:
             yield session
-            session.flush()
+            _flush(session)
         finally:
             _open_session.reset(token)
+            # One that took no part in the transaction has nothing to forget.
+            if session.in_transaction():
+                session.close()
+        hot.hand_over(session)
     for action in session.info.get("after_commit", {}).values():
         action()
+
+
+def _flush(session: Session) -> None:
+    if not session.in_transaction():
+        return
+    if session.new or session.dirty or session.deleted:
+        hot.write_last(session)  # in the order in which it was said
+    session.flush()
 
 
 def _joined(connection: Connection) -> Session:
@@ -211,6 +226,7 @@ def _connect(options: Options) -> Engine:
     )
     arrays.quicken(made)
     discretion.keep(made)
+    hot.watch(made)
     liveness.watch(made)
     statements.watch(made)
     return made

@@ -78,7 +78,7 @@ def carry_out(session: database.Session, spec: Spec, kwargs: dict[str, Any]) -> 
         InvalidMessage: the arguments do not fit.
         Refusal: the task refused them, with a code.
     """
-    answer = _run_in(session, spec, _validate(spec, kwargs))
+    answer = _run_in(session, spec, _validate(spec, kwargs), ends=False)
     return pydantic_core.to_jsonable_python(answer)
 
 
@@ -96,18 +96,20 @@ def _run(spec: Spec, arguments: dict[str, Any]) -> Any:
     if spec.kind == "job":
         return spec.body(**whose.alone(arguments))
     with database.transaction() as session:
-        answer = _run_in(session, spec, arguments)
+        answer = _run_in(session, spec, arguments, ends=spec.reveal is None)
         return answer if spec.reveal is None else spec.reveal(session, answer)
 
 
-def _run_in(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
+def _run_in(session: database.Session, spec: Spec, sent: dict[str, Any], *, ends: bool) -> Any:
     if spec.once == "item" or sent.get("idempotency_key") is None:
         return spec.body(session, **whose.of_today(session, spec, sent))
-    return _run_once(session, spec, sent)
+    return _run_once(session, spec, sent, ends=ends)
 
 
-def _run_once(session: database.Session, spec: Spec, sent: dict[str, Any]) -> Any:
+def _run_once(session: database.Session, spec: Spec, sent: dict[str, Any], *, ends: bool) -> Any:
     """Give the stored answer of this idempotency key, or run the body and store its answer.
+
+    `ends`: the transaction does nothing after it.
 
     What was sent makes the request, the tenant of today the key: so a caller that sends again what
     it sent before its tenant was merged gets the answer of then.
@@ -124,5 +126,5 @@ def _run_once(session: database.Session, spec: Spec, sent: dict[str, Any]) -> An
     if answer is None:
         ending.gather(session)
         answer = pydantic_core.to_jsonable_python(spec.body(session, **arguments))
-        inbox.keep_answer(session, call, answer)
+        inbox.keep_answer(session, call, answer, ends=ends)
     return answer

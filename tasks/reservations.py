@@ -8,7 +8,13 @@ from uuid import UUID
 from models import database
 from models.rules import burndown, decimals
 from models.rules.states import ReservationState
-from models.store import credit_account, credit_spending, reservation_charge, reservation_hold
+from models.store import (
+    credit_account,
+    credit_spending,
+    reservation_charge,
+    reservation_hold,
+    reservation_locking,
+)
 from models.store.reservation_bill import Above
 from tasks import contract, credit_news, fields
 from tasks.announce import Announcement, announce_all
@@ -100,7 +106,12 @@ def reserve_credits(
     }
 
 
-@contract.command("billing.commit_reserved_credits", queue=Queue.billing, scope="reservation_id")
+@contract.command(
+    "billing.commit_reserved_credits",
+    queue=Queue.billing,
+    scope="reservation_id",
+    first=reservation_locking.at_first,
+)
 def commit_reserved_credits(
     session: database.Session,
     *,
@@ -159,7 +170,12 @@ def commit_reserved_credits(
     }
 
 
-@contract.command("billing.release_reserved_credits", queue=Queue.billing, scope="reservation_id")
+@contract.command(
+    "billing.release_reserved_credits",
+    queue=Queue.billing,
+    scope="reservation_id",
+    first=reservation_locking.at_first,
+)
 def release_reserved_credits(
     session: database.Session,
     *,
@@ -185,14 +201,14 @@ def release_reserved_credits(
         reservation_id: the hold. An idempotency_key is unique within it.
         reason: why, for people to read.
     """
-    found, ended = reservation_hold.release(session, reservation_id, reason=reason, now=as_of)
+    state, ended = reservation_hold.release(session, reservation_id, reason=reason, now=as_of)
     if ended is not None:
         announce_all(session, credit_news.of_ended([ended]), now=as_of)
-    if ended is None or ended.state is not ReservationState.released:
+    if ended is None or state is not ReservationState.released:
         return {
             "released": False,
             "reservation_id": reservation_id,
-            "reason": _how_it_ended(ReservationState(found.state)),
+            "reason": _how_it_ended(state),
         }
     return {
         "released": True,

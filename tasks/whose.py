@@ -26,11 +26,12 @@ def answered(
     Raises:
         IdempotencyConflict: the key was used for another request of this operation.
     """
-    if not _is_followed(spec, sent):
+    is_followed = _is_followed(spec, sent)
+    if not is_followed and spec.first is None:
         return call, inbox.find_answer(session, call, now=now), sent
     first = None if spec.first is None else spec.first(sent)
     call, answer = claiming.find_answer_of_today(session, call, now=now, first=first)
-    return call, answer, _of(call.tenant_id, sent)
+    return call, answer, _of(call.tenant_id, sent) if is_followed else sent
 
 
 def alone(sent: dict[str, Any]) -> dict[str, Any]:

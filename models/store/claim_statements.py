@@ -6,7 +6,7 @@ from models import hot
 
 # Until the end of the transaction, which a claim is at. These statements were written so that no
 # value makes another plan the better one, and to plan them for each claim took a fifth of it.
-PLAN_ONCE: Final = "SET LOCAL plan_cache_mode TO force_generic_plan"
+PLAN_ONCE: Final = hot.statement("SET LOCAL plan_cache_mode TO force_generic_plan")
 
 # From one endpoint that has something waiting to the next, each step one probe of
 # ix_deliveries_due: idle endpoints are never seen, and of a backlog only its first row that is not

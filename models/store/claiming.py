@@ -62,6 +62,6 @@ _CLAIM = hot.statement(f"WITH {_OF_TODAY} SELECT {_TOLD}")
 
 
 @cache
-def _claiming(first: str) -> str:
+def _claiming(first: str) -> hot.Statement:
     reading = f"WITH {_OF_TODAY}, first AS ({first}) SELECT {_TOLD}, first.*"
     return hot.statement(f"{reading} FROM (VALUES (0)) AS one LEFT JOIN first ON true")

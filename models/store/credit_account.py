@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -42,8 +42,8 @@ class Account:
     """A locked balance and its product, as they are now in this transaction.
 
     `version` counts the changes. `has_overdue`: a hold on it was over before the lock was had and
-    nobody has ended it yet. `first` are its first usable batches in paying order, None when they
-    have to be read again.
+    nobody has ended it yet. `is_current`: what was read with the lock is as it was when it was had.
+    `first` are its first usable batches in paying order, None when they have to be read again.
     """
 
     tenant_id: str
@@ -56,6 +56,7 @@ class Account:
     version: int
     depleted_at: dt.datetime | None
     has_overdue: bool
+    is_current: bool
     first: Sequence[Batch] | None
 
     @property
@@ -69,7 +70,7 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
 
     Of a tenant that became part of another one it is the other's: a merge leaves no balance behind.
     """
-    first = [row for row in ending.found(session) if row[:2] == (tenant_id, product_key)]
+    first = [row for row in ending.found(session) if row[:_ACCOUNT] == (tenant_id, product_key)]
     rows = first or hot.execute(
         session,
         _LOCK,
@@ -81,7 +82,7 @@ def lock(session: Session, *, tenant_id: str, product_key: str, now: dt.datetime
         },
     )
     if rows:
-        return _account(tenant_id, product_key, rows)
+        return account_of(rows, looked=True)
     owner = alias.follow(session, tenant_id, hold=False)
     if owner == tenant_id:
         return None
@@ -98,6 +99,51 @@ def at_first(sent: Mapping[str, Any]) -> Part:
         sent: the command's arguments: the account is that of `product_key`.
     """
     return Part(_AT_FIRST, {"product_key": sent["product_key"], "at_most": FIRST_LOOK})
+
+
+def locking(owner: str, product: str, *, columns: str, beside: str) -> str:
+    """Return a query that locks one account, whose rows `account_of` understands.
+
+    Args:
+        owner, product: expressions of whose account it is.
+        columns: what follows the account's own in a row.
+        beside: items of FROM with those columns, each behind its JOIN.
+    """
+    return _LOCKING.format(owner=owner, product=product, columns=columns, beside=beside)
+
+
+def account_of(rows: Sequence[tuple[Any, ...]], *, looked: bool) -> Account:
+    """Return the account that was locked.
+
+    Args:
+        looked: its first batches are in the rows, behind the account. If not, the first row alone
+            is looked at.
+    """
+    tenant_id, product_key = rows[0][:_ACCOUNT]
+    type_, policy, balance, held, debt, version, depleted_at, has_overdue, version_read = rows[0][
+        _ACCOUNT:ACCOUNT_COLUMNS
+    ]
+    # The batches were read before the lock was had: they are of now only if nothing changed since.
+    current = version == version_read
+    first = (
+        [Batch(*row[ACCOUNT_COLUMNS:]) for row in rows if row[ACCOUNT_COLUMNS] is not None]
+        if looked and current
+        else None
+    )
+    return Account(
+        tenant_id=tenant_id,
+        product_key=product_key,
+        type=ProductType(type_),
+        policy=Policy(policy),
+        balance=balance,
+        held=held,
+        debt=debt,
+        version=version,
+        depleted_at=depleted_at,
+        has_overdue=has_overdue,
+        is_current=current,
+        first=first,
+    )
 
 
 def lock_or_make(
@@ -142,27 +188,6 @@ def has_others(
     return found
 
 
-def _account(tenant_id: str, product_key: str, rows: Sequence[tuple[Any, ...]]) -> Account:
-    type_, policy, balance, held, debt, version, depleted_at, has_overdue, version_read = rows[0][
-        _ACCOUNT:_BATCH
-    ]
-    # The batches were read before the lock was had: they are of now only if nothing changed since.
-    first = [Batch(*found[_BATCH:]) for found in rows if found[_BATCH] is not None]
-    return Account(
-        tenant_id=tenant_id,
-        product_key=product_key,
-        type=ProductType(type_),
-        policy=Policy(policy),
-        balance=balance,
-        held=held,
-        debt=debt,
-        version=version,
-        depleted_at=depleted_at,
-        has_overdue=has_overdue,
-        first=first if version == version_read else None,
-    )
-
-
 def _batches(
     session: Session, account: Account, now: dt.datetime, *, at_most: int | None
 ) -> list[Batch]:
@@ -187,8 +212,11 @@ FOR KEY SHARE
 ON CONFLICT DO NOTHING
 """)
 
-_ACCOUNT, _BATCH = 2, 11
-"""Columns of _LOCK before those of the balance, and before those of a batch."""
+_ACCOUNT: Final = 2
+"""Columns of a lock that say whose it is: they come first."""
+
+ACCOUNT_COLUMNS: Final = 11
+"""Columns of a lock, behind which are those of what was read with it."""
 
 # Lock and first look in one round trip. Only the locked row is of the instant when the lock was
 # had; all else, `read` too, is of the statement's beginning. Whoever changes anything under this
@@ -204,10 +232,11 @@ _FIRST = " UNION ALL ".join(
     for policy, order in _ORDERS.items()
 )
 
-_LOOK = f"""
+_LOCKING = """
 SELECT balance.tenant_id AS owner_id, balance.product_key AS owned_key,
        product.type, product.burn_policy, balance.balance, balance.held, balance.debt,
-       balance.version, balance.depleted_at, read.has_overdue, read.version AS version_read, batch.*
+       balance.version, balance.depleted_at, read.has_overdue, read.version AS version_read,
+       {columns}
 FROM credit_balances AS balance
 JOIN products AS product USING (product_key)
 CROSS JOIN LATERAL (
@@ -220,17 +249,23 @@ CROSS JOIN LATERAL (
     FROM credit_balances AS before
     WHERE before.tenant_id = balance.tenant_id AND before.product_key = balance.product_key
 ) AS read
-LEFT JOIN LATERAL ({_FIRST}) AS batch ON true
-WHERE balance.tenant_id = {{owner}} AND balance.product_key = :product_key
+{beside}
+WHERE balance.tenant_id = {owner} AND balance.product_key = {product}
 -- Of the balance only, a product's row is everybody's.
 FOR UPDATE OF balance
-"""  # noqa: S608 (constants of this module)
+"""
 
-_LOCK = hot.statement(_LOOK.format(owner=":tenant_id"))
+
+def _looking(owner: str) -> str:
+    beside = f"LEFT JOIN LATERAL ({_FIRST}) AS batch ON true"
+    return locking(owner, ":product_key", columns="batch.*", beside=beside)
+
+
+_LOCK = hot.statement(_looking(":tenant_id"))
 
 # Behind the tenant and the key, as always: only of who is known to be the owner, and only if the
 # key was claimed.
-_AT_FIRST = _LOOK.format(owner="(SELECT tenant_id FROM owner) AND EXISTS (SELECT FROM claimed)")
+_AT_FIRST = _looking("(SELECT tenant_id FROM owner) AND EXISTS (SELECT FROM claimed)")
 
 _BATCHES = {
     policy: text(f"""

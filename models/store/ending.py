@@ -21,8 +21,9 @@ _FOUND = "found_at_the_beginning"
 class Part:
     """Something of a statement that somebody else runs, and its parameters.
 
-    To be read first: a query of `owner`, which has the tenant's id, and of rows while the key is
-    `claimed`. To be written last: common table expressions, whose names are used once.
+    To be read first: a query of `owner`, which has the tenant's id if the command names one, and of
+    rows while the key is `claimed`. To be written last: common table expressions, whose names are
+    used once.
     """
 
     expressions: str
@@ -75,14 +76,25 @@ def taken(session: Session) -> Sequence[Part]:
 
 def write(session: Session, parts: Sequence[Part], last: Part) -> list[tuple[Any, ...]]:
     """Write parts in one statement, and return the rows of `last`, with which it ends."""
+    return hot.execute(session, *_made(parts, last))
+
+
+def leave_to_commit(session: Session, parts: Sequence[Part], last: Part) -> None:
+    """Have parts written as the transaction commits: nothing else may be asked of it.
+
+    The statement and the commit are one message to the server.
+    """
+    hot.leave_last(session, *_made(parts, last))
+
+
+def _made(parts: Sequence[Part], last: Part) -> tuple[hot.Statement, dict[str, Any]]:
     parameters: dict[str, Any] = {}
     for part in (*parts, last):
         parameters.update(part.parameters)
-    statement = _statement(last.expressions, *(part.expressions for part in parts))
-    return hot.execute(session, statement, parameters)
+    return _statement(last.expressions, *(part.expressions for part in parts)), parameters
 
 
 @cache
-def _statement(last: str, *expressions: str) -> str:
+def _statement(last: str, *expressions: str) -> hot.Statement:
     beginning = f"WITH {', '.join(expressions)}" if expressions else ""
     return hot.statement(f"{beginning} {last}")

@@ -71,13 +71,22 @@ def get_answer(session: Session, call: Call) -> dict[str, Any]:
     return answer
 
 
-def keep_answer(session: Session, call: Call, answer: dict[str, Any]) -> None:
+def keep_answer(
+    session: Session, call: Call, answer: dict[str, Any], *, ends: bool = False
+) -> None:
     """Store the answer beside the key that `find_answer` claimed in this transaction.
 
     With it goes what was left for the end, messages for the outbox too: one round trip for all.
+
+    Args:
+        ends: nothing else is asked of this transaction, so that all of it may go with the commit.
     """
     parts = [*ending.taken(session), *outbox.taken(session)]
-    ending.write(session, parts, Part(KEEP, {**_key_of(call), "answer": json.dumps(answer)}))
+    last = Part(KEEP, {**_key_of(call), "answer": json.dumps(answer)})
+    if ends:
+        ending.leave_to_commit(session, parts, last)
+    else:
+        ending.write(session, parts, last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
-"""Reservations: looked up, listed, and locked with the account they are of."""
+"""Reservations: looked up and listed."""
 
-import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +11,6 @@ from sqlalchemy.orm import Session
 from models.credit import Reservation, ReservationSlice
 from models.rules.refusal import Refusal
 from models.rules.states import ReservationState
-from models.store import credit_account
-from models.store.credit_account import Account
 
 
 class UnknownReservation(Refusal):
@@ -29,23 +26,6 @@ class Filter:
     tenant_id: str | None = None
     product_key: str | None = None
     state: ReservationState | None = None
-
-
-def lock(
-    session: Session, reservation_id: UUID, *, now: dt.datetime
-) -> tuple[Reservation, Account]:
-    """Lock the account of a reservation; return the reservation as it is under that lock.
-
-    Raises:
-        UnknownReservation: there is none by that id.
-    """
-    before = get(session, reservation_id)
-    account = credit_account.lock(
-        session, tenant_id=before.tenant_id, product_key=before.product_key, now=now
-    )
-    if account is None:
-        raise LookupError(f"reservation {reservation_id} is of a balance that is gone")
-    return get(session, reservation_id), account
 
 
 def get(session: Session, reservation_id: UUID) -> Reservation:

@@ -7,19 +7,19 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.credit import Action, Reservation
+from models.credit import Action
 from models.rules import burndown, money
 from models.rules.burndown import Slice
 from models.rules.states import CreditBatchState
-from models.store import credit_account, credit_funds, reservation
+from models.store import credit_account, credit_funds, reservation_locking
 from models.store.credit_account import Account
 from models.store.credit_change import WRITE_OFF, Change, Loss
 from models.store.credit_funds import Funds
 from models.store.credit_ledger import Cause
 from models.store.reservation_end import Ended
+from models.store.reservation_locking import HeldSlice, Hold
 
 
 class Above(StrEnum):
@@ -54,18 +54,22 @@ class Bill:
         self._batches: dict[UUID, _Batch] = {}
 
     def charge(
-        self, session: Session, found: Reservation, actual: Decimal, cause: Cause, now: dt.datetime
+        self, session: Session, hold: Hold, actual: Decimal, cause: Cause, now: dt.datetime
     ) -> None:
         """Draw up who pays what, and what goes back where."""
-        if not self._account.is_counted:
-            self._use(session, found, actual)
-            return
         with money.exact():
-            beyond = actual - found.amount
-        funds = None
-        if beyond > 0:  # before the hold's batches are read: it may end other holds on them
+            beyond = actual - hold.amount
+        funds, slices = None, hold.slices
+        if self._account.is_counted and beyond > 0:
+            # Before the hold's batches are read: it may end other holds on them.
             funds = credit_funds.find(session, self._account, beyond, cause=cause, now=now)
-        self._charge_hold(session, found, actual)
+            slices = None
+        if slices is None:
+            slices = reservation_locking.slices_of(session, hold)
+        if not self._account.is_counted:
+            self._use(slices, actual)
+            return
+        self._charge_hold(slices, actual)
         if funds is not None:
             self._charge_beyond(funds, beyond, now)
 
@@ -90,28 +94,25 @@ class Bill:
             return False
         return not credit_account.has_others(session, self._account, drained, now=now)
 
-    def _use(self, session: Session, found: Reservation, actual: Decimal) -> None:
+    def _use(self, held: Sequence[HeldSlice], actual: Decimal) -> None:
         if actual:
-            (allowing,) = reservation.list_slices(session, found.id)
+            (allowing,) = held
             self.slices = [Slice(allowing.batch_id, actual)]
             self.change.use(allowing.batch_id, actual, Action.commit)
 
-    def _charge_hold(self, session: Session, found: Reservation, actual: Decimal) -> None:
-        held = session.execute(_HELD, {"reservation_id": found.id}).all()
-        for row in held:
-            self._batches[row.batch_id] = _Batch(
-                row.remaining_amount, CreditBatchState(row.state), row.expires_at
-            )
-        slices = [Slice(row.batch_id, row.amount) for row in held]
+    def _charge_hold(self, held: Sequence[HeldSlice], actual: Decimal) -> None:
+        for part in held:
+            self._batches[part.batch_id] = _Batch(part.remaining, part.state, part.expires_at)
+        slices = [Slice(part.batch_id, part.amount) for part in held]
         self.slices, self.returned = burndown.split(slices, actual)
-        for part in self.slices:
-            self.change.take_held(part.batch_id, part.amount, Action.commit)
-        for part in self.returned:
-            self.change.free(part.batch_id, part.amount)
-            batch = self._batches[part.batch_id]
+        for paid in self.slices:
+            self.change.take_held(paid.batch_id, paid.amount, Action.commit)
+        for back in self.returned:
+            self.change.free(back.batch_id, back.amount)
+            batch = self._batches[back.batch_id]
             if batch.state in WRITE_OFF:
-                self.change.take(part.batch_id, part.amount, WRITE_OFF[batch.state])
-                self.losses.append(Loss(part.batch_id, batch.state, batch.expires_at, part.amount))
+                self.change.take(back.batch_id, back.amount, WRITE_OFF[batch.state])
+                self.losses.append(Loss(back.batch_id, batch.state, batch.expires_at, back.amount))
 
     def _charge_beyond(self, funds: Funds, amount: Decimal, now: dt.datetime) -> None:
         self.lapsed = funds.lapsed
@@ -132,11 +133,3 @@ class Bill:
             self.change.owe(rest)
         else:
             self.uncovered = rest
-
-
-_HELD = text("""
-SELECT slice.batch_id, slice.amount, batch.remaining_amount, batch.state, batch.expires_at
-FROM reservation_slices AS slice JOIN credit_batches AS batch ON batch.id = slice.batch_id
-WHERE slice.reservation_id = :reservation_id
-ORDER BY slice.nth
-""")

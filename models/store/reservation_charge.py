@@ -7,19 +7,25 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models.credit import Reservation
 from models.rules import burndown, money
 from models.rules.burndown import Slice
 from models.rules.states import ReservationState
-from models.store import credit_funds, credit_ledger, reservation, reservation_hold
+from models.store import (
+    credit_funds,
+    credit_ledger,
+    ending,
+    reservation_hold,
+    reservation_locking,
+)
 from models.store.credit_account import Account
 from models.store.credit_change import Loss
 from models.store.credit_ledger import Cause
+from models.store.ending import Part
 from models.store.reservation_bill import Above, Bill
 from models.store.reservation_end import CAUSE, Ended
+from models.store.reservation_locking import Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,29 +88,38 @@ def charge(session: Session, reservation_id: UUID, use: Use, *, now: dt.datetime
     Batches are charged in the order they were set aside in, also those that have ended meanwhile.
     What goes back to one that was closed is written off at once.
 
+    It is the last that a transaction does with the account: in a command it is written together
+    with the answer.
+
     Raises:
         UnknownReservation: there is none by that id.
         NotHeld: it was committed or released before, or its time is over.
         AboveHold: more was used than set aside, and `use` refuses that.
     """
-    found, account = reservation.lock(session, reservation_id, now=now)
-    _require_held(session, found, account, now)
-    actual = found.amount if use.amount is None else use.amount
-    if actual > found.amount and use.above is Above.refuse:
-        raise AboveHold(found.amount, actual)
+    hold, account = reservation_locking.lock(session, reservation_id, now=now)
+    _require_held(session, hold, account, now)
+    actual = hold.amount if use.amount is None else use.amount
+    if actual > hold.amount and use.above is Above.refuse:
+        raise AboveHold(hold.amount, actual)
     cause = Cause(CAUSE, str(reservation_id))
     bill = Bill(account, use.above)
-    bill.charge(session, found, actual, cause, now)
-    depleted = bill.depletes(session, now)
-    details = {**found.details, **use.details}
+    bill.charge(session, hold, actual, cause, now)
+    settles = bool(account.debt) and not bill.overdraft
     credit_ledger.write(
-        session, account, bill.change, cause=cause, details=details, now=now, depletes=depleted
+        session,
+        account,
+        bill.change,
+        cause=cause,
+        details={**hold.details, **use.details},
+        now=now,
+        depletes=(depleted := bill.depletes(session, now)),
+        ends=not settles,
     )
-    if not bill.overdraft:
+    if settles:
         credit_funds.settle_debt(session, account, cause=cause, now=now)
     with money.exact():
         amount = burndown.total(bill.slices) + bill.overdraft
-    _close(session, reservation_id, amount, now)
+    ending.leave_or_write(session, _closing(reservation_id, amount, now))
     return Committed(
         tenant_id=account.tenant_id,
         product_key=account.product_key,
@@ -122,21 +137,28 @@ def charge(session: Session, reservation_id: UUID, use: Use, *, now: dt.datetime
     )
 
 
-def _require_held(session: Session, found: Reservation, account: Account, now: dt.datetime) -> None:
+def _require_held(session: Session, hold: Hold, account: Account, now: dt.datetime) -> None:
     """A hold whose time is over has expired, whether it was swept or not."""
-    if found.state != ReservationState.held:
-        raise NotHeld(ReservationState(found.state))
-    if found.expires_at <= now:
-        ended = reservation_hold.give_back(session, found, account, now=now)
+    if hold.state is not ReservationState.held:
+        raise NotHeld(hold.state)
+    if hold.expires_at <= now:
+        ended = reservation_hold.give_back(session, hold, account, now=now)
         raise NotHeld(ReservationState.expired, ended)
 
 
-def _close(session: Session, reservation_id: UUID, amount: Decimal, now: dt.datetime) -> None:
-    """The compare-and-set that makes one of commit, release and expiry the winner."""
-    session.execute(
-        update(Reservation)
-        .where(Reservation.id == reservation_id, Reservation.state == ReservationState.held.value)
-        .values(state=ReservationState.committed.value, committed_amount=amount, closed_at=now)
-        .returning(Reservation.id)
-        .execution_options(synchronize_session=False)
-    ).one()
+def _closing(reservation_id: UUID, amount: Decimal, now: dt.datetime) -> Part:
+    return Part(
+        _CLOSE, {"closed_hold": reservation_id, "committed_amount": amount, "closed_at": now}
+    )
+
+
+# The compare-and-set that makes one of commit, release and expiry the winner. That it is held was
+# read under the lock; a state that is not makes no state, which the column refuses.
+_CLOSE = """
+closed AS (
+    UPDATE reservations
+    SET state = CASE state WHEN 'held' THEN 'committed' END,
+        committed_amount = :committed_amount, closed_at = :closed_at
+    WHERE id = :closed_hold
+)
+"""

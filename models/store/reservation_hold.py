@@ -11,7 +11,6 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.credit import Reservation
 from models.rules import burndown, ids, money
 from models.rules.states import ReservationState
 from models.store import (
@@ -20,8 +19,8 @@ from models.store import (
     credit_ledger,
     ending,
     product,
-    reservation,
     reservation_end,
+    reservation_locking,
 )
 from models.store.credit_account import Account
 from models.store.credit_change import Change
@@ -31,6 +30,7 @@ from models.store.credit_spending import TooLittle
 from models.store.ending import Part
 from models.store.recordset import Recordset
 from models.store.reservation_end import CAUSE, Ended
+from models.store.reservation_locking import Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +103,24 @@ def reserve(session: Session, request: Request, *, now: dt.datetime) -> Reserved
 
 def release(
     session: Session, reservation_id: UUID, *, reason: str | None, now: dt.datetime
-) -> tuple[Reservation, Ended | None]:
-    """Give back what a reservation holds; return it as it is now, and its end if this was it.
+) -> tuple[ReservationState, Ended | None]:
+    """Give back what a reservation holds; return its state now, and its end if this was it.
 
     One whose time is over has expired, whether it was swept or not.
 
     Raises:
         UnknownReservation: there is none by that id.
     """
-    found, account = reservation.lock(session, reservation_id, now=now)
-    if found.state != ReservationState.held:
-        return found, None
-    ended = give_back(session, found, account, reason=reason, now=now)
-    return reservation.get(session, reservation_id), ended
+    hold, account = reservation_locking.lock(session, reservation_id, now=now)
+    if hold.state is not ReservationState.held:
+        return hold.state, None
+    ended = give_back(session, hold, account, reason=reason, now=now)
+    return ended.state, ended
 
 
 def give_back(
     session: Session,
-    found: Reservation,
+    hold: Hold,
     account: Account,
     *,
     reason: str | None = None,
@@ -130,17 +130,17 @@ def give_back(
 
     If the tenant is in debt, what comes back pays it.
     """
-    expired = found.expires_at <= now
+    expired = hold.expires_at <= now
     (ended,) = reservation_end.end(
         session,
-        [found.id],
+        [hold.id],
         state=ReservationState.expired if expired else ReservationState.released,
         reason=None if expired else reason,
         now=now,
     )
     if account.debt:
         credit_funds.refresh(session, account, now=now)
-        cause = Cause(CAUSE, str(found.id))
+        cause = Cause(CAUSE, str(hold.id))
         credit_funds.settle_debt(session, account, cause=cause, now=now)
     return ended
 

@@ -6,11 +6,18 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy.exc import IntegrityError
 
 from models import database
 from models.rules.states import ReservationState
-from models.store import inbox, product, reservation, reservation_charge, reservation_end
+from models.store import (
+    ending,
+    inbox,
+    product,
+    reservation,
+    reservation_charge,
+    reservation_end,
+)
 from tasks import contract
 from tasks.reservation_list import get_reservation, list_reservations
 from tests.integration import wallet
@@ -274,8 +281,9 @@ def test_a_hold_that_has_ended_is_not_closed_again_even_unasked(db: Engine) -> N
     held = wallet.hold(8)
     wallet.release(held)
 
-    with pytest.raises(NoResultFound), database.transaction() as session:
-        reservation_charge._close(session, UUID(held), Decimal(8), wallet.at(0.1))
+    closing = reservation_charge._closing(UUID(held), Decimal(8), wallet.at(0.1))
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        ending.write(session, [closing], ending.Part("SELECT 1", {}))
 
     with database.transaction() as session:
         over = reservation_end.end(
