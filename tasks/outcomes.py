@@ -2,8 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 from uuid import UUID
 
 from models.rules import ids
@@ -22,8 +21,7 @@ KEY_PAUSE = dt.timedelta(minutes=5)
 """How long an endpoint waits whose secrets can not be opened: somebody must bring the key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What came of a claimed delivery.
 
     Args:
@@ -195,8 +193,6 @@ def _kept(claimed: Claimed, attempt: transport.Attempt, began: dt.datetime) -> d
     # the larger part of all that is stored.
     is_telling = attempt.outcome is not Outcome.DELIVERED or claimed.type == Ping.topic
     return delivery.Attempt(
-        # A delivery is tried by one sender at a time: nothing has to be drawn.
-        id=ids.uuid7(began, claimed.delivery_id),
         at=began,
         number=claimed.attempt_count + 1,
         outcome=attempt.outcome,

@@ -12,7 +12,8 @@ RANDOM_BITS: Final = 62
 """Of a UUID of version 7."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMESTAMP_BITS: Final = 48
+_TIMESTAMP_SHIFT: Final = 128 - 48
+_NOISE: Final = (1 << RANDOM_BITS) - 1
 _VERSION: Final = 0x7 << 76
 _VARIANT: Final = 0b10 << 62
 _EVENT_ID: Final = re.compile(EVENT_PREFIX + r"([0-9a-f]{32})")
@@ -35,17 +36,26 @@ def uuid7(now: datetime, random_bits: int | None = None) -> UUID:
     3), then `random_bits` (62, drawn when absent): ids of different microseconds sort by time, ids
     of one microsecond in no order. Raises InstantOutOfRange before 1970 or without a time zone.
     """
+    return UUID(
+        int=_uuid7(now, secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits)
+    )
+
+
+def uuid7_hex(now: datetime, random_bits: int) -> str:
+    """The 32 hexadecimal digits of `uuid7`, for where nobody wants the object."""
+    return f"{_uuid7(now, random_bits):032x}"
+
+
+def _uuid7(now: datetime, random_bits: int) -> int:
     if now.utcoffset() is None or now < _EPOCH:
         raise InstantOutOfRange(now)
-    # In integers: an id is drawn for each attempt, and arithmetic with timedeltas is slow.
+    # In integers: an id is made for each attempt, and arithmetic with timedeltas is slow.
     since = now - _EPOCH
     seconds = since.days * 86_400 + since.seconds
     milliseconds, rest = divmod(seconds * 1_000_000 + since.microseconds, 1000)
     fraction = rest * 4096 // 1000
-    noise = secrets.randbits(RANDOM_BITS) if random_bits is None else random_bits
-    noise &= (1 << RANDOM_BITS) - 1
-    timestamp = milliseconds << (128 - _TIMESTAMP_BITS)
-    return UUID(int=timestamp | _VERSION | fraction << 64 | _VARIANT | noise)
+    noise = random_bits & _NOISE
+    return milliseconds << _TIMESTAMP_SHIFT | _VERSION | fraction << 64 | _VARIANT | noise
 
 
 def event_id(identifier: UUID) -> str:

@@ -2,8 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -11,22 +10,23 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from models import hot
+from models.rules import ids
 from models.rules.states import DeliveryState
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+# Tuples, as `claim.Claimed` is one: two of these are made for each delivery that is sent.
+class Attempt(NamedTuple):
     """One HTTP try as it is kept.
 
     Args:
-        id: UUIDv7 of when it began.
+        at: when it began. Its id is made of this and of the delivery's: a delivery is tried by one
+            sender at a time.
         number: 1 is the first.
         outcome: the transport's word for how it ended.
         error: what went wrong, for the endpoint's owner.
         excerpt: the beginning of what the peer answered.
     """
 
-    id: UUID
     at: dt.datetime
     number: int
     outcome: str
@@ -36,8 +36,7 @@ class Attempt:
     excerpt: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What becomes of a leased delivery.
 
     Args:
@@ -176,7 +175,13 @@ def _record_arrived(
         {
             "deliveries": _array([str(one.delivery_id) for one in results]),
             "tokens": _array([one.lease_token.hex for one in results]),
-            "attempts": _array([one.id.hex for one in attempts]),
+            "attempts": _array(
+                [
+                    _attempt_id(one.delivery_id, one.attempt)
+                    for one in results
+                    if one.attempt is not None
+                ]
+            ),
             "began": _array([one.at.isoformat() for one in attempts]),
             "numbers": _array([str(one.number) for one in attempts]),
             "statuses": _array(statuses),
@@ -267,7 +272,7 @@ def _row(result: Result) -> dict[str, Any]:
     }
     attempt = result.attempt
     if attempt is not None:
-        row["attempt_id"] = attempt.id
+        row["attempt_id"] = _attempt_id(result.delivery_id, attempt)
         row["attempted_at"] = attempt.at
         row["attempt_number"] = attempt.number
         row["outcome"] = attempt.outcome
@@ -278,3 +283,7 @@ def _row(result: Result) -> dict[str, Any]:
         if attempt.excerpt is not None:
             row["excerpt"] = attempt.excerpt
     return row
+
+
+def _attempt_id(delivery_id: int, attempt: Attempt) -> str:
+    return ids.uuid7_hex(attempt.at, delivery_id)

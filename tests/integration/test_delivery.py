@@ -466,7 +466,7 @@ def test_results_written_twice_count_once(db: Engine) -> None:
     subscribe("http://127.0.0.1:9/")
     emit()
     [row] = take(uuid4()).rows
-    attempt = delivery.Attempt(uuid4(), now(), 1, "timeout", None, 5, "slow", None)
+    attempt = delivery.Attempt(now(), 1, "timeout", None, 5, "slow", None)
     result = delivery.Result(
         delivery_id=row.delivery_id,
         endpoint_id=row.endpoint_id,

@@ -1,6 +1,5 @@
 """What an attempt means for its delivery, and for its endpoint's circuit."""
 
-import dataclasses
 import datetime as dt
 from uuid import uuid4
 
@@ -105,7 +104,7 @@ def test_an_answer_is_kept_when_it_is_a_refusal_or_that_to_a_ping(
     outcome: Outcome, topic: str, kept: str | None
 ) -> None:
     said = Attempt(outcome, 200, 12, "x" * 16_384, None, None)
-    one = dataclasses.replace(claimed(), type=topic)
+    one = claimed()._replace(type=topic)
 
     attempt = outcomes.of_attempt(one, said, began=NOW, now=NOW, random=0.0).result.attempt
 

@@ -1,6 +1,5 @@
 """The life of one delivery, played with any answers, beside a model written from the contract."""
 
-import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +105,7 @@ def test_a_delivery_lives_as_the_contract_says(answers: Sequence[Said], ordered:
 def tried(said: Said, count: int, *, ordered: bool, now: dt.datetime) -> outcomes.Verdict:
     wish = None if said.retry_after is None else dt.timedelta(seconds=said.retry_after)
     return outcomes.of_attempt(
-        dataclasses.replace(claimed(count, ordered=ordered)),
+        claimed(count, ordered=ordered),
         Attempt(said.outcome, 500, 1, "", wish, None),
         began=now,
         now=now,
