@@ -34,7 +34,11 @@ MESSAGES = 2_000
 
 BACKLOG = 10_000
 BACKLOG_TENANTS = 200
-"""They have an endpoint each, at twenty hosts: as many as a claim may take something of."""
+"""They have an endpoint each, at a host of their own, as subscribers have."""
+
+OWN_HOSTS = [f"http://127.0.1.{number + 1}:9" for number in range(BACKLOG_TENANTS)]
+"""Nobody is there, and nothing is sent. At twenty hosts one claim fills all the lanes that there
+are at twenty a host, and a second process can only wait for it, whoever holds which lock."""
 
 SENDER = "one worker process"
 SESSION = "bare requests.Session, one after the other"
@@ -106,7 +110,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     with receiver.running() as urls:
         subscribe(urls, tenants=ENDPOINTS)
         sent = _sending(stage, urls[0], rounds.scaled(MESSAGES, scale))
-        subscribe(urls, tenants=BACKLOG_TENANTS)
+        subscribe([*urls, *OWN_HOSTS[len(urls) :]], tenants=BACKLOG_TENANTS)
         kept = _claiming(stage, rounds.scaled(BACKLOG, scale))
     return [
         sent.beside(SENDER, SESSION, job=JOB),

@@ -302,10 +302,13 @@ class Run:
             persist(functools.partial(disable, endpoint_id))
 
     def _send(self, claimed: Sequence[claim.Claimed]) -> None:
+        if readiness.is_stopped_by_clock():
+            self._unwritten += [outcomes.given_back(one) for one in claimed]
+            return
+        # All that one claim has of an endpoint is signed with the same keys: they are opened once.
+        opened = {key: _opened(one) for key, one in {it.endpoint_id: it for it in claimed}.items()}
         for one in claimed:
-            if readiness.is_stopped_by_clock():
-                self._unwritten.append(outcomes.given_back(one))
-            elif (secrets := _opened(one)) is None:
+            if (secrets := opened[one.endpoint_id]) is None:
                 hold_until = self._now_due() + outcomes.KEY_PAUSE
                 self._unwritten.append(outcomes.given_back(one, hold_until=hold_until))
             else:

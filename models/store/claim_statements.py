@@ -9,11 +9,12 @@ from models import hot
 #
 # Without sorts the first rows of an endpoint come from ix_deliveries_due, whatever the statistics
 # say. Where they know of few rows an endpoint the planner reads all of them and sorts: of an
-# endpoint that got half a million since, at each of its probes, while everybody else waits. What
-# has to be sorted here at the end still is.
+# endpoint that got half a million since, at each claim, while everybody else waits. What has to
+# be sorted here at the end still is.
 PLAN_ONCE: Final = hot.statement("""
     SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
-           set_config('enable_sort', 'off', true)
+           set_config('enable_sort', 'off', true),
+           set_config('enable_incremental_sort', 'off', true)
 """)
 
 # From one endpoint that has something waiting to the next, each step one probe of

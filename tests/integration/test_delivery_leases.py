@@ -15,6 +15,7 @@ from tasks.delivery_list import list_deliveries
 from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint
 from tasks.replays import replay_deliveries
 from tests.integration.outbox_world import (
+    attempts,
     emit,
     execute,
     finish,
@@ -190,3 +191,20 @@ def test_of_two_results_under_two_leases_the_living_one_counts(db: Engine) -> No
 
     assert accepted == {living.delivery_id: DeliveryState.delivered}
     assert states(db) == ["delivered"]
+
+
+def test_an_arrival_under_a_lost_lease_ends_nobody_elses(db: Engine) -> None:
+    subscribe()
+    emit()
+    [late] = take(lease=LOST).rows
+    with database.transaction() as session:
+        delivery.reclaim(session, most=1, now=now())
+    [living] = take().rows
+
+    assert finish([late]).states == {}
+    assert [row.lease_token for row in leases(db)] == [living.lease_token]
+    assert len(attempts(db)) == 1
+
+    assert finish([living], at=later(seconds=1)).states == {living.delivery_id: "delivered"}
+    assert leases(db) == []
+    assert len(attempts(db)) == 2

@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from uuid import UUID, uuid4
 
@@ -40,6 +41,7 @@ from webhooks.endpoint_condition import Circuit
 from webhooks.retry import Outcome
 
 SHARED = "shared.example"
+MINUTE = dt.timedelta(minutes=1)
 
 
 def of_endpoint(rows: list[claim.Claimed]) -> Counter[UUID]:
@@ -113,6 +115,26 @@ def test_two_claims_at_once_together_keep_to_a_hosts_cap(db: Engine) -> None:
 
     assert len(taken) == 20
     assert len({row.delivery_id for row in taken}) == 20
+
+
+def test_two_senders_claim_side_by_side_and_neither_waits_for_the_other(db: Engine) -> None:
+    many(8, each=5)
+    hosts(db, *[f"host-{number}.example" for number in range(8)])
+    few = terms(rows=4)
+    with ThreadPoolExecutor(1) as other:
+        with database.transaction() as session:
+            relay.fan_out(session, most=1000, now=now())
+        with database.transaction() as session:
+            first = claim.claim(
+                session, terms=few, cursor=None, token=uuid4(), lease=MINUTE, now=now()
+            ).rows
+            # Nothing of it is committed yet.
+            second = other.submit(take, terms=few).result(30).rows
+
+    assert len(first) == len(second) == 4
+    assert not of_endpoint([*first]).keys() & of_endpoint([*second]).keys()
+    # Each has lanes left, whoever took the first of them.
+    assert len(of_endpoint([*take(terms=terms(rows=16)).rows])) == 8
 
 
 def test_an_owner_gets_no_more_than_its_share_of_a_sender(db: Engine) -> None:

@@ -160,6 +160,12 @@ def test_signature_of_another_kind_does_not_verify(signature: str) -> None:
         verify(signature, SHARED, signing_keys.public_key(PRIVATE))
 
 
+def test_no_more_than_thirty_two_signatures_are_looked_at() -> None:
+    verify(" ".join([*["v1,AAAA"] * 31, V1]), SHARED)
+    with pytest.raises(signing.SignatureRefused, match="none of 32 signatures"):
+        verify(" ".join([*["v1,AAAA"] * 32, V1]), SHARED)
+
+
 @pytest.mark.parametrize("missing", ["Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"])
 def test_message_without_one_of_the_headers_does_not_verify(missing: str) -> None:
     given_headers = headers(V1)
