@@ -185,6 +185,15 @@ def test_what_is_about_the_system_is_for_the_operator_alone(db: Engine) -> None:
         assert ours.ids == []
 
 
+def test_a_prefix_means_children_only_to_the_fan_out(db: Engine) -> None:
+    subscribe()
+    for prefix, deliveries_then in (("billing.quota.*", 0), ("billing.*", 1)):
+        execute(db, "UPDATE endpoints SET topics = ARRAY[:prefix]", prefix=prefix)
+        emit()
+        take()
+        assert len(deliveries(db)) == deliveries_then
+
+
 def test_an_endpoint_hears_only_of_its_topics(db: Engine) -> None:
     with receiver() as exact, receiver() as prefix, receiver() as everything:
         subscribe(exact, topics=["billing.quota_consumed"])

@@ -208,3 +208,16 @@ def test_an_arrival_under_a_lost_lease_ends_nobody_elses(db: Engine) -> None:
     assert finish([living], at=later(seconds=1)).states == {living.delivery_id: "delivered"}
     assert leases(db) == []
     assert len(attempts(db)) == 2
+
+
+def test_a_living_lease_outlives_a_lost_one_of_the_same_endpoint(db: Engine) -> None:
+    subscribe()
+    emit()
+    take(lease=LOST)
+    emit()
+    [living] = take().rows
+
+    with database.transaction() as session:
+        assert delivery.reclaim(session, most=100, now=now()) == 1
+
+    assert [row.delivery_id for row in leases(db)] == [living.delivery_id]

@@ -137,6 +137,20 @@ def test_two_senders_claim_side_by_side_and_neither_waits_for_the_other(db: Engi
     assert len(of_endpoint([*take(terms=terms(rows=16)).rows])) == 8
 
 
+def test_a_host_that_a_claim_counts_is_left_alone_by_another(db: Engine) -> None:
+    many(8, each=5)
+    hosts(db, *[SHARED] * 8)
+    with ThreadPoolExecutor(1) as other:
+        with database.transaction() as session:
+            relay.fan_out(session, most=1000, now=now())
+        with database.transaction() as session:
+            few = terms(rows=4, per_host=5)
+            claim.claim(session, terms=few, cursor=None, token=uuid4(), lease=MINUTE, now=now())
+            # What the first has taken can not be counted yet: the host is its own meanwhile.
+            assert other.submit(take, terms=few).result(30).rows == []
+    assert len(take(terms=terms(rows=4, per_host=5)).rows) == 1
+
+
 def test_an_owner_gets_no_more_than_its_share_of_a_sender(db: Engine) -> None:
     for _ in range(10):
         subscribe()
