@@ -3,6 +3,7 @@
 models/store/relay.py says `matches` again in SQL; a test keeps them equal.
 """
 
+import difflib
 from typing import Final
 
 from webhooks import events
@@ -37,6 +38,11 @@ def check(pattern: str) -> None:
     """Raise `UnknownTopic` unless some event of the catalogue matches `pattern`."""
     if not any(matches(pattern, topic) for topic in events.CATALOGUE):
         raise UnknownTopic(
-            f"no event is called {pattern[:80]!r}; the catalogue has "
-            + ", ".join(sorted(events.CATALOGUE))
+            f"no event is called {pattern[:80]!r}; {_hint(pattern)}`billing schema list` names "
+            'all; "*" is every one, "billing.invoice.*" all that begin so'
         )
+
+
+def _hint(pattern: str) -> str:
+    near = difflib.get_close_matches(pattern, events.CATALOGUE, n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

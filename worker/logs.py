@@ -62,6 +62,12 @@ def configure(style: Literal["auto", "json", "text"], level: str) -> None:
     logging.getLogger(QUOTING_LOGGER).addFilter(_keep_first_line)
 
 
+def spare_terminals() -> None:
+    """Show nothing below WARNING from now on where a person reads along."""
+    if sys.stderr.isatty():
+        logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
+
+
 def _keep_first_line(record: logging.LogRecord) -> bool:
     """Cut a payload off. The message itself is kept in rejected_messages where it can be."""
     if record.levelno >= logging.WARNING:

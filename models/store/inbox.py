@@ -62,9 +62,10 @@ def get_answer(session: Session, call: Call) -> dict[str, Any]:
     """
     row = session.execute(ANSWER, _key_of(call)).one()
     if row.request_hash != call.request_hash:
+        whose = f" of tenant {call.tenant_id!r}" if call.tenant_id else ""
         raise IdempotencyConflict(
-            f"idempotency_key {call.key!r} was used before for another {call.operation} of "
-            f"tenant {call.tenant_id!r}; send the first request again unchanged, or use a new key",
+            f"idempotency_key {call.key!r} was used before for another {call.operation}{whose}; "
+            "send the first request again unchanged, or use a new key",
             field="idempotency_key",
         )
     answer: dict[str, Any] = row.answer

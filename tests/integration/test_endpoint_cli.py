@@ -110,7 +110,7 @@ def test_a_secret_is_rotated_and_the_old_one_revoked(billing: Command) -> None:
     rotated = billing("endpoint", "rotate-secret", one["endpoint_id"], "--keep", "48")
     revoked = billing("endpoint", "revoke-secret", one["endpoint_id"], one["secret_id"])
 
-    assert "for 2 days, 0:00:00\nsecret whsec_" in rotated.out
+    assert "for 48 h\nsecret whsec_" in rotated.out
     assert revoked.out == f"revoked; live keys: {rotated.out.split()[2].rstrip(';')}\n"
 
 

@@ -172,7 +172,7 @@ def test_a_mended_message_is_replayed_by_whoever_is_at_the_keyboard(
     )
     shown = json.loads(billing("rejected", "show", str(from_stdin)).out)
 
-    assert (first.status, first.out) == (0, f"{from_file} replayed\n1 replayed\n")
+    assert (first.status, first.out) == (0, f"message {from_file} replayed\n")
     assert json.loads(second.out)["answer"]["accepted"] == 1
     assert rows("SELECT amount, at FROM usage_events ORDER BY 1") == [(5, AS_OF), (6, AS_OF)]
     resolved = dict(map(tuple, rows("SELECT id, resolved_by FROM rejected_messages")))
@@ -225,7 +225,7 @@ def test_a_message_is_discarded_with_a_reason(billing: Command) -> None:
     )
     late = billing("rejected", "replay", str(first), "999999")
 
-    assert (ended.status, ended.out.splitlines()[-1]) == (0, "2 discarded")
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, "in all: 2 discarded")
     assert rows("SELECT state, resolved_by FROM rejected_messages") == [("discarded", "me")] * 2
     assert late.status == 1
     assert "only an open one can be replayed" in late.out

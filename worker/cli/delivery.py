@@ -100,9 +100,8 @@ def show(
     if as_json:
         printing.print_json(found)
         return
-    console = printing.console()
-    console.print(delivery_view.details(found))
-    console.print(delivery_view.attempts(found["attempts"]) if found["attempts"] else "no attempts")
+    printing.show(delivery_view.details(found))
+    printing.show(delivery_view.attempts(found["attempts"]) if found["attempts"] else "no attempts")
     if body:
         typer.echo(delivery_view.event(found))
 

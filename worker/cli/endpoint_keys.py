@@ -1,6 +1,5 @@
 """Signing keys of endpoints: rotated and revoked."""
 
-import datetime as dt
 from typing import Annotated
 from uuid import UUID
 
@@ -43,7 +42,7 @@ def rotate_secret(
     if as_json:
         printing.print_json(answer)
         return
-    old = f"older keys sign beside it for {dt.timedelta(seconds=seconds)}"
+    old = f"older keys sign beside it for {keep:g} h"
     typer.echo(f"made key {answer['secret_id']}; {old}\n{endpoint_view.key(answer)}")
 
 

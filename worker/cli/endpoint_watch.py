@@ -57,7 +57,7 @@ def stats(
     if as_json:
         printing.print_json(found)
         return
-    printing.console().print(_table(found))
+    printing.show(_table(found))
 
 
 def _followed(delivery_id: int, wait: float) -> DeliveryDetails:
@@ -90,7 +90,7 @@ def _table(found: Any) -> Table:
     rows = {
         "state": found["state"],
         "circuit": endpoint_view.circuit(found),
-        "probed at": instant(found["probe_at"], otherwise=""),
+        "next probe": instant(found["probe_at"], otherwise=""),
         "held until": instant(found["hold_until"], otherwise=""),
         "failing since": instant(found["failing_since"], otherwise=""),
         "attempts": f"{found['attempts']:,} since {instant(found['since'])}",

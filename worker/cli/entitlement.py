@@ -5,23 +5,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
-from rich.console import Console
 
 from models import database
 from models.rules.quota import Window
 from tasks.entitlement_list import LARGEST_PAGE, get_entitlements, list_entitlements
 from tasks.entitlements import EntitlementAnswer, end_entitlement, set_entitlement
-from worker import boot
 from worker.cli import entitlement_view as view
-from worker.cli import kinds
+from worker.cli import kinds, printing
 from worker.cli.gauge import ASCII, BLOCKS
-
-WIDTH_ELSEWHERE: Final = 240
-"""Characters of a line where there is no terminal to ask."""
 
 app = typer.Typer(help="What may be used, and what was used of it.", no_args_is_help=True)
 
@@ -47,7 +42,7 @@ def print_list(
     if as_json:
         _print_json(found)
     else:
-        _console().print(view.listed(found) if found else "no entitlements")
+        printing.show(view.listed(found) if found else "no entitlements")
 
 
 @app.command("show")
@@ -61,13 +56,12 @@ def show(
     if as_json:
         _print_json(found)
         return
-    console = _console()
-    console.print(f"{tenant}, {found['timezone']}", markup=False)
+    printing.show(f"{tenant}, {found['timezone']}")
     if found["entitlements"]:
-        glyphs = ASCII if console.options.ascii_only else BLOCKS
-        console.print(view.standings(found, now=dt.datetime.now(dt.UTC), glyphs=glyphs))
+        glyphs = ASCII if printing.console().options.ascii_only else BLOCKS
+        printing.show(view.standings(found, now=dt.datetime.now(dt.UTC), glyphs=glyphs))
     else:
-        console.print("no entitlements: whatever asks for one is refused")
+        printing.show("no entitlements: whatever asks for one is refused")
 
 
 @app.command("set")
@@ -130,7 +124,7 @@ def set_(
     if as_json:
         _print_json(made)
     else:
-        _console().print(view.sentence(made), markup=False)
+        typer.echo(view.sentence(made))
 
 
 @app.command("end")
@@ -159,7 +153,7 @@ def end(
         _print_json(ended)
     else:
         said = "never begins" if ended["ended_at"] is None else f"ends at {ended['ended_at']}"
-        _console().print(f"{metric} a {window.value} {said}", markup=False)
+        typer.echo(f"{metric} a {window.value} {said}")
 
 
 def _pages(
@@ -185,18 +179,11 @@ def _pages(
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    boot.prepare()
+    printing.prepare()
     try:
         yield
     finally:
         database.dispose()
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH_ELSEWHERE
-    return console
 
 
 def _print_json(value: Any) -> None:

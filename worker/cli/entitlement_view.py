@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from models.rules import period
 from tasks.entitlement_list import StandingAnswer, StandingsAnswer
@@ -25,8 +25,8 @@ def listed(found: Sequence[EntitlementAnswer]) -> Table:
         table.add_column(heading)
     for one in sorted(found, key=_order):
         table.add_row(
-            escape(_owner(one)),
-            escape(one["metric"]),
+            _owner(one),
+            one["metric"],
             one["window"],
             _limit(one["limit"]),
             _kind(one),
@@ -56,24 +56,24 @@ def standings(found: StandingsAnswer, *, now: dt.datetime, glyphs: tuple[str, st
         table.add_column(heading, no_wrap=True)
     for one in found["entitlements"]:
         table.add_row(
-            escape(one["metric"]),
+            one["metric"],
             one["window"],
             _number(one["used"]),
             _limit(one["limit"]),
             _bar(one, glyphs),
             _state(one),
             _reset(_instant(one["resets_at"]), now, zone),
-            escape(", ".join(source["plan_key"] or "of its own" for source in one["sources"])),
+            ", ".join(source["plan_key"] or "of its own" for source in one["sources"]),
         )
     return table
 
 
-def _bar(one: StandingAnswer, glyphs: tuple[str, str]) -> str:
+def _bar(one: StandingAnswer, glyphs: tuple[str, str]) -> Text:
     if one["limit"] is None:
-        return ""
+        return Text()
     used, limit = Decimal(one["used"]), Decimal(one["limit"])
     colour = "red" if used >= limit else "yellow" if used >= limit * NEARLY else "green"
-    return f"[{colour}]{gauge(used, limit, glyphs=glyphs)}[/]"
+    return Text(gauge(used, limit, glyphs=glyphs), style=colour)
 
 
 def _state(one: StandingAnswer) -> str:

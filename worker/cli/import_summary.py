@@ -25,7 +25,7 @@ def show(ended: Ended, files: Sequence[str], *, dry_run: bool, as_json: bool) ->
     """Tell people, or a program, what became of an import."""
     if as_json:
         typer.echo(json.dumps(_as_json(ended, files, dry_run=dry_run), indent=2))
-    else:
+    elif ended.tally.rows or ended.reason is None:
         _print_lines(ended, dry_run=dry_run)
     if ended.reason is not None:
         again = "; run it again: what is stored counts once" if ended.tally.events else ""

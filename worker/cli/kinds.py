@@ -38,7 +38,8 @@ def named(noun: str, *, by: str | None = None) -> Callable[[str], UUID]:
     Args:
         by: the command that shows them, where it is not `billing NOUN list`.
     """
-    what = f"the id of a {noun}, as `{by or f'billing {noun} list'}` shows them"
+    article = "an" if noun[0] in "aeiou" else "a"
+    what = f"the id of {article} {noun}, as `{by or f'billing {noun} list'}` shows them"
 
     def parse(text: str) -> UUID:
         try:

@@ -1,23 +1,17 @@
 """Meters: how metrics are counted, and which of them nobody charges for."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
 
 from models import database
 from models.rules.meter import Aggregation, RoundingMode
 from models.rules.refusal import Refusal
 from tasks.contract import InvalidMessage
 from tasks.meters import LARGEST_PAGE, ListedMeter, list_meters, set_meter
-from worker import boot
-from worker.cli import meter_view
-
-WIDTH_ELSEWHERE: Final = 240
-"""Characters of a line where there is no terminal to ask."""
+from worker.cli import meter_view, printing
 
 app = typer.Typer(help="How metrics are counted.", no_args_is_help=True)
 
@@ -89,7 +83,7 @@ def set_(
         "allow_corrections": allow_corrections,
         "active": not inactive,
     }
-    boot.prepare()
+    printing.prepare()
     try:
         before = _find(metric)
         answer = set_meter(**given)  # type: ignore[arg-type]  # as a message, which it checks
@@ -100,7 +94,7 @@ def set_(
     if as_json:
         _print_json(answer)
     else:
-        _print(meter_view.changes(before, answer))
+        printing.show(meter_view.changes(before, answer))
 
 
 @app.command("list")
@@ -112,7 +106,7 @@ def print_list(
     as_json: AsJson = False,
 ) -> None:
     """List metrics with a meter or usage, and those that are used and that nobody charges for."""
-    boot.prepare()
+    printing.prepare()
     try:
         found = list(_all(show="all" if everything else "active"))
     finally:
@@ -121,15 +115,15 @@ def print_list(
     if as_json:
         _print_json({"meters": found, "unpriced": unpriced})
     else:
-        _print(meter_view.table(found) if found else "no metric has a meter or usage")
+        printing.show(meter_view.table(found) if found else "no metric has a meter or usage")
         if unpriced:
-            _print(f"used, and no price charges for it: {', '.join(unpriced)}")
+            printing.show(f"used, and no price charges for it: {', '.join(unpriced)}")
 
 
 @app.command()
 def show(metric: Metric, *, as_json: AsJson = False) -> None:
     """Show how one metric is counted."""
-    boot.prepare()
+    printing.prepare()
     try:
         found = _find(metric)
     finally:
@@ -143,7 +137,7 @@ def show(metric: Metric, *, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(found)
     else:
-        _print(meter_view.details(found))
+        printing.show(meter_view.details(found))
 
 
 def _find(metric: str) -> ListedMeter | None:
@@ -183,12 +177,6 @@ def _rounding(given: str | None) -> dict[str, Any] | None:
             param_hint="--round",
         )
     return {"decimals": int(decimals), "mode": mode}
-
-
-def _print(what: RenderableType) -> None:
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    Console(markup=False, highlight=False, width=width).print(what)
 
 
 def _print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Refusals of arguments say which value was wrong, whatever kind it should have been."""
+"""What typer says less well: which value it refuses, and that an option takes none."""
 
 from typing import Any
 
@@ -10,6 +10,11 @@ from typer.core import TyperGroup
 class Group(TyperGroup):
     """The command of all commands: what typer refuses below it is said with its value."""
 
+    def __init__(self, **attributes: Any) -> None:
+        """Take the commands."""
+        super().__init__(**attributes)
+        _show_flags_as_flags(self)
+
     def invoke(self, ctx: Any) -> Any:
         """Run what was asked for."""
         try:
@@ -19,6 +24,15 @@ class Group(TyperGroup):
             if isinstance(refused.__cause__, ValidationError):
                 refused.message = _said(refused.__cause__)
             raise
+
+
+def _show_flags_as_flags(command: Any) -> None:
+    # Typer's help says "--json <bool>", as if one could write "--json yes".
+    for parameter in command.params:
+        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
+            parameter.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _show_flags_as_flags(below)
 
 
 def _said(error: ValidationError) -> str:

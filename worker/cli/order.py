@@ -185,7 +185,7 @@ def refund(
         for one in line["grants"]:
             parts = (one["amount"], one["consumed"], one["held"], one["lapsed"], one["revoked"])
             table.add_row(line["sku"], one["product_key"], *map(number, parts))
-    printing.console().print(table)
+    printing.show(table)
     typer.echo(
         f"refundable: {_money(answer['refundable_minor'] or 0, answer)} of "
         f"{_money(answer['total_minor'], answer)}"

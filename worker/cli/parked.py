@@ -1,27 +1,20 @@
 """`billing invoice parked` and `retry`: tenants that can not be billed, and why."""
 
-import dataclasses
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from models import database
-from tasks import config
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.parking import LARGEST_PAGE, ParkedAnswer, list_parked, retry_parked
-from worker import boot
-from worker.cli import invoice_named
+from worker.cli import invoice_named, printing
 from worker.cli.invoice_named import AsOf
 
 EXIT_STILL_PARKED = 1
-WIDTH_ELSEWHERE = 240
-"""Characters of a line where there is no terminal to ask."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
@@ -62,10 +55,7 @@ def _print(found: list[ParkedAnswer]) -> None:
     for one in found:
         row = (one["tenant_id"], one["stage"], one["reason"], _instant(one["parked_at"]))
         table.add_row(*row, str(one["tries"]), _instant(one["next_try_at"]))
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    console = Console(markup=False, highlight=False, width=width)
-    console.print(table if found else "nobody is parked")
+    printing.show(table if found else "nobody is parked")
 
 
 def _instant(at: object) -> str:
@@ -74,9 +64,7 @@ def _instant(at: object) -> str:
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    boot.prepare()
-    # No broker is needed: the sender finds what is due by its timetable, in seconds.
-    config.use(dataclasses.replace(config.current(), kick=False))
+    printing.prepare()
     try:
         yield
     finally:

@@ -1,22 +1,16 @@
 """Plans and prices: what is offered, and what it costs."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
 from rich.table import Table
 
 from models import database
 from tasks.plan_list import LARGEST_PAGE, ListedPrice, get_plan, list_plans, list_prices
 from tasks.plans import PlanAnswer
-from worker import boot
-from worker.cli import price_view
-
-WIDTH_ELSEWHERE: Final = 240
-"""Characters of a line where there is no terminal to ask."""
+from worker.cli import price_view, printing
 
 app = typer.Typer(help="What is offered, and what it costs.", no_args_is_help=True)
 prices = typer.Typer(help="What is charged, by which model.", no_args_is_help=True)
@@ -36,7 +30,7 @@ def list_(*, as_json: AsJson = False) -> None:
     if as_json:
         _print_json(found)
     else:
-        _print(_table(found) if found else "no plan; billing.set_plan makes one")
+        printing.show(_table(found) if found else "no plan; billing.set_plan makes one")
 
 
 @app.command()
@@ -50,8 +44,10 @@ def show(
     if as_json:
         _print_json(found)
         return
-    _print(f"{found['plan_key']}, {found['name']}: {_rhythm(found)}, version {found['version']}")
-    _print(price_view.table(found["prices"]) if found["prices"] else "no prices")
+    printing.show(
+        f"{found['plan_key']}, {found['name']}: {_rhythm(found)}, version {found['version']}"
+    )
+    printing.show(price_view.table(found["prices"]) if found["prices"] else "no prices")
 
 
 @prices.command("list")
@@ -68,11 +64,11 @@ def list_of_prices(
     if as_json:
         _print_json(found)
     else:
-        _print(price_view.versions(found) if found else "no prices")
+        printing.show(price_view.versions(found) if found else "no prices")
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    boot.prepare()
+    printing.prepare()
     try:
         return read()
     finally:
@@ -123,12 +119,6 @@ def _table(found: list[PlanAnswer]) -> Table:
 
 def _rhythm(one: PlanAnswer) -> str:
     return f"every {one['interval']}, by {one['anchor']}"
-
-
-def _print(what: RenderableType) -> None:
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    Console(markup=False, highlight=False, width=width).print(what)
 
 
 def _print_json(value: Any) -> None:

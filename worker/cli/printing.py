@@ -15,7 +15,8 @@ from rich.table import Table
 
 from models.rules import ids
 from tasks import config
-from worker import boot, ledger_log
+from worker import boot, ledger_log, logs
+from worker.cli import fitting
 
 WIDTH_ELSEWHERE: Final = 240
 """Characters of a line where there is no terminal to ask."""
@@ -44,9 +45,13 @@ Key = Annotated[
 def prepare() -> None:
     """Get ready to call tasks in this process.
 
-    No broker is needed: the sender finds what is to be told by its timetable, in seconds.
+    No broker is needed: the sender finds what is to be told by its timetable, in seconds. What a
+    command did it says itself: a terminal gets no log lines beside, unless BILLING_LOG_LEVEL asks
+    for them.
     """
-    boot.prepare()
+    chosen = boot.prepare()
+    if "log_level" not in chosen.model_fields_set:
+        logs.spare_terminals()
     ledger_log.spare_terminals()
     config.use(dataclasses.replace(config.current(), kick=False))
 
@@ -70,12 +75,23 @@ def console() -> Console:
     return Console(markup=False, highlight=False, width=width)
 
 
+def show(what: Table | str) -> None:
+    """Print a sentence, or a table so that nothing is cut: as records where it is too wide."""
+    screen = console()
+    if isinstance(what, str) or not what.show_header:
+        screen.print(what)
+        return
+    if not sys.stdout.isatty():
+        screen.width = max(screen.width, fitting.least(what))
+    screen.print(fitting.fitted(what, screen.width))
+
+
 def print_table(table: Table, found: Sequence[object], next_cursor: str | None, noun: str) -> None:
     """Print a table of what was found, or that there is none, and whether there are more."""
     if not found:
         typer.echo(f"no {noun}")
         return
-    console().print(table)
+    show(table)
     if next_cursor is not None:
         typer.echo(f"there are more {noun}; see them with --limit")
 

@@ -2,25 +2,19 @@
 
 import dataclasses
 import datetime as dt
-import getpass
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from models import database
 from models.rules.states import RejectedState
 from models.store import rejected
-from tasks import config, signing
+from tasks import signing
 from tasks.rejected import discard_rejected, replay_rejected
-from worker import boot
-from worker.cli import kinds, payloads, rejected_each, rejected_view
-
-WIDTH_ELSEWHERE: Final = 240
+from worker.cli import kinds, payloads, printing, rejected_each, rejected_view
 
 app = typer.Typer(help="Messages that could not be taken.", no_args_is_help=True)
 
@@ -58,7 +52,7 @@ def print_list(
 ) -> None:
     """List them, newest first."""
     wanted = _filter(state, task, tenant, code, since)
-    boot.prepare()
+    printing.prepare()
     with database.transaction() as session:
         found = rejected.list_newest(session, wanted, limit=limit)
     if as_json:
@@ -66,10 +60,7 @@ def print_list(
             json.dumps([rejected_view.shown(row) for row in found], indent=2, ensure_ascii=False)
         )
         return
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    console = Console(markup=False, highlight=False, width=width)
-    console.print(rejected_view.table(found) if found else f"no {state} rejected messages")
+    printing.show(rejected_view.table(found) if found else f"no {state} rejected messages")
 
 
 @app.command()
@@ -77,7 +68,7 @@ def show(
     rejected_message_id: Annotated[int, typer.Argument(metavar="ID", help="That of the list.")],
 ) -> None:
     """Print one as JSON, with the payload as it came."""
-    boot.prepare()
+    printing.prepare()
     with database.transaction() as session:
         row = rejected.get(session, rejected_message_id)
     typer.echo(
@@ -120,8 +111,8 @@ def replay(
     if payload is not None and (edit or len(chosen) != 1):
         raise typer.BadParameter("give it with one ID, and without --edit", param_hint="--payload")
     mended = None if payload is None else payloads.read(payload)
-    who = actor or _user()
-    _prepare()
+    who = printing.actor_or_user(actor)
+    printing.prepare()
 
     if code is None:
         conditions = dataclasses.replace(conditions, but=signing.CODES)
@@ -150,19 +141,13 @@ def discard(
     chosen = ids or []
     conditions = _filter(RejectedState.open, task, tenant, code, since)
     _require_choice(chosen, everything, conditions)
-    who = actor or _user()
-    _prepare()
+    who = printing.actor_or_user(actor)
+    printing.prepare()
 
     def close(found: int) -> dict[str, Any]:
         return dict(discard_rejected(rejected_message_id=found, reason=reason, actor=who))
 
     rejected_each.each(chosen, conditions, close, as_json=as_json)
-
-
-def _prepare() -> None:
-    boot.prepare()
-    # No broker is needed to replay: the sender finds what is due by its timetable, in seconds.
-    config.use(dataclasses.replace(config.current(), kick=False))
 
 
 def _filter(
@@ -192,10 +177,3 @@ def _edited(found: int) -> dict[str, Any]:
     with database.transaction() as session:
         payload = rejected.get(session, found).payload
     return payloads.edited(payload, f"rejected message {found}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # an account without a name, as in some containers
-        return "operator"

@@ -31,9 +31,11 @@ def each(
         ends["refused in part" if _refused_in_part(answer) else answer["state"]] += 1
         typer.echo(json.dumps(answer) if as_json else _line(answer))
     closed = ends[RejectedState.replayed] + ends[RejectedState.discarded]
-    if not as_json:
+    if not as_json and not ends:
+        typer.echo("no open rejected message fits")
+    elif not as_json and ends.total() > 1:
         said = ", ".join(f"{count:,} {state}" for state, count in ends.items())
-        typer.echo(said or "no open rejected message fits")
+        typer.echo(f"in all: {said}")
     if closed < ends.total():
         raise typer.Exit(1)
 
@@ -59,7 +61,11 @@ def _refused_in_part(answer: dict[str, Any]) -> bool:
 
 def _line(answer: dict[str, Any]) -> str:
     reasons = rejected_view.reasons(answer.get("errors") or [])
-    return f"{answer['rejected_message_id']} {answer['state']}" + (reasons and f": {reasons}")
+    said = f"message {answer['rejected_message_id']} {_STAYS.get(answer['state'], answer['state'])}"
+    return said + (reasons and f": {reasons}")
+
+
+_STAYS: Final = {RejectedState.open: "was refused again and stays open"}
 
 
 def _all(conditions: rejected.Filter) -> Iterator[int]:

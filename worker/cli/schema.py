@@ -1,5 +1,6 @@
 """What others build against: schemas of tasks, events and tables, printed in a stable order."""
 
+import difflib
 import json
 from typing import Annotated, Any
 
@@ -46,7 +47,7 @@ def print_topics() -> None:
         summary = published.payload_schema(event)["description"].partition("\n")[0]
         heard = "the operator" if event.for_operator else "everyone"
         table.add_row(topic, str(event.schema_version), heard, summary)
-    printing.console().print(table)
+    printing.show(table)
 
 
 @app.command("show")
@@ -97,8 +98,9 @@ def _chosen(everything: dict[str, Any], name: str | None, noun: str) -> dict[str
     if name is None:
         return everything
     if name not in everything:
-        known = ", ".join(sorted(everything))
-        raise typer.BadParameter(f"no {noun} is named {name!r}; there are {known}")
+        near = difflib.get_close_matches(name, everything, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(everything))}"
+        raise typer.BadParameter(f"no {noun} is named {name!r}; {hint}")
     return {name: everything[name]}
 
 

@@ -16,6 +16,9 @@ from worker.celery import app as celery_app
 from worker.cli import printing, status_view
 from worker.overview import Look
 
+ASKING: Final = "asking workers and servers …"
+"""On the screen until the first look has ended."""
+
 MOST_LOOKS: Final = 100_000
 """With which even a terminal that somebody forgot comes to its end."""
 
@@ -60,7 +63,7 @@ def _watch(times: int, every: float, *, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     try:
-        with Live(console=console, screen=True, auto_refresh=False) as live:
+        with Live(ASKING, console=console, screen=True, auto_refresh=False) as live:
             for number in range(times):
                 if number:
                     time.sleep(every)

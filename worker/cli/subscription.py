@@ -1,8 +1,5 @@
 """`billing subscription`: who is on which plan, changed, cancelled and resumed."""
 
-import dataclasses
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -10,11 +7,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from models import database
-from tasks import config
 from tasks.plan_changes import (
     cancel_subscription,
     change_subscription,
@@ -24,13 +19,10 @@ from tasks.plan_changes import (
 from tasks.subscribing import When
 from tasks.subscription_list import get_subscription, list_subscriptions
 from tasks.subscriptions import SubscriptionAnswer
-from worker import boot
-from worker.cli import kinds
+from worker.cli import kinds, printing
 from worker.cli.invoice_named import AsOf
 from worker.cli.invoice_named import at as _at
-
-WIDTH_ELSEWHERE = 240
-"""Characters of a line where there is no terminal to ask."""
+from worker.cli.printing import AsJson, Key
 
 app = typer.Typer(help="Who is on which plan.", no_args_is_help=True)
 
@@ -43,20 +35,19 @@ Named = Annotated[
         parser=kinds.named("subscription"),
     ),
 ]
-Key = Annotated[str, typer.Option(help="Names this request: the same again changes nothing.")]
 
 
 @app.command("list")
 def print_list(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose.", show_default=False)],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List a tenant's subscriptions, ended ones and those to come too."""
     with _prepared():
         found = list_subscriptions(tenant_id=tenant)["subscriptions"]
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        printing.print_json(found)
     else:
         _print(found)
 
@@ -65,27 +56,27 @@ def print_list(
 def show(
     named: Named,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: AsJson = False,
     as_of: AsOf = None,
 ) -> None:
     """Show a subscription, with the seats it had and will have."""
     with _prepared():
         found = get_subscription(subscription_id=named, **_at(as_of))
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False, default=str))
+        printing.print_json(found)
         return
     _print([found])
     seats = Table("seats", "from")
     for one in found["seats"]:
         seats.add_row(one["quantity"], _instant(one["effective_at"]))
-    Console(markup=False, highlight=False).print(seats)
+    printing.show(seats)
 
 
 @app.command()
 def change(
     named: Named,
     *,
-    key: Key,
+    key: Key = None,
     plan: Annotated[str | None, typer.Option(help="The new plan.", metavar="PLAN")] = None,
     quantity: Annotated[
         Decimal | None,
@@ -93,17 +84,21 @@ def change(
     ] = None,
     when: Annotated[When, typer.Option(help="When it takes effect.")] = When.now,
     as_of: AsOf = None,
+    as_json: AsJson = False,
 ) -> None:
     """Put a tenant on another plan, or another number of seats."""
     wanted: dict[str, Any] = {"plan_key": plan, "quantity": quantity}
     with _prepared():
         answer = change_subscription(
             subscription_id=named,
-            idempotency_key=key,
+            idempotency_key=printing.key_or_new(key),
             when=when,
             **{name: value for name, value in wanted.items() if value is not None},
             **_at(as_of),
         )
+    if as_json:
+        printing.print_json(answer)
+        return
     changed = [answer["replaced"], answer["subscription"]]
     _print([one for one in changed if one is not None])
 
@@ -112,32 +107,40 @@ def change(
 def cancel(
     named: Named,
     *,
-    key: Key,
+    key: Key = None,
     when: Annotated[When, typer.Option(help="When it ends.")] = When.period_end,
     as_of: AsOf = None,
+    as_json: AsJson = False,
 ) -> None:
     """End a subscription when its billing period does, or now."""
     with _prepared():
         answer = cancel_subscription(
-            subscription_id=named, idempotency_key=key, when=when, **_at(as_of)
+            subscription_id=named, idempotency_key=printing.key_or_new(key), when=when, **_at(as_of)
         )
-    _print([answer])
+    _say(answer, as_json=as_json)
 
 
 @app.command()
-def resume(named: Named, *, as_of: AsOf = None) -> None:
+def resume(named: Named, *, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Take back the end of a subscription that has not ended yet."""
     with _prepared():
         answer = reactivate_subscription(subscription_id=named, **_at(as_of))
-    _print([answer])
+    _say(answer, as_json=as_json)
 
 
 @app.command()
-def undo(named: Named, *, as_of: AsOf = None) -> None:
+def undo(named: Named, *, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Take back a change of plan or seats that has not come yet."""
     with _prepared():
         answer = undo_change(subscription_id=named, **_at(as_of))
-    _print([answer])
+    _say(answer, as_json=as_json)
+
+
+def _say(answer: SubscriptionAnswer, *, as_json: bool) -> None:
+    if as_json:
+        printing.print_json(answer)
+    else:
+        _print([answer])
 
 
 def _print(found: Sequence[SubscriptionAnswer]) -> None:
@@ -150,10 +153,7 @@ def _print(found: Sequence[SubscriptionAnswer]) -> None:
             one["quantity"],
             *(_instant(at) for at in (*instants, one["next_invoice_at"])),
         )
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    console = Console(markup=False, highlight=False, width=width)
-    console.print(table if found else "no subscription")
+    printing.show(table if found else "no subscription")
 
 
 def _instant(at: object) -> str:
@@ -162,9 +162,7 @@ def _instant(at: object) -> str:
 
 @contextmanager
 def _prepared() -> Iterator[None]:
-    boot.prepare()
-    # No broker is needed: the sender finds what is due by its timetable, in seconds.
-    config.use(dataclasses.replace(config.current(), kick=False))
+    printing.prepare()
     try:
         yield
     finally:

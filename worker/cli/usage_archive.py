@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, RenderableType
+from rich.table import Table
 
 from models import database
 from models.store import closing, standing, usage_archive
@@ -19,9 +19,9 @@ from tasks.archive_run import rule_of
 from tasks.archiving import archive_usage
 from tasks.clock import now
 from worker import boot, settings
+from worker.cli import printing
 from worker.cli import usage_archive_view as view
 
-WIDTH_ELSEWHERE: Final = 240
 PAGE: Final = 200
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
@@ -200,10 +200,8 @@ def _name(folder: Path, file: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(file)
 
 
-def _print(what: RenderableType | list[Any] | dict[str, Any]) -> None:
+def _print(what: Table | str | list[Any] | dict[str, Any]) -> None:
     if isinstance(what, list | dict):
         typer.echo(json.dumps(what, indent=2, ensure_ascii=False))
         return
-    # A file or a pipe is as wide as it needs to be.
-    width = None if sys.stdout.isatty() else WIDTH_ELSEWHERE
-    Console(markup=False, highlight=False, width=width).print(what)
+    printing.show(what)

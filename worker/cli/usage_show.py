@@ -2,14 +2,13 @@
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.cells import cell_len
 from rich.table import Table
 
 from models import database
@@ -17,15 +16,11 @@ from models.rules import calendar_periods, decimals, period
 from models.store import tenant as store_tenant
 from models.usage import Granularity
 from tasks.usage_list import UsageEntry, UsageList, list_usage
-from worker import boot
-from worker.cli import kinds
+from worker.cli import fitting, kinds, printing
 from worker.cli.sparkline import ASCII, BLOCKS, sparkline
 
 MOST_COLUMNS: Final = 8
 """Metrics side by side in a table; the others are named below it."""
-
-WIDTH_ELSEWHERE: Final = 240
-"""Characters of a line where there is no terminal to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show a month's usage, day by day in the tenant's own time zone."""
-    boot.prepare()
+    printing.prepare()
     try:
         found = _read(tenant, metric, month)
     finally:
@@ -67,7 +62,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
     else:
-        _print(found)
+        _print(found, metric)
 
 
 def _read(tenant_id: str, metric: str | None, first: dt.date | None) -> _Month:
@@ -127,50 +122,66 @@ def _metric(name: str, days: Sequence[UsageEntry | None], month: UsageEntry | No
     return _Metric(name, total, counts, totals)
 
 
-def _print(found: _Month) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH_ELSEWHERE
+def _print(found: _Month, metric: str | None) -> None:
+    console = printing.console()
     title = f"{found.tenant_id}, {found.dates[0]:%B %Y}, {found.timezone}"
+    shown = 0
     if found.metrics:
-        console.print(escape(title))
-        console.print(_table(found))
-        console.print(_sparklines(found, ASCII if console.options.ascii_only else BLOCKS))
+        shown = _columns(found, console.width)
+        console.print(title)
+        console.print(_table(found, shown))
+        levels = ASCII if console.options.ascii_only else BLOCKS
+        for line in _sparklines(found, levels, width=console.width):
+            console.print(line, soft_wrap=True)
     else:
-        console.print(f"{escape(title)}: nothing was used")
-    left_out = [metric.name for metric in found.metrics[MOST_COLUMNS:]]
+        console.print(f"{title}: nothing was used" + (f" of {metric}" if metric else ""))
+    left_out = [metric.name for metric in found.metrics[shown:]]
     if left_out:
-        console.print(f"not in the table, see them with --metric: {escape(', '.join(left_out))}")
+        console.print(f"not in the table, see them with --metric: {', '.join(left_out)}")
     if found.is_behind:
         console.print("some usage has arrived that is not in these totals yet")
 
 
-def _table(found: _Month) -> Table:
-    shown = found.metrics[:MOST_COLUMNS]
+def _columns(found: _Month, width: int) -> int:
+    """How many metrics the table has: as many as fit side by side, one at least."""
+    most = min(len(found.metrics), MOST_COLUMNS)
+    return next((n for n in range(most, 1, -1) if fitting.least(_table(found, n)) <= width), 1)
+
+
+def _table(found: _Month, count: int) -> Table:
+    shown = found.metrics[:count]
     table = Table("day", show_footer=True)
     table.columns[0].footer = "month"
     for metric in shown:
-        table.add_column(escape(metric.name), _number(metric.total), justify="right")
+        table.add_column(metric.name, _number(metric.total), justify="right", overflow="fold")
     for place, date in enumerate(found.dates):
         cells = (_number(metric.days[place]) for metric in shown)
         table.add_row(f"{date:%a %d}", *cells)
     return table
 
 
-def _sparklines(found: _Month, levels: str) -> Table:
-    grid = Table.grid(padding=(0, 2))
+def _sparklines(found: _Month, levels: str, *, width: int) -> Iterator[str]:
+    """A line for each metric in columns, or two where lines of `width` have no room for one."""
+    rows = []
     for metric in found.metrics:
         used = [
             (total, date) for total, date in zip(metric.days, found.dates, strict=True) if total
         ]
         most, date = max(used, default=(Decimal(0), found.dates[0]))
-        grid.add_row(
-            escape(metric.name),
-            f"{sparkline(metric.days, levels=levels)}",
+        row = (
+            metric.name,
+            sparkline(metric.days, levels=levels),
             f"most {_number(most)} on {date:%a %d}",
             f"{metric.event_count:,} event{'' if metric.event_count == 1 else 's'}",
         )
-    return grid
+        rows.append(row)
+    widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
+    apart = "  " if sum(widths) + 2 * len(widths) <= width else "\n  "
+    for row in rows:
+        name, line, most_used, events = (
+            cell + " " * (room - cell_len(cell)) for cell, room in zip(row, widths, strict=True)
+        )
+        yield f"{name}  {line}{apart}{most_used}  {events}".rstrip()
 
 
 def _number(value: Decimal | None) -> str:

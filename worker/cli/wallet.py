@@ -70,13 +70,13 @@ def show(
         console.print(f"{tenant}: nothing was ever granted")
         return
     console.print(tenant)
-    console.print(credit_view.holdings(held["products"], console))
+    printing.show(credit_view.holdings(held["products"], console))
     if usable["batches"]:
-        console.print(credit_view.bars(usable["batches"], console, now=now))
+        printing.show(credit_view.bars(usable["batches"], console, now=now))
     if usable["next_cursor"] is not None:
         console.print(f"only the newest {MOST_BARS}; billing batch list {tenant} shows all")
     if newest:
-        console.print(credit_view.ledger(newest, console))
+        printing.show(credit_view.ledger(newest, console))
 
 
 @app.command()
