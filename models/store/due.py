@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.rules.states import DeliveryState
 from models.store.delivery_lease import is_in
+from models.store.health import PROBE_GRACE
 
 MOST_COUNTED: Final = 100_000
 """Counting stops here, for each job: looking at a backlog must not make it worse."""
@@ -33,7 +34,13 @@ _SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "billing.bill_late_usage": ("noticed_at", "late_usage ORDER BY id"),
     "billing.deliver_webhooks": (
         "due_at",
-        f"deliveries d WHERE {is_in(DeliveryState.pending)} AND due_at <= :now ORDER BY due_at",
+        # What an endpoint has due that is left alone waits for that endpoint.
+        (
+            f"deliveries d WHERE {is_in(DeliveryState.pending)} AND due_at <= :now AND NOT EXISTS "
+            "(SELECT FROM endpoint_health h WHERE h.endpoint_id = d.endpoint_id "
+            "AND (h.hold_until > :now OR h.probe_at > :now - CAST(:probe_grace AS interval))) "
+            "ORDER BY due_at"
+        ),
     ),
     "billing.expire_batches": (
         "expires_at",
@@ -79,5 +86,6 @@ def by_job(session: Session, *, now: dt.datetime, closed_by: dt.datetime) -> dic
     Args:
         closed_by: drafts of periods that ended by then have had their grace.
     """
-    rows = session.execute(_COUNT, {"now": now, "closed_by": closed_by})
+    bound = {"now": now, "closed_by": closed_by, "probe_grace": PROBE_GRACE}
+    rows = session.execute(_COUNT, bound)
     return {row.job: Due(row.waiting, row.oldest) for row in rows}

@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, case, exists, func, literal_column, select
+from sqlalchemy import Select, case, exists, func, literal_column, or_, select
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
@@ -16,6 +16,9 @@ from models.usage import UsageTouchedDay
 
 MOST_COUNTED = 100_000
 """Counting stops here: a backlog of millions is not made worse by looking at it."""
+
+PROBE_GRACE = dt.timedelta(minutes=1)
+"""How late a probe of a failing endpoint may be: later, nobody sends."""
 
 _IS_LEASED = exists().where(DeliveryLease.delivery_id == Delivery.id)
 
@@ -51,7 +54,8 @@ class Backlog:
 
     `outbox_oldest` and `delivery_oldest` are when the oldest waiting message was written and when
     the oldest due delivery fell due; None when nothing waits. An endpoint rests while nothing is
-    sent to it because of how it answered.
+    sent to it because of how it answered, be it for a while or but for a probe of its open circuit;
+    what it has due waits for it, and not for a worker: it is not counted.
     """
 
     touched_days: int
@@ -87,7 +91,13 @@ _SERVER = sql("""
 
 def backlog(session: Session, *, now: dt.datetime) -> Backlog:
     """Count what waits for a worker or an operator."""
-    due = (Delivery.state == DeliveryState.pending, Delivery.due_at <= now, ~_IS_LEASED)
+    rests = or_(EndpointHealth.hold_until > now, EndpointHealth.probe_at > now - PROBE_GRACE)
+    due = (
+        Delivery.state == DeliveryState.pending,
+        Delivery.due_at <= now,
+        ~_IS_LEASED,
+        ~exists().where(EndpointHealth.endpoint_id == Delivery.endpoint_id, rests),
+    )
     # UUIDs of version 7 sort by time: the smallest id is the oldest message.
     first = select(OutboxPending.message_id).order_by(OutboxPending.message_id).limit(1)
     oldest = select(OutboxMessage.created_at).where(OutboxMessage.id == first.scalar_subquery())
@@ -103,9 +113,7 @@ def backlog(session: Session, *, now: dt.datetime) -> Backlog:
         deliveries_dead=_count(
             session, select(Delivery.id).where(Delivery.state == DeliveryState.dead)
         ),
-        endpoints_resting=_count(
-            session, select(EndpointHealth.endpoint_id).where(EndpointHealth.hold_until > now)
-        ),
+        endpoints_resting=_count(session, select(EndpointHealth.endpoint_id).where(rests)),
         tenants_parked=_count(
             session, select(ParkedTenant.tenant_id).where(ParkedTenant.resolved_at.is_(None))
         ),

@@ -72,7 +72,7 @@ def _rows(look: Look, found: OfDatabase) -> Iterator[tuple[str, str]]:
     yield "deliveries", f"{_states(seen.deliveries)}; {_rate(look.attempts_per_second)} tried"
     yield (
         "endpoints",
-        (f"{seen.circuits_open:,} circuits open, {_count(waiting.endpoints_resting)} left alone"),
+        f"{_count(waiting.endpoints_resting)} left alone; open circuits: {seen.circuits_open:,}",
     )
     yield "invoices", _states(seen.invoices)
     yield "tenants", f"{_count(waiting.tenants_parked)} parked"
