@@ -9,10 +9,11 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
-from models import database, migrations, rights
+from models import database, rights
 from models.rules.trial import Peppers
 from models.store import credit_ledger
 from tasks import config, providers, window
+from tests import clusters
 from tests.unit.rules import vectors
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
@@ -98,14 +99,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def mould(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the servers of this process are copied from."""
+    with clusters.moulded_in(tmp_path_factory.mktemp("mould")):
+        yield
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local.Servers]:
     """Embedded servers, started once for the run, with a migrated database."""
     folder = tmp_path_factory.mktemp("servers")
-    with local.running(folder, fsync=False) as running:
-        engine = create_engine(running.database_url)
-        migrations.upgrade(engine)
-        engine.dispose()
+    with clusters.running(folder) as running:
         yield running
     local.clear(folder)
 

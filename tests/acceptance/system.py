@@ -19,8 +19,9 @@ from typing import Any
 import redis
 from sqlalchemy import text
 
-from models import database, migrations
+from models import database
 from tasks.queues import Queue
+from tests import clusters
 from tests.acceptance.producer import Producer
 from webhooks import keyring
 from worker import local, processes, programs, settings
@@ -200,7 +201,7 @@ class System:
 
 @contextlib.contextmanager
 def running(folder: Path, **environment: str) -> Iterator[System]:
-    """Run servers with an empty database, and a subscriber; the test starts the rest.
+    """Run servers with a database without rows, and a subscriber; the test starts the rest.
 
     Args:
         folder: where everything is kept.
@@ -208,7 +209,7 @@ def running(folder: Path, **environment: str) -> Iterator[System]:
     """
     log = folder / "processes.log"
     with (
-        local.running(folder / "servers", fsync=False) as servers,
+        clusters.running(folder / "servers") as servers,
         stage.subscribing() as subscriber,
         _database(servers),
         _supervisor(log) as supervisor,
@@ -270,7 +271,6 @@ def _state_and_parent(pid: int) -> tuple[str, int]:
 @contextlib.contextmanager
 def _database(servers: local.Servers) -> Iterator[None]:
     database.configure(database.Options(url=servers.database_url))
-    migrations.upgrade(database.engine())
     try:
         yield
     finally:
