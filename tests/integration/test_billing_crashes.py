@@ -11,7 +11,6 @@ from tasks.aggregation import aggregate_usage
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.late_usage import bill_late_usage
 from tasks.plan_changes import undo_change
-from tests.integration import wallet
 from tests.integration.billing_world import (
     assert_gapless,
     assert_reconciled,
@@ -21,6 +20,7 @@ from tests.integration.billing_world import (
     subscribe,
     usage_price,
 )
+from tests.integration.contents import rows_of
 from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
 from tests.integration.test_fees_ahead import ahead, lines, notes
 from tests.integration.test_late_usage import close, used
@@ -50,8 +50,8 @@ minutes."""
 pytestmark = pytest.mark.slow
 
 
-def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: sorted(wallet.rows(engine, f"TABLE {table}"), key=str) for table in TABLES}
+def contents(engine: Engine) -> dict[str, list[str]]:
+    return rows_of(engine, TABLES)
 
 
 @pytest.fixture

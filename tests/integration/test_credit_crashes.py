@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 from models import database
 from tasks.merging import merge_customers
 from tests.integration import wallet
+from tests.integration.contents import rows_of
 
 TABLES = (
     "tenants",
@@ -71,12 +72,20 @@ def begin(prepare: Callable[[Engine], None], call: Callable[[], Any]) -> int:
         child = os.fork()
     if child == 0:
         try:
-            prepare(database.engine())
+            prepare(_engine_of_child())
             call()
         except BaseException:  # noqa: BLE001 (a child of pytest must not go on as one)
             os._exit(3)
         os._exit(0)
     return child
+
+
+def _engine_of_child() -> Engine:
+    """The parent's engine with all that it has compiled, and none of its connections."""
+    engine = database.engine() if database._engine is None else database._engine
+    engine.dispose(close=False)
+    database._engine_pid = os.getpid()
+    return engine
 
 
 def was_killed(child: int) -> bool:
@@ -107,8 +116,8 @@ def die_after_commit(engine: Engine) -> None:
     event.listen(engine, "checkin", kill)
 
 
-def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: sorted(wallet.rows(engine, f"TABLE {table}"), key=str) for table in TABLES}
+def contents(engine: Engine) -> dict[str, list[str]]:
+    return rows_of(engine, TABLES)
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from models.base import Base
 from tasks.adjustments import adjust_credits, grant_credits
@@ -22,8 +19,15 @@ from tasks.offers import set_offer
 from tasks.subscriptions import end_subscription
 from tests.integration import wallet
 from tests.integration.billing_world import instant, query
+from tests.integration.contents import rows_of
 from tests.integration.plan_credits import ask, give, given, join, plan, renew
-from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
+from tests.integration.test_credit_crashes import (
+    begin,
+    die_after_commit,
+    die_before,
+    ends_by_kill,
+    was_killed,
+)
 from tests.integration.test_credit_races import at_once
 
 MOST_STATEMENTS = 120
@@ -79,13 +83,9 @@ def ids(db: Engine) -> dict[str, str]:
     return {"subscription": subscription_id}
 
 
-def contents(db: Engine) -> dict[str, Any]:
+def contents(db: Engine) -> dict[str, list[str]]:
     """Every row of every table."""
-    with db.connect() as connection:
-        return {
-            table.name: sorted(map(tuple, connection.execute(select(table))), key=str)
-            for table in Base.metadata.sorted_tables
-        }
+    return rows_of(db, Base.metadata.tables)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -192,34 +192,19 @@ def test_renewing_while_it_is_spent_and_swept_is_exact(
 
 @pytest.mark.slow
 def test_a_renewal_that_is_killed_again_and_again_gives_each_period_once(
-    db: Engine, database_url: str, checkout: Path
+    db: Engine,
 ) -> None:
     wallet.product()
     plan(give(100, rollover="all"))
     for number in range(80):
         join("2026-01-10", tenant_id=f"t{number}")
-    program = (
-        "import sys; from models import database; from tasks import config, allocations;"
-        "import dataclasses, worker.celery;"
-        "config.use(dataclasses.replace(config.current(), kick=False));"
-        "database.configure(database.Options(url=sys.argv[1])); print('ready', flush=True);"
-        "allocations.renew_subscriptions(as_of=sys.argv[2])"
-    )
     kills = 0
     while True:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, database_url, LATE.isoformat()],
-            cwd=checkout,
-            stdout=subprocess.PIPE,
-        )
-        with process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            if kills < 6:
-                time.sleep(0.05 + 0.03 * kills)
-                os.kill(process.pid, signal.SIGKILL)
-            process.wait(timeout=120)
-        if process.returncode == 0:
+        child = begin(lambda _: None, lambda: renew_subscriptions(as_of=LATE))
+        if kills < 6:
+            time.sleep(0.05 + 0.03 * kills)
+            os.kill(child, signal.SIGKILL)
+        if not was_killed(child):
             break
         kills += 1
 

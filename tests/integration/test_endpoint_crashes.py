@@ -18,6 +18,7 @@ from tasks.endpoints import create_endpoint, delete_endpoint, disable_endpoint, 
 from tasks.pings import ping_endpoint
 from tasks.purge import purge
 from tasks.replays import replay_deliveries, replay_delivery
+from tests.integration.contents import rows_of
 from tests.integration.outbox_world import deliveries, emit, execute, now, relay_all, subscribe
 from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
 
@@ -118,13 +119,7 @@ CALLS: dict[str, Callable[[World], Any]] = {
 
 
 def contents(engine: Engine) -> dict[str, list[str]]:
-    with engine.connect() as connection:
-        return {
-            table: sorted(
-                connection.scalars(text(f"SELECT to_jsonb(t)::text FROM {table} t"))  # noqa: S608
-            )
-            for table in TABLES
-        }
+    return rows_of(engine, TABLES)
 
 
 @pytest.mark.parametrize("name", CALLS)

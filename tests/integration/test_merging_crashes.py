@@ -1,13 +1,11 @@
 """A process that dies while usage follows a merged tenant leaves nothing half done."""
 
-from typing import Any
-
 import pytest
 from sqlalchemy import Engine
 
 from models.store import merge_usage
 from tasks.merging import move_merged_usage
-from tests.integration import wallet
+from tests.integration.contents import rows_of
 from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
 from tests.integration.test_merging import MARCH, event, merge, record, totals
 from tests.integration.wallet import rows
@@ -31,8 +29,8 @@ def merged(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     assert totals() == {"acme": 10, "anon": 7}
 
 
-def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: sorted(wallet.rows(engine, f"TABLE {table}"), key=str) for table in TABLES}
+def contents(engine: Engine) -> dict[str, list[str]]:
+    return rows_of(engine, TABLES)
 
 
 @pytest.mark.usefixtures("merged")

@@ -14,6 +14,7 @@ from tasks.referrals import attach_referral
 from tasks.tenants import set_tenant
 from tasks.trials import grant_trial
 from tests.integration import shop, wallet
+from tests.integration.contents import rows_of
 from tests.integration.shop import all_at_once, bought, cancel, order, pay, refund
 from tests.integration.test_credit_crashes import die_after_commit, die_before, ends_by_kill
 from tests.integration.waiting import until_somebody_waits
@@ -163,8 +164,8 @@ def test_eight_orders_with_one_key_are_one(db: Engine) -> None:
     assert wallet.rows(db, "SELECT count(*) FROM orders") == [(1,)]
 
 
-def contents(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
-    return {table: sorted(wallet.rows(engine, f"TABLE {table}"), key=str) for table in TABLES}
+def contents(engine: Engine) -> dict[str, list[str]]:
+    return rows_of(engine, TABLES)
 
 
 @pytest.fixture
