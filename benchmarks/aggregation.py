@@ -103,7 +103,7 @@ def touch(stage: Stage) -> None:
 
 def roll_up() -> None:
     now = dt.datetime.now(dt.UTC)
-    touched = CHUNK
-    while touched == CHUNK:
+    is_last = False
+    while not is_last:
         with database.transaction() as session:
-            touched = aggregate.roll_up(session, limit=CHUNK, now=now).touched
+            is_last = aggregate.roll_up(session, limit=CHUNK, now=now).is_last

@@ -79,6 +79,7 @@ TABLES: Final[Mapping[str, Rights]] = {
     "usage_voids": Rights(EDIT, producer=READ),
     "usage_touched_days": Rights(FULL, producer=ADD),
     "usage_aggregates": Rights(FULL),
+    "usage_quarter_hours": Rights(FULL),
     "usage_horizons": Rights(EDIT, producer=lock("updated_at")),
     "usage_archives": Rights(EDIT),
     "usage_purged_keys": Rights(LIST, producer=READ),

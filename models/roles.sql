@@ -61,14 +61,14 @@ END $$;
 REVOKE ALL ON
     alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
     legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
-    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
-    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
-    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
-    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
-    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
-    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
-    trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
-    tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
+    usage_quarter_hours, usage_horizons, usage_archives, usage_purged_keys, meters, check_runs,
+    entitlements, quota_metrics, quota_counters, quota_arrivals, credit_balances,
+    credit_batches, ledger_entries, reservations, reservation_slices, credit_notices,
+    expiry_notices, plan_credits, subscription_credits, credit_allocations, prepaid_products,
+    catalog_keys, products, offers, offer_items, plans, prices, subscriptions,
+    subscription_quantities, coupons, coupon_redemptions, orders, order_items, order_grants,
+    order_payments, trials, trial_identities, referral_programs, referrals, issuers, tax_rates,
+    tax_profiles, tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
     invoice_syncs, invoice_sync_attempts, provider_customers, provider_health, idempotency_keys,
     rejected_messages, outbox_messages, outbox_pending, endpoints, endpoint_secrets,
@@ -85,6 +85,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON usage_events TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON usage_voids TO billing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_touched_days TO billing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_aggregates TO billing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON usage_quarter_hours TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON usage_horizons TO billing_worker;
 GRANT SELECT, INSERT, UPDATE ON usage_archives TO billing_worker;
 GRANT SELECT, INSERT, DELETE ON usage_purged_keys TO billing_worker;
@@ -157,14 +158,14 @@ REVOKE EXECUTE ON FUNCTION drop_attempts_day(date) FROM billing_worker;
 REVOKE ALL ON
     alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
     legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
-    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
-    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
-    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
-    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
-    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
-    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
-    trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
-    tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
+    usage_quarter_hours, usage_horizons, usage_archives, usage_purged_keys, meters, check_runs,
+    entitlements, quota_metrics, quota_counters, quota_arrivals, credit_balances,
+    credit_batches, ledger_entries, reservations, reservation_slices, credit_notices,
+    expiry_notices, plan_credits, subscription_credits, credit_allocations, prepaid_products,
+    catalog_keys, products, offers, offer_items, plans, prices, subscriptions,
+    subscription_quantities, coupons, coupon_redemptions, orders, order_items, order_grants,
+    order_payments, trials, trial_identities, referral_programs, referrals, issuers, tax_rates,
+    tax_profiles, tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
     invoice_syncs, invoice_sync_attempts, provider_customers, provider_health, idempotency_keys,
     rejected_messages, outbox_messages, outbox_pending, endpoints, endpoint_secrets,
@@ -201,14 +202,14 @@ GRANT EXECUTE ON FUNCTION drop_attempts_day(date) TO billing_sender;
 REVOKE ALL ON
     alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
     legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
-    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
-    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
-    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
-    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
-    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
-    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
-    trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
-    tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
+    usage_quarter_hours, usage_horizons, usage_archives, usage_purged_keys, meters, check_runs,
+    entitlements, quota_metrics, quota_counters, quota_arrivals, credit_balances,
+    credit_batches, ledger_entries, reservations, reservation_slices, credit_notices,
+    expiry_notices, plan_credits, subscription_credits, credit_allocations, prepaid_products,
+    catalog_keys, products, offers, offer_items, plans, prices, subscriptions,
+    subscription_quantities, coupons, coupon_redemptions, orders, order_items, order_grants,
+    order_payments, trials, trial_identities, referral_programs, referrals, issuers, tax_rates,
+    tax_profiles, tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
     invoice_syncs, invoice_sync_attempts, provider_customers, provider_health, idempotency_keys,
     rejected_messages, outbox_messages, outbox_pending, endpoints, endpoint_secrets,
@@ -234,14 +235,14 @@ REVOKE EXECUTE ON FUNCTION drop_attempts_day(date) FROM billing_producer;
 REVOKE ALL ON
     alembic_version, tenants, tenant_identities, tenant_merges, tenant_zones, parked_tenants,
     legacy_rows, usage_events, usage_voids, usage_touched_days, usage_aggregates,
-    usage_horizons, usage_archives, usage_purged_keys, meters, check_runs, entitlements,
-    quota_metrics, quota_counters, quota_arrivals, credit_balances, credit_batches,
-    ledger_entries, reservations, reservation_slices, credit_notices, expiry_notices,
-    plan_credits, subscription_credits, credit_allocations, prepaid_products, catalog_keys,
-    products, offers, offer_items, plans, prices, subscriptions, subscription_quantities,
-    coupons, coupon_redemptions, orders, order_items, order_grants, order_payments, trials,
-    trial_identities, referral_programs, referrals, issuers, tax_rates, tax_profiles,
-    tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
+    usage_quarter_hours, usage_horizons, usage_archives, usage_purged_keys, meters, check_runs,
+    entitlements, quota_metrics, quota_counters, quota_arrivals, credit_balances,
+    credit_batches, ledger_entries, reservations, reservation_slices, credit_notices,
+    expiry_notices, plan_credits, subscription_credits, credit_allocations, prepaid_products,
+    catalog_keys, products, offers, offer_items, plans, prices, subscriptions,
+    subscription_quantities, coupons, coupon_redemptions, orders, order_items, order_grants,
+    order_payments, trials, trial_identities, referral_programs, referrals, issuers, tax_rates,
+    tax_profiles, tax_profile_rates, invoice_series, invoices, invoice_lines, invoice_discounts,
     invoice_taxes, late_usage, late_usage_credits, payments, credit_notes, credit_note_lines,
     invoice_syncs, invoice_sync_attempts, provider_customers, provider_health, idempotency_keys,
     rejected_messages, outbox_messages, outbox_pending, endpoints, endpoint_secrets,
@@ -258,6 +259,7 @@ GRANT SELECT ON usage_events TO billing_reader;
 GRANT SELECT ON usage_voids TO billing_reader;
 GRANT SELECT ON usage_touched_days TO billing_reader;
 GRANT SELECT ON usage_aggregates TO billing_reader;
+GRANT SELECT ON usage_quarter_hours TO billing_reader;
 GRANT SELECT ON usage_horizons TO billing_reader;
 GRANT SELECT ON usage_archives TO billing_reader;
 GRANT SELECT ON usage_purged_keys TO billing_reader;

@@ -71,8 +71,8 @@ class UsageTouchedDay(Base):
     """A log of what ingest touched since the last roll-up: append-only, deleted when counted.
 
     A row holds many spans, as arrays of one length. The span `[first, last]` of a tenant's metric
-    lies within a UTC day, or is one old local day after a change of the tenant's zone; the roll-up
-    works out which of the tenant's local days it meets. No unique key: ingest transactions never
+    lies within an hour, or is a day that is to be counted as a whole; the roll-up works out which
+    of the tenant's local days it meets. No unique key: ingest transactions never
     wait for one another.
     """
 
@@ -94,7 +94,11 @@ class UsageTouchedDay(Base):
 
 
 class UsageAggregate(Base):
-    """The absolute total of one metric of one tenant in one period; recomputed, never added to."""
+    """The absolute total of one metric of one tenant in one period; recomputed, never added to.
+
+    A day that is full is the sum of its quarter hours. Those before `quarter_hours_until` are
+    counted, as of `quarter_hours_version`: who counted the day otherwise has raised `version`.
+    """
 
     __tablename__ = "usage_aggregates"
     __table_args__ = (
@@ -112,6 +116,24 @@ class UsageAggregate(Base):
     version: Mapped[int] = mapped_column(server_default=text("0"))
     meter_definition: Mapped[int] = mapped_column(server_default=text("0"))
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    quarter_hours_until: Mapped[dt.datetime | None]
+    quarter_hours_version: Mapped[int | None]
+
+
+class UsageQuarterHour(Base):
+    """What one metric of one tenant came to in a quarter of an hour of a day that is full.
+
+    Only what was touched of such a day is counted again. The first begins when the day does, and
+    lasts to the next quarter of the clock. No foreign key: the day has one.
+    """
+
+    __tablename__ = "usage_quarter_hours"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    starts_at: Mapped[dt.datetime] = mapped_column(primary_key=True)
+    total: Mapped[Decimal]
+    event_count: Mapped[int] = mapped_column(BigInteger)
 
 
 class UsageVoid(Base):

@@ -12,6 +12,7 @@ from models.rules.refusal import Refusal
 from models.store import aggregate, counted, meter_touch, tenant
 from tasks import announce, contract, fields, metrics
 from tasks.queues import Queue
+from tasks.turns import Timed
 from webhooks import events
 
 CHUNK = 2_000
@@ -26,6 +27,9 @@ TENANTS_CHUNK = 500
 
 TIME_BUDGET = 60.0
 """Seconds after which a run begins no further chunk: below Celery's limits; beat rings again."""
+
+CHUNK_BUDGET = 20.0
+"""Seconds after which a chunk's transaction leaves what is not counted yet to the next one."""
 
 
 class RollUpAnswer(TypedDict):
@@ -76,13 +80,15 @@ def aggregate_usage(
     while True:
         began = time.monotonic()
         with database.transaction() as session:
-            chunk = aggregate.roll_up(session, limit=CHUNK, now=as_of)
+            chunk = aggregate.roll_up(
+                session, limit=CHUNK, now=as_of, turns=Timed(began + CHUNK_BUDGET)
+            )
             _announce(session, chunk.changed, now=as_of)
         if chunk.days:
             metrics.AGGREGATE_MS.take(time.monotonic() - began)
         days += chunk.days
         changed += len(chunk.changed)
-        if chunk.touched < CHUNK or time.monotonic() > deadline:
+        if chunk.is_last or time.monotonic() > deadline:
             return {"days": days, "changed": changed}
 
 
@@ -115,7 +121,7 @@ def aggregate_daily(
     zone = period.zone(tenant.get(session, tenant_id).timezone)
     bounds = _day(day_start, zone)
     day = aggregate.Day(tenant_id, metric, bounds.start, bounds.end)
-    _announce(session, aggregate.count(session, [day], now=as_of), now=as_of)
+    _announce(session, aggregate.count(session, [day], now=as_of, turns=Timed()), now=as_of)
     total = aggregate.totals(
         session, [aggregate.Wanted(tenant_id, metric, bounds.start, bounds.end)]
     )[0]
@@ -135,7 +141,7 @@ def roll_up_in(
     For an invoice that must count every event committed before it: it waits for a roll-up of them
     which is under way. Call it before the transaction locks anything else.
     """
-    rolled_up = aggregate.roll_up_tenants(session, tenant_ids, now=now)
+    rolled_up = aggregate.roll_up_tenants(session, tenant_ids, now=now, turns=Timed())
     _announce(session, rolled_up.changed, now=now)
     return {"days": rolled_up.days, "changed": len(rolled_up.changed)}
 

@@ -17,6 +17,7 @@ from models.store.recount import Drift
 from tasks import checking, config, contract, fields, metrics
 from tasks.announce import Announcement, announce_all
 from tasks.queues import Queue
+from tasks.turns import Timed
 from webhooks import events
 
 DAYS = 3
@@ -64,9 +65,10 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
     Runs every night, by beat. Nothing should ever be found: a day that differs is logged as an
     error, is listed in the answer, is told to the operator (billing.usage_drifted), and is counted
     anew by the next roll-up, which tells subscribers its total. Days that wait for a roll-up are
-    left out. A run whose time is up sends a message for the rest. Nothing but the days to count,
-    and that it looked, is written, so twice is harmless, and if it dies half way the next night
-    looks again.
+    left out, and so are the oldest days of a tenant who has more events in three days than a run
+    has time for; a warning names them. A run whose time is up sends a message for the rest. Nothing
+    but the days to count, and that it looked, is written, so twice is harmless, and if it dies half
+    way the next night looks again.
 
     Args:
         after: the tenant after whom to begin: `next_after` of a run whose time was up.
@@ -74,13 +76,18 @@ def recount_usage(*, after: str = "", as_of: fields.Instant = contract.NOW) -> R
     """
     deadline = time.monotonic() + TIME_BUDGET
     days, drifts, last = 0, list[Drift](), after
+    turns = Timed(deadline)
     while True:
         with database.transaction() as session:
-            chunk = recount.check(session, after=last, limit=CHUNK, days=DAYS, now=as_of)
+            chunk = recount.check(
+                session, after=last, limit=CHUNK, days=DAYS, now=as_of, turns=turns
+            )
         if chunk.last_tenant_id is None:
             _enter(after, drifts, as_of, is_last=True)
             return _answer(days, drifts, None)
         days, last = days + chunk.days, chunk.last_tenant_id
+        if chunk.left_out:
+            log.warning("usage.recount_left_out", tenant_id=last, days=chunk.left_out)
         if chunk.drifts:
             drifts += _report(chunk.drifts, as_of)
         if time.monotonic() >= deadline:

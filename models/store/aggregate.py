@@ -10,7 +10,7 @@ Locks are taken in one order: meters, log rows, tenants, totals by their key.
 
 import datetime as dt
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from models.store import counted, late_usage, meter, touched
 from models.store.counted import Changed
+from models.store.turns import AT_ONCE, Turns
 
 MICROSECOND = dt.timedelta(microseconds=1)
 
@@ -35,11 +36,12 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class RolledUp:
-    """How many rows of the log a chunk was made of, and the days they led to."""
+    """How many rows of the log a chunk was made of, the days they led to, and if none is left."""
 
     touched: int
     days: int
     changed: tuple[Changed, ...]
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +54,23 @@ class Wanted:
     end: dt.datetime
 
 
-def roll_up(session: Session, *, limit: int, now: dt.datetime) -> RolledUp:
-    """Bring the totals of touched days up to date; `touched` below `limit` means nothing is left.
+def roll_up(session: Session, *, limit: int, now: dt.datetime, turns: Turns = AT_ONCE) -> RolledUp:
+    """Bring the totals of touched days up to date.
 
     What others are counting is left to them. Call it before the transaction locks anything else.
 
     Args:
         limit: how many rows of the log to take, at least 1.
+        turns: what they leave goes back into the log.
     """
     meter.hold(session)
-    return _count_taken(session, session.execute(TAKE, {"limit": limit}).one(), now)
+    rolled_up = _count_taken(session, session.execute(TAKE, {"limit": limit}).one(), now, turns)
+    return replace(rolled_up, is_last=rolled_up.is_last and rolled_up.touched < limit)
 
 
-def roll_up_tenants(session: Session, tenant_ids: Collection[str], *, now: dt.datetime) -> RolledUp:
+def roll_up_tenants(
+    session: Session, tenant_ids: Collection[str], *, now: dt.datetime, turns: Turns = AT_ONCE
+) -> RolledUp:
     """Bring the totals of all touched days of these tenants up to date.
 
     It waits for another transaction that is counting some of them, so that its totals are there
@@ -73,19 +79,21 @@ def roll_up_tenants(session: Session, tenant_ids: Collection[str], *, now: dt.da
     """
     meter.hold(session)
     taken = session.execute(TAKE_OF_TENANTS, {"wanted": sorted(tenant_ids)})
-    return _count_taken(session, taken.one(), now)
+    return _count_taken(session, taken.one(), now, turns)
 
 
-def _count_taken(session: Session, spans: Row[Any], now: dt.datetime) -> RolledUp:
+def _count_taken(session: Session, spans: Row[Any], now: dt.datetime, turns: Turns) -> RolledUp:
     if not spans.touched:
-        return RolledUp(0, 0, ())
+        return RolledUp(0, 0, (), is_last=True)
     session.execute(LOCK_TENANTS, {"tenant_ids": spans.tenant_ids})
-    days, changed = counted.count(session, spans._asdict(), now=now)
+    found = counted.count(session, spans._asdict(), now=now, turns=turns)
     late_usage.notice(session, spans._asdict(), now=now)
-    return RolledUp(spans.touched, days, tuple(changed))
+    return RolledUp(spans.touched, found.days, tuple(found.changed), is_last=not found.left)
 
 
-def count(session: Session, days: Sequence[Day], *, now: dt.datetime) -> list[Changed]:
+def count(
+    session: Session, days: Sequence[Day], *, now: dt.datetime, turns: Turns = AT_ONCE
+) -> list[Changed]:
     """Count distinct `days` and their months; store the totals; return those new or changed.
 
     A day without events gets no total, unless it had one. The tenants must be locked.
@@ -98,10 +106,11 @@ def count(session: Session, days: Sequence[Day], *, now: dt.datetime) -> list[Ch
         "metrics": [day.metric for day in days],
         "firsts": [day.start for day in days],
         "lasts": [day.end - MICROSECOND for day in days],
+        "quarters": [touched.ALL_QUARTERS for _ in days],
     }
-    changed = counted.count(session, given, now=now)[1]
+    found = counted.count(session, given, now=now, turns=turns)
     late_usage.notice(session, given, now=now)
-    return changed
+    return found.changed
 
 
 def lock_tenants(session: Session, tenant_ids: Collection[str]) -> None:
@@ -142,14 +151,17 @@ def rebucket(session: Session, tenant_id: str) -> None:
 
 
 # What one statement finds goes to the next as the text of arrays: thousands of rows that Python
-# neither reads nor writes. Spans are summed up by UTC day: many rows touch the same.
+# neither reads nor writes. Spans are summed up by UTC day, of which it is said which quarter hours
+# were touched: many rows touch the same.
 SUMMED_UP = f"""
     SELECT (SELECT count(*) FROM logged) AS touched,
            array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
-           array_agg(first_at)::text AS firsts, array_agg(last_at)::text AS lasts
+           array_agg(first_at)::text AS firsts, array_agg(last_at)::text AS lasts,
+           array_agg(quarters)::text AS quarters
     FROM (
-        SELECT tenant_id, metric, min(first_at) AS first_at, max(last_at) AS last_at
-        FROM logged CROSS JOIN LATERAL {touched.SPANS}
+        SELECT tenant_id, metric, min(first_at) AS first_at, max(last_at) AS last_at,
+               bit_or(quarters) AS quarters
+        FROM logged CROSS JOIN LATERAL {touched.WITH_QUARTERS}
         WHERE {{condition}}
         GROUP BY tenant_id, metric, (first_at AT TIME ZONE 'UTC')::date
     ) AS spans
@@ -222,6 +234,12 @@ REBUCKET = text(f"""
             (SELECT closed_until FROM usage_horizons WHERE tenant_id = :tenant_id), '-infinity'
         )
         RETURNING metric, granularity, period_start, period_end, version
+    ),
+    quarters AS (
+        DELETE FROM usage_quarter_hours
+        WHERE tenant_id = :tenant_id AND starts_at >= coalesce(
+            (SELECT closed_until FROM usage_horizons WHERE tenant_id = :tenant_id), '-infinity'
+        )
     ),
     raised AS (
         UPDATE tenants

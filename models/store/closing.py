@@ -43,6 +43,7 @@ def close(
     if moved:
         session.execute(MOVE, {"rows": _horizons(moved), "now": now})
         session.execute(ADD_DUE, {"months": _months(moved), "metrics": _metrics(moved), "now": now})
+        session.execute(DROP_QUARTER_HOURS, {"rows": _horizons(moved)})
     return moved
 
 
@@ -116,6 +117,14 @@ MOVE = text("""
     ON CONFLICT (tenant_id) DO UPDATE
     SET closed_until = excluded.closed_until, updated_at = excluded.updated_at
     WHERE usage_horizons.closed_until < excluded.closed_until
+""")
+
+# What is closed is not counted any more.
+DROP_QUARTER_HOURS = text("""
+    DELETE FROM usage_quarter_hours AS quarter
+    USING jsonb_to_recordset(CAST(:rows AS jsonb)) AS moved(
+        tenant_id text, closed_until timestamptz)
+    WHERE quarter.tenant_id = moved.tenant_id AND quarter.starts_at < moved.closed_until
 """)
 
 # Months without events have nothing to archive.

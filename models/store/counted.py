@@ -1,7 +1,8 @@
 """The totals of days and months, locked, counted and written: the heart of a roll-up.
 
 What one statement finds goes to the next as the text of arrays: thousands of rows that Python
-neither reads nor writes. Why the statements come in this order is said in aggregate.py.
+neither reads nor writes. Why the statements come in this order is said in aggregate.py; what is
+different about a day of thousands of events, in full_days.py.
 """
 
 import datetime as dt
@@ -9,11 +10,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from models.rules.meter import Aggregation
-from models.store import counting
+from models.store import counting, full_days, locked_days, touched
+from models.store.counted_statements import COUNT, COUNT_PLAIN, FULL, MONTHS
+from models.store.locked_days import LOCKED
+from models.store.turns import Turns
+
+FIRST = 4_000
+"""Totals that the first statement counts: each of a day that is not full, so of few events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,39 +34,67 @@ class Changed:
     version: int
 
 
-def count(
-    session: Session, spans: dict[str, Any], *, now: dt.datetime
-) -> tuple[int, list[Changed]]:
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many local days spans met, and those whose total is new or has changed.
+
+    `left`: there was no time for some, and they are in the log of touched days again.
+    """
+
+    days: int
+    changed: list[Changed]
+    left: bool
+
+
+def count(session: Session, spans: dict[str, Any], *, now: dt.datetime, turns: Turns) -> Counted:
     """Count the local days that spans meet, and their months.
 
     Meters must be held and the tenants locked.
 
     Args:
-        spans: arrays, or their text: `tenant_ids`, `metrics`, `firsts` and `lasts`.
-
-    Returns:
-        How many days those are, and the ones whose total is new or has changed.
+        spans: arrays, or their text: `tenant_ids`, `metrics`, `firsts`, `lasts` and `quarters`,
+            bits for the quarter hours of the UTC day in which the span begins.
+        turns: what they leave is left to another roll-up.
     """
     found = session.execute(PERIODS, spans).one()
     session.execute(PREPARE, {**found._asdict(), "now": now})
-    locked = session.execute(LOCK, found._asdict()).one()
-    if locked.places is None:
-        return found.days, []
-    periods = {**locked._asdict(), "now": now}
+    locked = locked_days.lock(session, found._asdict())
+    if not locked.count:
+        return Counted(found.days, [], left=False)
+    periods = {**locked.columns, "now": now}
     # Later statements than the lock: they see all that was committed before the lock was ours.
     kinds = session.execute(KINDS, periods).all()
-    changed: list[Changed] = []
-    for kind in kinds:
-        aggregation = Aggregation(kind.aggregation)
-        counted = session.execute(COUNT_PLAIN if kind.is_plain else COUNT[aggregation], periods)
-        changed += [
-            Changed(row.tenant_id, row.metric, row.period_start, row.total, row.version)
-            for row in counted
-            if row.is_news
-        ]
+    changed = list[Changed]()
+
+    def count_days(done: int, upto: int) -> None:
+        for kind in kinds:
+            if kind.has_days:
+                statement = COUNT_PLAIN if kind.is_plain else COUNT[Aggregation(kind.aggregation)]
+                changed.extend(_write(session, statement, periods, done, upto))
+
+    done = turns.take(locked.count, count_days, first=FIRST)
+    if done < locked.count:
+        session.execute(TOUCH_AGAIN, {**periods, "done": done})
+    full = [full_days.Kind(kind.aggregation, kind.is_plain) for kind in kinds if kind.has_full]
+    if full:
+        work = full_days.count(session, full, spans, periods, turns=turns)
+        periods["unfinished"] = work.unfinished
+        for aggregation in {kind.aggregation for kind in full}:
+            changed += _write(session, FULL[aggregation], periods, 0, locked.count)
     for aggregation in MONTHS.keys() & {Aggregation(kind.aggregation) for kind in kinds}:
-        session.execute(MONTHS[aggregation], periods)
-    return found.days, changed
+        _write(session, MONTHS[aggregation], periods, 0, locked.count)
+    return Counted(found.days, changed, left=done < locked.count or bool(full and work.left))
+
+
+def _write(
+    session: Session, statement: TextClause, periods: dict[str, Any], done: int, upto: int
+) -> list[Changed]:
+    written = session.execute(statement, {**periods, "done": done, "upto": upto})
+    return [
+        Changed(row.tenant_id, row.metric, row.period_start, row.total, row.version)
+        for row in written
+        if row.is_news
+    ]
 
 
 # A touched span meets a local day when some instant is in both. The dates to try are those its ends
@@ -95,33 +130,30 @@ PERIODS = text("""
         FROM (SELECT DISTINCT timezone, month FROM bounds) AS each
     ),
     days AS MATERIALIZED (
-        SELECT DISTINCT tenant_id, metric, open.starts_at, ends_at, timezone, month, closed_until
+        SELECT tenant_id, metric, open.starts_at, ends_at, timezone, month, closed_until,
+               min(greatest(first_at, open.starts_at)) AS touched_at
         FROM dates
         JOIN bounds USING (timezone, date)
         LEFT JOIN usage_horizons USING (tenant_id)
         CROSS JOIN LATERAL (SELECT greatest(bounds.starts_at, closed_until) AS starts_at) AS open
         WHERE open.starts_at <= last_at AND first_at < ends_at AND open.starts_at < ends_at
+        GROUP BY tenant_id, metric, open.starts_at, ends_at, timezone, month, closed_until
     ),
     periods AS (
-        SELECT tenant_id, metric, 'day' AS granularity, starts_at, ends_at FROM days
+        SELECT tenant_id, metric, 'day' AS granularity, starts_at, ends_at, touched_at FROM days
         UNION ALL
-        SELECT tenant_id, metric, 'month', greatest(months.starts_at, closed_until), months.ends_at
+        SELECT tenant_id, metric, 'month', greatest(months.starts_at, closed_until),
+               months.ends_at, NULL
         FROM (SELECT DISTINCT tenant_id, metric, timezone, month, closed_until FROM days) AS each
         JOIN months USING (timezone, month)
     )
     SELECT count(*) FILTER (WHERE granularity = 'day') AS days,
            array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
            array_agg(granularity)::text AS granularities,
-           array_agg(starts_at)::text AS starts, array_agg(ends_at)::text AS ends
+           array_agg(starts_at)::text AS starts, array_agg(ends_at)::text AS ends,
+           array_agg(touched_at)::text AS touched_ats
     FROM periods
 """)
-
-GIVEN = """
-    unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
-           CAST(:granularities AS text[]), CAST(:starts AS timestamptz[]),
-           CAST(:ends AS timestamptz[]))
-        AS span(tenant_id, metric, granularity, starts_at, ends_at)
-"""
 
 # Totals that are missing are made in the order in which all are locked. OFFSET 0 keeps each look a
 # step down an index: joined instead, it was seen to read all totals of a tenant for each day.
@@ -130,7 +162,7 @@ PREPARE = text(f"""
         (tenant_id, metric, granularity, period_start, period_end, version, updated_at)
     SELECT span.tenant_id, span.metric, span.granularity, span.starts_at, span.ends_at,
            tenants.usage_version, :now
-    FROM {GIVEN}
+    FROM {locked_days.GIVEN}
     JOIN tenants ON tenants.tenant_id = span.tenant_id
     WHERE NOT EXISTS (
         SELECT FROM usage_aggregates AS held
@@ -147,99 +179,20 @@ PREPARE = text(f"""
     ON CONFLICT (tenant_id, metric, granularity, period_start) DO NOTHING
 """)  # noqa: S608 (a constant of this module)
 
-# Locked one by one in the order of their key. Nobody can change a row of ours now, so where it lies
-# says from here on which it is. Fresh is one that was never counted.
-LOCK = text(f"""
-    SELECT array_agg(held.place)::text AS places, array_agg(span.tenant_id)::text AS tenant_ids,
-           array_agg(span.metric)::text AS metrics,
-           array_agg(span.granularity)::text AS granularities,
-           array_agg(span.starts_at)::text AS starts, array_agg(span.ends_at)::text AS ends,
-           array_agg(held.total)::text AS totals, array_agg(held.event_count)::text AS counts,
-           array_agg(held.version = tenants.usage_version)::text AS fresh
-    FROM (
-        SELECT * FROM {GIVEN} ORDER BY tenant_id, metric, granularity, starts_at
-    ) AS span
-    CROSS JOIN LATERAL (
-        SELECT held.ctid AS place, held.total, held.event_count, held.version
-        FROM usage_aggregates AS held
-        WHERE held.tenant_id = span.tenant_id AND held.metric = span.metric
-          AND held.granularity = span.granularity AND held.period_start = span.starts_at
-        FOR UPDATE
-    ) AS held
-    JOIN tenants ON tenants.tenant_id = span.tenant_id
-""")  # noqa: S608 (a constant of this module)
-
-LOCKED = """
-    unnest(CAST(:places AS tid[]), CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
-           CAST(:granularities AS text[]), CAST(:starts AS timestamptz[]),
-           CAST(:ends AS timestamptz[]), CAST(:totals AS numeric[]), CAST(:counts AS bigint[]),
-           CAST(:fresh AS boolean[]))
-        AS span(place, tenant_id, metric, granularity, starts_at, ends_at, before, count_before,
-                is_fresh)
-"""
-
 KINDS = text(f"""
-    SELECT DISTINCT coalesce(meter.aggregation, 'sum') AS aggregation,
-           {counting.IS_PLAIN} AS is_plain
-    FROM (SELECT DISTINCT unnest(CAST(:metrics AS text[])) AS metric) AS given
-    LEFT JOIN meters AS meter USING (metric)
+    SELECT coalesce(meter.aggregation, 'sum') AS aggregation, {counting.IS_PLAIN} AS is_plain,
+           bool_or(span.granularity = 'day' AND NOT span.is_full) AS has_days,
+           bool_or(span.is_full) AS has_full
+    FROM {LOCKED}
+    LEFT JOIN meters AS meter ON meter.metric = span.metric
+    GROUP BY 1, 2
 """)  # noqa: S608 (a constant of this module)
 
-
-def _store(condition: str, sums: str) -> str:
-    """Write the totals that differ. News are a first total and another total of a day."""
-    return f"""
-        WITH summed AS MATERIALIZED (
-            SELECT span.place, span.before, span.is_fresh, sums.*,
-                   coalesce(meter.definition, 0) AS definition,
-                   (span.before, span.count_before) IS DISTINCT FROM (sums.total, sums.event_count)
-                   AS differs
-            FROM {LOCKED}
-            LEFT JOIN meters AS meter ON meter.metric = span.metric
-            {sums}
-            WHERE {condition}
-        )
-        UPDATE usage_aggregates AS held
-        SET total = summed.total, event_count = summed.event_count, updated_at = :now,
-            meter_definition = summed.definition,
-            version = held.version + CASE WHEN summed.differs THEN 1 ELSE 0 END
-        FROM summed
-        WHERE held.ctid = summed.place
-          AND (summed.differs OR held.meter_definition <> summed.definition)
-        RETURNING held.tenant_id, held.metric, held.period_start, held.total, held.version,
-                  held.granularity = 'day' AND (
-                      held.total <> summed.before OR (summed.is_fresh AND summed.differs)
-                  ) AS is_news
-    """  # noqa: S608 (constants of this module)
-
-
-COUNT_PLAIN = text(_store(f"span.granularity = 'day' AND {counting.IS_PLAIN}", counting.PLAIN_SUMS))
-
-COUNT = {
-    aggregation: text(
-        _store(
-            f"meter.aggregation = '{aggregation}' AND NOT {counting.IS_PLAIN}"
-            + (" AND span.granularity = 'day'" if aggregation in counting.DAY_TOTALS else ""),
-            counting.sums(aggregation),
-        )
-    )
-    for aggregation in Aggregation
-}
-
-MONTHS = {
-    aggregation: text(
-        _store(
-            f"span.granularity = 'month' AND coalesce(meter.aggregation, 'sum') = '{aggregation}'",
-            f"""
-                CROSS JOIN LATERAL (
-                    SELECT {total} AS total, coalesce(sum(day.event_count), 0) AS event_count
-                    FROM usage_aggregates AS day
-                    WHERE day.tenant_id = span.tenant_id AND day.metric = span.metric
-                      AND day.granularity = 'day'
-                      AND day.period_start >= span.starts_at AND day.period_start < span.ends_at
-                ) AS sums
-            """,  # noqa: S608 (constants)
-        )
-    )
-    for aggregation, total in counting.DAY_TOTALS.items()
-}
+TOUCH_AGAIN = text(
+    touched.append(f"""
+        SELECT tenant_id, metric, starts_at AS first_at,
+               ends_at - interval '1 microsecond' AS last_at
+        FROM {LOCKED}
+        WHERE span.number > :done AND granularity = 'day' AND NOT is_full
+    """)  # noqa: S608 (a constant of this module)
+)

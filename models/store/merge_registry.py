@@ -148,6 +148,7 @@ REGISTRY: Final[tuple[Entry, ...]] = (
     Stays("usage_archives", "its files hold the source's closed usage"),
     Special("usage_events", "merge_usage"),
     Stays("usage_horizons", "what is closed stays behind"),
+    Special("usage_quarter_hours", "merge_usage"),
     Special("usage_voids", "merge_usage"),
 )
 

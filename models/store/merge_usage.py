@@ -165,11 +165,11 @@ LOOK = text(f"""
     ORDER BY sent.metric, sent.at, sent.id
 """)  # noqa: S608 (a constant)
 
-_SPANS = """
+_SPANS = f"""
     SELECT whose.tenant_id, metric, min(at) AS first_at, max(at) AS last_at
     FROM moved CROSS JOIN unnest(ARRAY[CAST(:source AS text), :target]) AS whose(tenant_id)
-    GROUP BY whose.tenant_id, metric, (at AT TIME ZONE 'UTC')::date
-"""
+    GROUP BY whose.tenant_id, metric, {touched.HOUR}
+"""  # noqa: S608 (a constant)
 
 # An event that does not count goes with its void, and into no quota.
 MOVE = text(f"""

@@ -68,19 +68,19 @@ DIFFERING: Final = """
 METADATA_HASH: Final = "jsonb_hash_extended(coalesce({}, '{{}}'), 0)"
 """64 bits of metadata: the same for what is equal, whatever the order of keys and the zeros."""
 
-_TOUCH: Final = touched.append("""
+_TOUCH: Final = touched.append(f"""
     SELECT tenant_id, metric, min(at) AS first_at, max(at) AS last_at
     FROM inserted
-    GROUP BY tenant_id, metric, (at AT TIME ZONE 'UTC')::date
-""")
+    GROUP BY tenant_id, metric, {touched.HOUR}
+""")  # noqa: S608 (a constant)
 
 
 def inserted(*, source: str) -> str:
     """Return the parts of a WITH that store what is new of a `source`, and log what it touched.
 
     Rows go in ordered by id: two transactions that share keys wait, and do not deadlock; and of one
-    key the event that came first wins. The days touched are logged from what was inserted, by UTC
-    day, so that a span is bounded; and of metrics that have quotas, what came in a quarter of an
+    key the event that came first wins. The days touched are logged from what was inserted, by the
+    hour, so that a span is short; and of metrics that have quotas, what came in a quarter of an
     hour, for their counters (models/store/quota.py).
     """
     return f"""

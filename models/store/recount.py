@@ -11,6 +11,10 @@ from sqlalchemy.orm import Session
 
 from models.rules.meter import Aggregation
 from models.store import counting, touched
+from models.store.turns import AT_ONCE, Turns
+
+FIRST = 16
+"""Days that the first statement compares: nobody knows yet of how many events one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,26 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One chunk: the last tenant that was looked at (None: there was none), days, and drifts."""
+    """One chunk: the last tenant that was looked at (None: there was none), days, and drifts.
+
+    `left_out` are days of that tenant, the oldest, who has more events than there was time for.
+    """
 
     last_tenant_id: str | None
     days: int
     drifts: tuple[Drift, ...]
+    left_out: int = 0
 
 
-def check(session: Session, *, after: str, limit: int, days: int, now: dt.datetime) -> Checked:
+def check(
+    session: Session,
+    *,
+    after: str,
+    limit: int,
+    days: int,
+    now: dt.datetime,
+    turns: Turns = AT_ONCE,
+) -> Checked:
     """Count the last `days` whole local days of the next tenants from their events.
 
     Left out is what is known to be behind: days that were touched and not yet rolled up, and days
@@ -45,6 +61,7 @@ def check(session: Session, *, after: str, limit: int, days: int, now: dt.dateti
         after: the tenant after whom to begin.
         limit: how many tenants.
         days: how many local days, the last of them yesterday.
+        turns: tenants whose turn has not come are left to the next chunk.
     """
     session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     chosen = {"after": after, "limit": limit, "days": days, "now": now}
@@ -52,10 +69,23 @@ def check(session: Session, *, after: str, limit: int, days: int, now: dt.dateti
     if found.last_tenant_id is None:
         return Checked(None, 0, ())
     given = found._asdict()
-    drifts = [_drift(row) for row in session.execute(COMPARE_PLAIN, given)]
-    for aggregation in session.scalars(METERED, given).all():
-        drifts += [_drift(row) for row in session.execute(COMPARE[Aggregation(aggregation)], given)]
-    return Checked(found.last_tenant_id, found.days, tuple(drifts))
+    metered = [Aggregation(one) for one in session.scalars(METERED, given)]
+    statements = [COMPARE_PLAIN, *(COMPARE[aggregation] for aggregation in metered)]
+    drifts = list[Drift]()
+
+    def compare(done: int, upto: int) -> None:
+        for statement in statements:
+            rows = session.execute(statement, {**given, "done": done, "upto": upto})
+            drifts.extend(_drift(row) for row in rows)
+
+    done = turns.take(found.days, compare, first=FIRST)
+    if done == found.days:
+        return Checked(found.last_tenant_id, done, tuple(drifts))
+    ended = session.execute(ENDED, {**given, "done": done}).one()
+    if ended.whole is None:
+        return Checked(ended.cut, done, tuple(drifts), left_out=ended.left_out)
+    whole = tuple(drift for drift in drifts if drift.tenant_id != ended.cut)
+    return Checked(ended.whole, ended.days, whole)
 
 
 def touch(session: Session, drifts: Sequence[Drift]) -> list[Drift]:
@@ -116,14 +146,25 @@ DAYS = text(f"""
     SELECT (SELECT max(tenant_id) FROM tenant) AS last_tenant_id, count(*) AS days,
            array_agg(tenant_id)::text AS tenant_ids, array_agg(metric)::text AS metrics,
            array_agg(starts_at)::text AS starts, array_agg(ends_at)::text AS ends
-    FROM checked
+    FROM (SELECT * FROM checked ORDER BY tenant_id, starts_at DESC, metric) AS ordered
 """)  # noqa: S608 (a constant)
 
 GIVEN = """
     unnest(CAST(:tenant_ids AS text[]), CAST(:metrics AS text[]),
            CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]))
-        AS span(tenant_id, metric, starts_at, ends_at)
+        WITH ORDINALITY AS span(tenant_id, metric, starts_at, ends_at, number)
 """
+
+# Where time ended: the tenant whose days are not all compared, and the last one before.
+ENDED = text(f"""
+    WITH cut AS (SELECT tenant_id FROM {GIVEN} WHERE number = :done + 1)
+    SELECT (SELECT tenant_id FROM cut) AS cut,
+           max(tenant_id) FILTER (WHERE tenant_id < (SELECT tenant_id FROM cut)) AS whole,
+           count(*) FILTER (WHERE tenant_id < (SELECT tenant_id FROM cut)) AS days,
+           count(*) FILTER (WHERE tenant_id = (SELECT tenant_id FROM cut) AND number > :done)
+               AS left_out
+    FROM {GIVEN}
+""")  # noqa: S608 (a constant of this module)
 
 METERED = text(f"""
     SELECT DISTINCT meter.aggregation
@@ -142,7 +183,7 @@ def _compare(condition: str, sums: str) -> str:
           ON held.tenant_id = span.tenant_id AND held.metric = span.metric
          AND held.granularity = 'day' AND held.period_start = span.starts_at
         {sums}
-        WHERE {condition}
+        WHERE span.number > :done AND span.number <= :upto AND {condition}
           AND coalesce(held.meter_definition, meter.definition, 0) = coalesce(meter.definition, 0)
           AND (coalesce(held.total, 0), coalesce(held.event_count, 0))
               <> (sums.total, sums.event_count)

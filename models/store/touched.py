@@ -9,11 +9,34 @@ from typing import Final
 LONGEST_ROW: Final = 1_000
 """Spans that one row holds at most: a roll-up takes whole rows."""
 
+HOUR: Final = "date_bin('1 hour', at, timestamptz 'epoch')"
+"""What events are put together by into spans. One that is late by hours must not make a span of all
+the time between, which a day that is full would be counted for."""
+
 SPANS: Final = """
     unnest(logged.tenant_ids, logged.metrics, logged.firsts, logged.lasts)
         AS touched(tenant_id, metric, first_at, last_at)
 """
 """The spans `touched` of a row `logged`, for a FROM clause."""
+
+
+ALL_QUARTERS: Final = "1" * 96
+
+WITH_QUARTERS: Final = f"""
+    {SPANS}
+    CROSS JOIN LATERAL (
+        SELECT floor(date_part('epoch', first_at) / 900)::bigint AS first_quarter,
+               floor(date_part('epoch', last_at) / 900)::bigint AS last_quarter
+    ) AS since_1970
+    CROSS JOIN LATERAL (SELECT ((first_quarter % 96 + 96) % 96)::integer AS begin) AS of_day
+    CROSS JOIN LATERAL (
+        SELECT (B'{ALL_QUARTERS}' >> begin) & (B'{ALL_QUARTERS}' << greatest(
+            0, 95 - begin - least(last_quarter - first_quarter, 95)::integer
+        )) AS quarters
+    ) AS bits
+"""
+"""The same with the quarter hours, of the UTC day in which a span begins, that it meets: 96 bits. A
+span that reaches into the following day meets all that is there of it."""
 
 
 def append(spans: str) -> str:

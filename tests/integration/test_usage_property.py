@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
@@ -19,10 +20,11 @@ from sqlalchemy import Engine, text
 from models import database
 from models.rules import period
 from models.rules.period import Period
-from models.store import metering, metering_alike
+from models.store import locked_days, metering, metering_alike
 from models.store.metering import Window
 from models.store.metering_alike import Windows
 from models.store.usage_void import UnknownUsage
+from tasks import aggregation
 from tasks.aggregation import aggregate_usage
 from tasks.meters import set_meter
 from tasks.recount import recount_usage
@@ -54,14 +56,23 @@ def event(tenant_id: str, key: int) -> Event:
 
 
 chunks = st.lists(st.lists(st.sampled_from(KEYS), min_size=1, max_size=12), min_size=1, max_size=12)
+ways = st.tuples(st.sampled_from((0, 2, 2_000)), st.sampled_from((0.0, 20.0)))
 voids = st.sets(st.sampled_from(VOIDABLE), max_size=6)
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(chunks=chunks, voids=voids)
+@given(chunks=chunks, voids=voids, way=ways)
 def test_totals_are_what_the_distinct_events_come_to(
-    db: Engine, chunks: list[list[int]], voids: set[int]
+    db: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    chunks: list[list[int]],
+    voids: set[int],
+    way: tuple[int, float],
 ) -> None:
+    """Days are counted by their events or by quarter hours, in one go or a piece at a time."""
+    full, seconds = way
+    monkeypatch.setattr(locked_days, "FULL", full)
+    monkeypatch.setattr(aggregation, "CHUNK_BUDGET", seconds)
     tenant_id = f"t{next(_examples)}"
     set_tenant(tenant_id=tenant_id, timezone=BERLIN.key)
     for metric in METRICS:
