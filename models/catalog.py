@@ -22,6 +22,7 @@ from models.base import Base, metadata_column, one_of, text_key
 from models.rules.burndown import Policy
 from models.rules.period import Anchor, Interval
 from models.rules.pricing import Model
+from models.rules.proration import Proration
 
 
 class ProductType(StrEnum):
@@ -102,12 +103,15 @@ class Plan(Base):
         text_key("plan_key", longest=64),
         one_of("interval", Interval),
         one_of("anchor", Anchor),
+        one_of("proration", Proration),
     )
 
     plan_key: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     interval: Mapped[str] = mapped_column(server_default=text("'month'"))
     anchor: Mapped[str] = mapped_column(server_default=text("'calendar'"))
+    # What fees of a part of a period are shared out by.
+    proration: Mapped[str] = mapped_column(server_default=text("'day'"))
     active: Mapped[bool] = mapped_column(server_default=text("true"))
     details: Mapped[dict[str, Any]] = metadata_column()
     version: Mapped[int] = mapped_column(server_default=text("1"))

@@ -59,7 +59,7 @@ def lines(
         for one in (one for one in held if owner_of(one) == taker.owner):
             for owed in known.owed(one, versions, first_days[one.id], taker.until, zone):
                 line = ahead.to_charge(owed, known.charged)
-                if line is not None and owed.days.first <= taker.until:
+                if line is not None and owed.stretch.first <= taker.until:
                     known.charge(owed.stretch, line)
                     found[place].append(_told_in(told_in, line, owed.zone))
     return found
@@ -114,12 +114,16 @@ def _charged(subscriptions: Iterable[Subscription], versions: Versions) -> list[
 
 def _told_in(zone: ZoneInfo, line: Line, before: ZoneInfo) -> Line:
     """A line over the same days, told in the zone of its invoice."""
-    if zone.key == before.key:
+    if zone.key == before.key or billing.is_by_second(line):
         return line
     days = billing.days_between(line.period.start, line.period.end, before)
     return replace(line, period=days.period(zone))
 
 
 def _named(one: Charged) -> str:
-    days = billing.days_between(one.line.period.start, one.line.period.end, one.header.zone)
+    covers, zone = one.line.period, one.header.zone
+    if billing.is_by_second(one.line):
+        start, end = (at.astimezone(zone) for at in (covers.start, covers.end))
+        return f"{one.line.description} of {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S}"
+    days = billing.days_between(covers.start, covers.end, zone)
     return f"{one.line.description} of {days.first} to {days.after - ahead_taker.ONE_DAY}"

@@ -59,7 +59,7 @@ def look(
         today = until[one.id]
         waits = False
         for each in known.owed(one, versions, first_days[one.id], today, zone):
-            day = each.days.first
+            day = each.stretch.first
             asks = day <= today and _asks(ahead.to_charge(each, known.charged))
             if asks and (owner_of(one), day) not in there:
                 found = _free_day(session, one, day, today, zone)

@@ -139,7 +139,7 @@ def _plans(session: database.Session, now: dt.datetime) -> Iterator[Entry]:
         after = found[-1].plan_key
         for one in found:
             answer = plans.answer(session, one)
-            yield _picked(answer, "plan_key", "name", "interval", "anchor") | {
+            yield _picked(answer, "plan_key", "name", "interval", "anchor", "proration") | {
                 "prices": [_without(price, PRICE_DEFAULTS) for price in answer["prices"]],
                 "credits": [_without(credit, CREDIT_DEFAULTS) for credit in answer["credits"]],
                 "entitlements": list(_entitlements(session, one.plan_key, now)),
@@ -225,7 +225,13 @@ SECTIONS: Final = (
         "plans",
         "plan_key",
         "billing.set_plan",
-        {"interval": "month", "anchor": "calendar", "credits": [], "entitlements": []},
+        {
+            "interval": "month",
+            "anchor": "calendar",
+            "proration": "day",
+            "credits": [],
+            "entitlements": [],
+        },
         _plans,
     ),
 )

@@ -147,7 +147,8 @@ def cancel_subscription(
 
     Args:
         subscription_id: which one.
-        when: "period_end", or "now": the local day of it is not charged for.
+        when: "period_end", or "now": the local day of it is not charged for; by a plan that is
+            prorated by the second, what comes after it is not.
         idempotency_key: names this request, 1 to 128 characters.
     """
     found, zone = subscribing.hold(session, subscription_id)

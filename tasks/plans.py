@@ -7,6 +7,7 @@ from pydantic import Field
 from models import database
 from models.catalog import Plan
 from models.rules.period import Anchor, Interval
+from models.rules.proration import Proration
 from models.store import plan, price_version
 from tasks import contract, fields, plan_credits, price_terms
 from tasks.price_terms import PriceAnswer, PriceTerms
@@ -23,6 +24,7 @@ class PlanAnswer(TypedDict):
     name: str
     interval: str
     anchor: str
+    proration: str
     version: int
     prices: list[PriceAnswer]
     credits: list[plan_credits.CreditAnswer]
@@ -38,6 +40,7 @@ def set_plan(
     anchor: Anchor = Anchor.calendar,
     prices: Annotated[list[PriceTerms], Field(max_length=MOST_PRICES)],
     credits: plan_credits.Credits | None = None,  # noqa: A002 (the message calls it so)
+    proration: Proration = Proration.day,
     as_of: fields.Instant = contract.NOW,
 ) -> PlanAnswer:
     """Make a plan be what is given: create it, or change what differs.
@@ -58,9 +61,21 @@ def set_plan(
         prices: all prices of the plan, at most 200.
         credits: the credit it gives in each period, by product, at most 50; an empty list ends what
             it gave, absent leaves it. The terms in force when a period begins decide for it.
+        proration: what its fees and its commitment are shared out by where they are for a part of a
+            period: "day", local days, of which the one of a change belongs to what comes after it;
+            or "second", seconds of real time. Usage is always counted by local days. Fixed once the
+            plan has subscriptions.
     """
     terms = price_terms.read(prices)
-    is_new = plan.lay(session, plan_key, name=name, interval=interval, anchor=anchor, now=as_of)
+    is_new = plan.lay(
+        session,
+        plan_key,
+        name=name,
+        interval=interval,
+        anchor=anchor,
+        proration=proration,
+        now=as_of,
+    )
     price_version.set_prices(session, plan_key, terms, is_new=is_new, now=as_of)
     if credits is not None:
         plan_credits.change(session, plan_key, credits, is_new=is_new, now=as_of)
@@ -104,6 +119,7 @@ def answer(session: database.Session, laid: Plan) -> PlanAnswer:
         "name": laid.name,
         "interval": laid.interval,
         "anchor": laid.anchor,
+        "proration": laid.proration,
         "version": laid.version,
         "prices": [
             price_terms.answer(one) for one in price_version.current_prices(session, laid.plan_key)

@@ -146,7 +146,7 @@ def check_open(
 ) -> None:
     """Refuse a change between two instants that an invoice with a number was made for."""
     for header in invoice.ending_between(session, [one.tenant_id], start=start):
-        touched = billing.days_between(start, end, header.zone).overlap(header.days)
+        touched = _touched(one, start, end, header.zone).overlap(header.days)
         if (
             header.state not in (InvoiceState.draft, InvoiceState.void)
             and header.currency == one.currency
@@ -158,6 +158,13 @@ def check_open(
                 f"not be edited; choose an instant from {header.period.end.isoformat()} on",
                 field="effective_at",
             )
+
+
+def _touched(
+    one: Subscription, start: dt.datetime, end: dt.datetime | None, zone: ZoneInfo
+) -> Days:
+    """The local days that are charged for otherwise if something changes between two instants."""
+    return replace(one, effective_at=start, ended_at=end).billed_days(zone)
 
 
 def _span(days: Days) -> str:

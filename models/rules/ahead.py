@@ -3,12 +3,13 @@
 What is owed for a period follows from what is known now: how long the subscription lasts, how many
 seats it has. So a change is charged or given back by its difference, and what comes to the same is
 left alone. A period is charged for in stretches: the seats there are when it begins, and those that
-are added from a later day on, each to its end. Seats that go lessen what is owed for the last ones.
+are added from a later day on (or second, where seconds count), each to its end. Seats that go
+lessen what is owed for the last ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -16,26 +17,29 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from models.rules import billing, money, period, pricing
-from models.rules.billing import Charge, Days, Line, PriceVersion, Subscription
+from models.rules.billing import Charge, Days, Line, PriceVersion, Span, Subscription
 from models.rules.decimals import plain
+from models.rules.seconds import Seconds
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Stretch:
-    """What is charged for once: a version of a price, up to so many seats, from a local day on."""
+    """What is charged for once: a version of a price, up to so many seats, from a local day on; or
+    from an instant `at` on that day, where seconds count and it is not the first one."""
 
     subscription_id: UUID
     price_id: UUID
     first: date
     seats: Decimal
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A stretch, its days as they are known now, and its line, which is told in `zone`."""
+    """A stretch, its part of a period as it is known now, and its line, which is told in `zone`."""
 
     stretch: Stretch
-    days: Days
+    part: Span
     line: Line
     zone: ZoneInfo
 
@@ -48,7 +52,14 @@ def is_ahead(line: Line) -> bool:
 def stretch_of(line: Line) -> Stretch:
     """Return which stretch a line that was charged ahead is for."""
     first, seats = line.details["ahead_from"], line.details["seats"]
-    return Stretch(line.subscription_id, line.price_id, date.fromisoformat(first), Decimal(seats))
+    at = line.details.get("ahead_at")
+    return Stretch(
+        line.subscription_id,
+        line.price_id,
+        date.fromisoformat(first),
+        Decimal(seats),
+        None if at is None else datetime.fromisoformat(at),
+    )
 
 
 def periods(subscription: Subscription, since: date, until: date, zone: ZoneInfo) -> Iterator[Days]:
@@ -106,14 +117,14 @@ def to_come(subscription: Subscription, day: date, zone: ZoneInfo) -> list[date]
     return [one for one in days if one > day]
 
 
-def _order(item: tuple[str, tuple[PriceVersion, Days]]) -> tuple[bool, str]:
+def _order(item: tuple[str, tuple[PriceVersion, Span]]) -> tuple[bool, str]:
     key, (version, _) = item
     return version.kind != billing.SETUP, key
 
 
 @dataclass(slots=True)
 class _Layer:
-    """Seats above `below` up to `top`, since a day; `now` is up to where they are left."""
+    """Seats above `below` up to `top`, since they came; `now` is up to where they are left."""
 
     charge: Charge
     below: Decimal
@@ -123,13 +134,13 @@ class _Layer:
 
 
 def _by_seats(charge: Charge) -> list[Owed]:
-    runs = charge.subscription.runs(charge.days, charge.zone)
+    runs = charge.subscription.runs(charge.part, charge.zone)
     if len(runs) == 1:
         return [_owed(replace(charge, subscription=runs[0][1]))]
     layers: list[_Layer] = []
     seats = Decimal(0)
-    for days, one in runs:
-        rest = _from(charge, days.first, one)
+    for part, one in runs:
+        rest = _from(charge, part.first, one)
         if one.quantity > seats:
             cost = _fee(rest, one.quantity) - _fee(rest, seats)
             layers.append(_Layer(rest, seats, one.quantity, one.quantity, cost))
@@ -143,8 +154,8 @@ def _by_seats(charge: Charge) -> list[Owed]:
 
 
 def _from(charge: Charge, first: date, subscription: Subscription) -> Charge:
-    days = replace(charge.days, first=first)
-    return replace(charge, subscription=subscription, days=days, period=days.period(charge.shown))
+    part = billing.cut(charge.part, first, charge.part.after)
+    return replace(charge, subscription=subscription, part=part, period=part.period(charge.shown))
 
 
 def _fee(charge: Charge, seats: Decimal) -> Fraction:
@@ -175,11 +186,22 @@ def _of_layer(layer: _Layer) -> Owed:
 def _owed(charge: Charge) -> Owed:
     line = billing.line(charge, pricing.NOTHING)
     seats = charge.subscription.quantity if line.kind == billing.FIXED else Decimal(1)
-    stretch = Stretch(charge.subscription.id, charge.version.id, charge.days.first, seats)
-    named = {"ahead_from": stretch.first.isoformat(), "seats": plain(seats)}
+    first = charge.part.first_day(charge.zone)
+    at = _instant(charge.part, first, charge.zone)
+    stretch = Stretch(charge.subscription.id, charge.version.id, first, seats, at)
+    named = {"ahead_from": first.isoformat(), "seats": plain(seats)}
+    if at is not None:
+        named["ahead_at"] = at.isoformat()
     return Owed(
-        stretch, charge.days, replace(line, details={**line.details, **named}), charge.shown
+        stretch, charge.part, replace(line, details={**line.details, **named}), charge.shown
     )
+
+
+def _instant(part: Span, first: date, zone: ZoneInfo) -> datetime | None:
+    """When it begins, unless that is with its first day: that is so wherever its tenant is."""
+    if isinstance(part, Days) or part.first == billing.midnight(first, zone):
+        return None
+    return part.first
 
 
 def to_charge(one: Owed, charged: Mapping[Stretch, int]) -> Line | None:
@@ -197,13 +219,13 @@ def to_charge(one: Owed, charged: Mapping[Stretch, int]) -> Line | None:
 
 
 def _rest(one: Owed, before: int) -> Line:
-    """The line for the days that were not charged for: they had been given back."""
+    """The line for the days, or seconds, that were not charged for: they had been given back."""
     whole = one.line.amount_minor
-    paid_days = min(round(len(one.days) * before / whole), len(one.days) - 1) if before > 0 else 0
-    left = replace(one.days, first=one.days.first + timedelta(days=paid_days))
+    paid = min(round(len(one.part) * before / whole), len(one.part) - 1) if before > 0 else 0
+    left = billing.cut(one.part, _later(one.part, paid), one.part.after)
     details: dict[str, Any] = {
         **{key: value for key, value in one.line.details.items() if key != "steps"},
-        "days": len(left),
+        billing.units_of(left): len(left),
         "owed_minor": whole,
         "charged_minor": before,
     }
@@ -214,3 +236,10 @@ def _rest(one: Owed, before: int) -> Line:
         period=left.period(one.zone),
         details=details,
     )
+
+
+def _later(part: Span, count: int) -> date:
+    """The first day after so many of them, or the first second."""
+    if isinstance(part, Seconds):
+        return part.first + timedelta(seconds=count)
+    return part.first + timedelta(days=count)

@@ -1,8 +1,9 @@
 """What a subscription owes for a billing period, line by line.
 
-Everything here is counted in local days: a period, a subscription and a version of a price are
+As a rule everything is counted in local days: a period, a subscription and a version of a price are
 each a run of days, and a line covers the days that all three share. The day on which something
-changes belongs to what comes after the change.
+changes belongs to what comes after the change. Fees and commitments of a plan that is prorated by
+the second are counted in seconds, in the same way; usage is not: it is the days that are counted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,12 +12,14 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from models.rules import calendar_periods, money, period, pricing
+from models.rules import calendar_periods, money, period, pricing, seconds
 from models.rules.period import Anchor, Interval, Period
+from models.rules.proration import Proration
+from models.rules.seconds import Seconds
 
 FIXED: Final = "fixed"
 USAGE: Final = "usage"
@@ -43,6 +46,26 @@ class Days:
         """The same as instants. Raises period.EmptyPeriod for no time."""
         return _instants(self, zone)
 
+    def starts_at(self, zone: ZoneInfo) -> datetime:
+        """The first instant."""
+        return midnight(self.first, zone)
+
+    def is_over_before_it_begins(self, zone: ZoneInfo) -> bool:
+        """Whether there is no time in it: its tenant may have crossed the date line."""
+        return not self or midnight(self.first, zone) == midnight(self.after, zone)
+
+    def first_day(self, zone: ZoneInfo) -> date:  # noqa: ARG002 (seconds are told by their zone)
+        """The day that it begins on, wherever."""
+        return self.first
+
+    def day_after(self, zone: ZoneInfo) -> date:  # noqa: ARG002 (seconds are told by their zone)
+        """The day that follows the last one, wherever."""
+        return self.after
+
+
+Span = Days | Seconds
+"""What a fee is shared out by."""
+
 
 @lru_cache(maxsize=8192)
 def _instants(days: Days, zone: ZoneInfo) -> Period:
@@ -59,6 +82,18 @@ def days_between(start: datetime | None, end: datetime | None, zone: ZoneInfo) -
         date.min if start is None else _local_day(start, zone),
         date.max if end is None else _local_day(end, zone),
     )
+
+
+def between(start: datetime | None, end: datetime | None, zone: ZoneInfo, by: Proration) -> Span:
+    """The days, or the seconds, from the one that holds `start` up to the one that holds `end`."""
+    return seconds.between(start, end) if by is Proration.second else days_between(start, end, zone)
+
+
+def cut(part: Span, first: date, after: date) -> Span:
+    """Return what is from a day, or a second, up to another one; they are of the part's kind."""
+    if isinstance(part, Days):
+        return Days(first, after)
+    return Seconds(cast("datetime", first), cast("datetime", after))
 
 
 @lru_cache(maxsize=8192)
@@ -140,6 +175,7 @@ class Subscription:
     fees_due_at: datetime | None = None
     fees_from: date | None = None
     seats: tuple[Seats, ...] = ()
+    proration: Proration = Proration.day
 
     def billed(self, until: date) -> "Subscription":
         """Return it as it is when invoices were made up to a local day."""
@@ -148,7 +184,7 @@ class Subscription:
             self.id, self.tenant_id, self.plan_key, self.currency, self.quantity,
             self.effective_at, self.ended_at, self.cycle, until, self.next_invoice_at,
             self.auto_renew, self.trial_ends_at, self.follows, self.owes_setup,
-            self.fees_due_at, self.fees_from, self.seats,
+            self.fees_due_at, self.fees_from, self.seats, self.proration,
         )  # fmt: skip
 
     def quantity_at(self, at: datetime) -> Decimal:
@@ -156,34 +192,58 @@ class Subscription:
         begun = [one.quantity for one in self.seats if one.effective_at <= at]
         return begun[-1] if begun else self.quantity
 
-    def runs(self, days: Days, zone: ZoneInfo) -> list[tuple[Days, "Subscription"]]:
-        """Runs of days with as many seats, and the subscription as it is on them."""
-        firsts = {days.first: replace(self, seats=())}
+    def runs(self, part: Span, zone: ZoneInfo) -> list[tuple[Span, "Subscription"]]:
+        """Runs of days, or of seconds, with as many seats, and the subscription as it is then."""
+        by = _unit(part)
+        firsts: dict[date, Subscription] = {part.first: replace(self, seats=())}
         for one in self.seats:
-            first = max(_local_day(one.effective_at, zone), days.first)
-            if first < days.after:
+            first = max(between(one.effective_at, None, zone, by).first, part.first)
+            if first < part.after:
                 firsts[first] = replace(self, quantity=one.quantity, seats=())
-        following = [*list(firsts)[1:], days.after]
+        following = [*list(firsts)[1:], part.after]
         return [
-            (Days(first, after), one)
+            (cut(part, first, after), one)
             for (first, one), after in zip(firsts.items(), following, strict=True)
         ]
 
     def days(self, zone: ZoneInfo) -> Days:
-        """The local days it is in force on."""
+        """The local days it is in force on; that of its end is not one of them."""
         return days_between(self.effective_at, self.ended_at, zone)
 
-    def charged_days(self, zone: ZoneInfo) -> Days:
-        """The local days it is charged for: those after its trial. Possibly none."""
-        days = self.days(zone)
+    def billed_days(self, zone: ZoneInfo) -> Days:
+        """The local days that its invoices are for: where seconds count, also that of its end."""
+        if self.proration is Proration.day:
+            return self.days(zone)
+        return _touched(seconds.between(self.effective_at, self.ended_at), zone)
+
+    def charged(self, zone: ZoneInfo, by: Proration) -> Span:
+        """The days, or the seconds, it is charged for: those after its trial. Possibly none."""
+        found = between(self.effective_at, self.ended_at, zone, by)
         if self.trial_ends_at is None:
-            return days
-        return Days(max(days.first, _local_day(self.trial_ends_at, zone)), days.after)
+            return found
+        first = max(found.first, between(self.trial_ends_at, None, zone, by).first)
+        return cut(found, first, found.after)
+
+    def charged_days(self, zone: ZoneInfo) -> Days:
+        """The local days on which it is charged for something. Possibly none."""
+        return _touched(self.charged(zone, self.proration), zone)
 
     def is_billed_for(self, days: Days, zone: ZoneInfo) -> bool:
-        """Whether `days` is one of its billing periods and it is in force on some of them."""
-        shared = self.days(zone).overlap(days)
+        """Whether `days` is one of its billing periods and invoices are for some of them."""
+        shared = self.billed_days(zone).overlap(days)
         return len(shared) > 0 and self.cycle.containing(days.first, zone) == days
+
+
+def _touched(part: Span, zone: ZoneInfo) -> Days:
+    """The local days that it has time on."""
+    if isinstance(part, Days):
+        return part
+    first = part.first_day(zone)
+    return Days(first, part.day_after(zone) if part else first)
+
+
+def _unit(part: Span) -> Proration:
+    return Proration.second if isinstance(part, Seconds) else Proration.day
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +291,7 @@ def replacement(
 
 def unbilled(subscription: Subscription, zone: ZoneInfo) -> Iterator[Days]:
     """The billing periods without an invoice, in order; they end when the subscription does."""
-    in_force = subscription.days(zone)
+    in_force = subscription.billed_days(zone)
     day = max(subscription.billed_until or date.min, in_force.first)
     while day < in_force.after:
         days = subscription.cycle.containing(day, zone)
@@ -249,14 +309,15 @@ def due_at(subscription: Subscription, zone: ZoneInfo) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A line to be: one version of a price for one subscription, over the `days` both share.
+    """A line to be: one version of a price for one subscription, over the `part` that both share of
+    a `whole` period.
 
     `plain`: its line, where that is a quantity times an amount; None where it was not worked out.
     """
 
     subscription: Subscription
     version: PriceVersion
-    days: Days
+    part: Span
     whole: Days
     period: Period
     zone: ZoneInfo
@@ -265,8 +326,13 @@ class Charge:
     def of(self, subscription: Subscription) -> "Charge":
         """Return the same for another subscription."""
         return Charge(
-            subscription, self.version, self.days, self.whole, self.period, self.zone, self.plain
+            subscription, self.version, self.part, self.whole, self.period, self.zone, self.plain
         )
+
+    @property
+    def days(self) -> Days:
+        """The local days that it has time on."""
+        return _touched(self.part, self.zone)
 
     @property
     def shown(self) -> ZoneInfo:
@@ -274,11 +340,23 @@ class Charge:
         return period.zone_of(self.whole.after, self.zone)
 
     @property
+    def units_of_period(self) -> int:
+        """How many days, or seconds, the period has."""
+        return len(_in(_unit(self.part), self.whole, self.zone))
+
+    @property
     def share(self) -> Fraction:
-        """Its days as a share of the period's."""
-        if self.days == self.whole:
+        """Its days, or its seconds, as a share of the period's."""
+        if self.part == self.whole:
             return pricing.WHOLE
-        return Fraction(len(self.days), len(self.whole))
+        return Fraction(len(self.part), self.units_of_period)
+
+
+def _in(by: Proration, days: Days, zone: ZoneInfo) -> Span:
+    """The same days, or the seconds from the beginning of the first to that of the one after."""
+    if by is Proration.day:
+        return days
+    return seconds.between(midnight(days.first, zone), midnight(days.after, zone))
 
 
 def charges(
@@ -302,28 +380,26 @@ def charges(
         charge
         for subscription in subscriptions
         if subscription.is_billed_for(days, zone)
-        for part in (subscription.charged_days(zone).overlap(days),)
-        for version, in_force in _in_arrears(
+        for version, part in _in_arrears(
             subscription,
             versions.get((subscription.plan_key, subscription.currency), ()),
             days,
             zone,
         )
-        if (charge := _charge(subscription, version, part.overlap(in_force), days, zone))
-        is not None
+        if (charge := _charge(subscription, version, part, days, zone)) is not None
     ]
     return sorted((one for charge in found for one in _by_seats(charge)), key=_order)
 
 
 def _by_seats(charge: Charge) -> Iterator[Charge]:
-    """A fee for the days that the seats stayed the same; anything else does not depend on them."""
+    """A fee for as long as the seats stayed the same; anything else does not depend on them."""
     if charge.version.kind != FIXED or not charge.subscription.seats:
         yield charge
         return
-    for days, subscription in charge.subscription.runs(charge.days, charge.zone):
-        if midnight(days.first, charge.zone) < midnight(days.after, charge.zone):
+    for part, subscription in charge.subscription.runs(charge.part, charge.zone):
+        if not part.is_over_before_it_begins(charge.zone):
             yield replace(
-                charge, subscription=subscription, days=days, period=days.period(charge.shown)
+                charge, subscription=subscription, part=part, period=part.period(charge.shown)
             )
 
 
@@ -332,36 +408,57 @@ def charged_ahead(
     versions: Sequence[PriceVersion],
     days: Days,
     zone: ZoneInfo,
-) -> dict[str, tuple[PriceVersion, Days]]:
-    """Return what of a period is charged ahead: by price key, the version and its days.
+) -> dict[str, tuple[PriceVersion, Span]]:
+    """Return what of a period is charged ahead: by price key, the version and its part.
 
     It is the version in force when the subscription's part of the period begins, and it is for all
     of that part, whatever the price is afterwards. A price that is charged ahead only from a later
-    day of the period on, is from that day on.
+    day (or second) of the period on, is from that one on.
 
     Args:
         versions: of the subscription's plan and currency.
         days: one of its billing periods.
     """
+    found: dict[str, tuple[PriceVersion, Span]] = {}
     if not any(version.ahead for version in versions):
-        return {}
-    part = subscription.charged_days(zone).overlap(days)
-    if not part:
-        return {}
-    begins_at = max(midnight(part.first, zone), subscription.effective_at)
-    found: dict[str, tuple[PriceVersion, Days]] = {}
+        return found
     for version in sorted(
         versions, key=lambda one: (one.effective_at is not None, one.effective_at)
     ):
         if not version.ahead or version.price_key in found:
             continue
+        part = _part(subscription, version, days, zone)
+        if not part:
+            continue
+        begins_at = max(part.starts_at(zone), subscription.effective_at)
         if _is_in_force(version, begins_at):
             found[version.price_key] = version, part
             continue
-        first = days_between(version.effective_at, version.ended_at, zone).first
+        first = between(version.effective_at, None, zone, _unit(part)).first
         if part.first <= first < part.after and not _is_over(version, begins_at):
-            found[version.price_key] = version, Days(first, part.after)
+            found[version.price_key] = version, cut(part, first, part.after)
     return found
+
+
+_BY_SECOND: Final = frozenset({FIXED, COMMITMENT})
+"""Kinds that are counted in seconds where their plan is. Usage is added up by days."""
+
+
+def _by(subscription: Subscription, version: PriceVersion) -> Proration:
+    return subscription.proration if version.kind in _BY_SECOND else Proration.day
+
+
+def _part(subscription: Subscription, version: PriceVersion, days: Days, zone: ZoneInfo) -> Span:
+    """What of a period a subscription is charged for, as far as a kind of price looks at it."""
+    by = _by(subscription, version)
+    if version.kind == SETUP:
+        return subscription.charged_days(zone).overlap(days)
+    return _both(subscription.charged(zone, by), _in(by, days, zone))
+
+
+def _both(one: Span, other: Span) -> Span:
+    """What both share, which are both of days, or both of seconds."""
+    return cut(one, max(one.first, other.first), min(one.after, other.after))
 
 
 def _is_in_force(version: PriceVersion, at: datetime) -> bool:
@@ -375,37 +472,37 @@ def _is_over(version: PriceVersion, at: datetime) -> bool:
 
 def _in_arrears(
     subscription: Subscription, versions: Sequence[PriceVersion], days: Days, zone: ZoneInfo
-) -> Iterator[tuple[PriceVersion, Days]]:
-    """The versions that are charged when the period is over, and the days they are in force on."""
+) -> Iterator[tuple[PriceVersion, Span]]:
+    """The versions that are charged when the period is over, and for which part of it."""
     ahead = charged_ahead(subscription, versions, days, zone)
     for version in versions:
         if version.ahead:
             continue
-        in_force = days_between(version.effective_at, version.ended_at, zone)
+        by = _by(subscription, version)
+        in_force = between(version.effective_at, version.ended_at, zone, by)
         if version.price_key in ahead:
-            in_force = replace(
-                in_force, after=min(in_force.after, ahead[version.price_key][1].first)
-            )
-        yield version, in_force
+            begins_at = ahead[version.price_key][1].starts_at(zone)
+            in_force = _both(in_force, between(None, begins_at, zone, by))
+        yield version, _both(_part(subscription, version, days, zone), in_force)
 
 
 def charge_for(
-    subscription: Subscription, version: PriceVersion, in_force: Days, days: Days, zone: ZoneInfo
+    subscription: Subscription, version: PriceVersion, in_force: Span, days: Days, zone: ZoneInfo
 ) -> Charge | None:
     """Return what a version that is in force on some days charges for of a period, if anything."""
-    shared = subscription.charged_days(zone).overlap(in_force).overlap(days)
-    return _charge(subscription, version, shared, days, zone)
+    part = _both(_part(subscription, version, days, zone), in_force)
+    return _charge(subscription, version, part, days, zone)
 
 
 def _charge(
-    subscription: Subscription, version: PriceVersion, shared: Days, days: Days, zone: ZoneInfo
+    subscription: Subscription, version: PriceVersion, part: Span, days: Days, zone: ZoneInfo
 ) -> Charge | None:
     if version.kind == SETUP:
-        shared = _first_day(subscription, zone).overlap(shared)
-    if not shared or midnight(shared.first, zone) == midnight(shared.after, zone):
+        part = _both(_first_day(subscription, zone), part)
+    if part.is_over_before_it_begins(zone):
         return None
     shown = period.zone_of(days.after, zone)
-    return Charge(subscription, version, shared, days, shared.period(shown), zone)
+    return Charge(subscription, version, part, days, part.period(shown), zone)
 
 
 def _first_day(subscription: Subscription, zone: ZoneInfo) -> Days:
@@ -423,7 +520,7 @@ def _order(charge: Charge) -> tuple[Any, ...]:
         _RANKS.index(version.kind),
         version.plan_key,
         version.price_key,
-        charge.days,
+        charge.part,
         charge.subscription.id,
     )
 
@@ -509,17 +606,40 @@ def lines(
     for charge in charged:
         usage = pricing.NOTHING if charge.version.metric is None else next(of_charge)
         one = line(charge, usage)
-        found.append(_missing(one, [*ahead, *found]) if one.kind == COMMITMENT else one)
+        if one.kind == COMMITMENT:
+            one = _missing(one, _reach(charge, charged), [*ahead, *found])
+        found.append(one)
     return found
 
 
-def _missing(minimum: Line, others: Sequence[Line]) -> Line:
+def _reach(charge: Charge, charged: Sequence[Charge]) -> Period | None:
+    """When the usage begins that counts for a commitment; None if none may.
+
+    Usage is of whole days: where seconds count, that of the day on which a commitment begins is its
+    own, and not that of the one before.
+    """
+    if isinstance(charge.part, Days):
+        return charge.period
+    days = charge.days
+    goes_on = any(
+        other.version.kind == COMMITMENT
+        and other.subscription.id == charge.subscription.id
+        and other.part.starts_at(charge.zone) == charge.part.after
+        for other in charged
+    )
+    if goes_on:
+        days = Days(days.first, period.local_day(charge.part.after, charge.zone))
+    return None if days.is_over_before_it_begins(charge.shown) else days.period(charge.shown)
+
+
+def _missing(minimum: Line, usage: Period | None, others: Sequence[Line]) -> Line:
     reached = sum(
         one.amount_minor
         for one in others
         if one.subscription_id == minimum.subscription_id
         and one.kind in (FIXED, USAGE)
-        and minimum.period.start <= one.period.start < minimum.period.end
+        and (reach := minimum.period if one.kind == FIXED else usage) is not None
+        and reach.contains(one.period.start)
     )
     return replace(
         minimum,
@@ -564,20 +684,32 @@ def _about(charge: Charge) -> dict[str, Any]:
         version.plan_key,
         version.price_key,
         version.price.model.value,
-        len(charge.days),
-        len(charge.whole),
+        (units_of(charge.part), len(charge.part), charge.units_of_period),
     )
+
+
+def units_of(part: Span) -> str:
+    """Return the name of what a part of a period is counted in, as a line's details say it."""
+    return f"{_unit(part).value}s"
+
+
+def is_by_second(line: Line) -> bool:
+    """Tell whether a line's share of its period is in seconds."""
+    return "seconds" in line.details
 
 
 # One object for all lines that say the same, since it is written down once, too: nobody changes it.
 @lru_cache(maxsize=8192)
-def _details(plan_key: str, price_key: str, model: str, days: int, of: int) -> dict[str, Any]:
+def _details(
+    plan_key: str, price_key: str, model: str, share: tuple[str, int, int]
+) -> dict[str, Any]:
+    units, count, of = share
     return {
         "plan_key": plan_key,
         "price_key": price_key,
         "model": model,
-        "days": days,
-        "days_of_period": of,
+        units: count,
+        f"{units}_of_period": of,
     }
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from models.rules import billing
 from models.rules.billing import Charge, Days, Line, Plain, PriceVersion, Subscription
+from models.rules.proration import Proration
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ class Charging:
         return None
 
     def _is_told_by_days(self, one: Subscription) -> bool:
-        """Whether plan and days say it all: seats and fees ahead look at instants."""
-        if one.seats:
+        """Whether plan and days say it all: seats, fees ahead and seconds look at instants."""
+        if one.seats or one.proration is not Proration.day:
             return False
         key = one.plan_key, one.currency
         if key not in self._of_days:

@@ -114,4 +114,6 @@ def _adjustment(billed: Billed, line: Line, amount: int, quantity: Decimal) -> L
     )
 
 
-_KEPT: Final = ("plan_key", "price_key", "model", "days", "days_of_period")
+_KEPT: Final = (
+    "plan_key", "price_key", "model", "days", "days_of_period", "seconds", "seconds_of_period",
+)  # fmt: skip

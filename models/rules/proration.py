@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -10,6 +11,15 @@ from models.rules import money
 from models.rules.period import Period
 
 _MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Proration(StrEnum):
+    """What a plan's fees are shared out by where they are for a part of a period."""
+
+    day = "day"
+    """Local days; the day of a change belongs to what comes after it."""
+    second = "second"
+    """Seconds of real time."""
 
 
 class OutsidePeriod(ValueError):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.catalog import Plan
 from models.rules.period import Anchor, Interval
+from models.rules.proration import Proration
 from models.rules.refusal import Refusal
 from models.subscription import Subscription
 
@@ -20,7 +21,7 @@ class UnknownPlan(Refusal):
 
 
 class PlanInUse(Refusal):
-    """A plan's rhythm can not change under its subscriptions."""
+    """A plan's rhythm and its proration can not change under its subscriptions."""
 
     code: ClassVar[str] = "plan.in_use"
 
@@ -62,14 +63,21 @@ def lay(
     name: str,
     interval: Interval,
     anchor: Anchor,
+    proration: Proration = Proration.day,
     now: dt.datetime,
 ) -> bool:
     """Create the plan or change it; return whether it is new. Its row is locked from here on.
 
     Raises:
-        PlanInUse: the rhythm would change and there are subscriptions.
+        PlanInUse: the rhythm or the proration would change and there are subscriptions.
     """
-    values = {"plan_key": plan_key, "name": name, "interval": interval, "anchor": anchor}
+    values = {
+        "plan_key": plan_key,
+        "name": name,
+        "interval": interval,
+        "anchor": anchor,
+        "proration": proration,
+    }
     created = session.execute(
         pg_insert(Plan)
         .values(**values, created_at=now, updated_at=now)
@@ -79,9 +87,11 @@ def lay(
     if created is not None:
         return True
     plan = session.scalars(select(Plan).where(Plan.plan_key == plan_key).with_for_update()).one()
-    if (plan.interval, plan.anchor) != (interval, anchor):
-        _check_unused(session, plan)
+    if (plan.interval, plan.anchor, plan.proration) != (interval, anchor, proration):
+        changes = "proration" if plan.proration != proration else "interval"
+        _check_unused(session, plan, changes)
     plan.name, plan.interval, plan.anchor = name, interval.value, anchor.value
+    plan.proration = proration.value
     if session.is_modified(plan):
         plan.version += 1
         plan.updated_at = now
@@ -89,13 +99,14 @@ def lay(
     return False
 
 
-def _check_unused(session: Session, plan: Plan) -> None:
+def _check_unused(session: Session, plan: Plan, field: str) -> None:
     used = session.scalars(
         select(Subscription.id).where(Subscription.plan_key == plan.plan_key).limit(1)
     ).first()
     if used is not None:
         raise PlanInUse(
             f"plan {plan.plan_key!r} has subscriptions, so it stays billed by {plan.interval} and "
-            f"{plan.anchor}; make another plan for another rhythm",
-            field="interval",
+            f"{plan.anchor}, and prorated by the {plan.proration}; make another plan for another "
+            "rhythm or proration",
+            field=field,
         )

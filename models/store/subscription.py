@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from models.catalog import Plan
 from models.rules import billing, ids
 from models.rules.period import Anchor, Interval
+from models.rules.proration import Proration
 from models.rules.refusal import Refusal
 from models.subscription import Subscription, SubscriptionQuantity
 from models.tenant import Tenant
@@ -104,6 +105,7 @@ def new(
         ended_at=ended_at,
         cycle=billing.Cycle(Interval(plan.interval), Anchor(plan.anchor), anchored_on),
         auto_renew=auto_renew,
+        proration=Proration(plan.proration),
     )
 
 
@@ -126,6 +128,7 @@ _SELECT: Select[*tuple[Any, ...]] = select(
     Subscription.owes_setup,
     Plan.interval,
     Plan.anchor,
+    Plan.proration,
     # Of nearly all there are none: a step down the primary key.
     select(
         func.jsonb_agg(
@@ -147,7 +150,7 @@ def _read(row: Row[*tuple[Any, ...]]) -> billing.Subscription:
     # By position: a run reads thousands of rows.
     one, tenant_id, plan_key, currency, quantity, effective_at, ended_at, *others = row
     anchored_on, billed_until, next_invoice_at, fees_due_at, fees_from, *others = others
-    auto_renew, trial_ends_at, follows, owes_setup, interval, anchor, seats = others
+    auto_renew, trial_ends_at, follows, owes_setup, interval, anchor, proration, seats = others
     return billing.Subscription(
         id=one,
         tenant_id=tenant_id,
@@ -166,7 +169,12 @@ def _read(row: Row[*tuple[Any, ...]]) -> billing.Subscription:
         fees_due_at=fees_due_at,
         fees_from=fees_from,
         seats=tuple(map(_seats, seats)) if seats else (),
+        proration=_PRORATIONS[proration],
     )
+
+
+# Quicker than to make it of its value.
+_PRORATIONS = {one.value: one for one in Proration}
 
 
 # Thousands of subscriptions have the rhythm of a few plans.

@@ -78,10 +78,24 @@ def _part_of_period(line: billing.Line, header: Header) -> list[str]:
         return []
     # Late usage is of the days of the invoice before, which its tenant may have had elsewhere.
     zone = period.zone(line.details.get("timezone", header.timezone))
+    if billing.is_by_second(line):
+        return [paper.times(line.period, zone) + _of_seconds(line)]
     days = billing.days_between(line.period.start, line.period.end, zone)
     share, whole = line.details.get("days"), line.details.get("days_of_period")
     counted = f", {share} of {whole} days" if share is not None and whole is not None else ""
     return [paper.days(days.first, days.after) + counted]
+
+
+def _of_seconds(line: billing.Line) -> str:
+    """The share of a period in the largest unit that both are whole numbers of."""
+    counts = line.details["seconds"], line.details["seconds_of_period"]
+    size, name = next(
+        (size, name) for size, name in _UNITS if not any(count % size for count in counts)
+    )
+    return ", {:,} of {:,} {}".format(*(count // size for count in counts), name)
+
+
+_UNITS: Final = ((3_600, "hours"), (60, "minutes"), (1, "seconds"))
 
 
 def _steps(line: billing.Line, currency: str) -> list[str]:

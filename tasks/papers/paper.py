@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from models.rules import money, period
 from models.rules.decimals import plain
+from models.rules.period import Period
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,16 @@ def days(first: date, after: date) -> str:
     """Days from the first up to the one before `after`; one day alone is not said twice."""
     last = date.fromordinal(after.toordinal() - 1)
     return day(first) if first == last else f"{day(first)} \N{EN DASH} {day(last)}"
+
+
+def times(covers: Period, zone: ZoneInfo) -> str:
+    """From when until when, to the second, in local time."""
+    return f"{_time(covers.start, zone)} \N{EN DASH} {_time(covers.end, zone)}"
+
+
+def _time(at: datetime, zone: ZoneInfo) -> str:
+    local = at.astimezone(zone)
+    return f"{day(local.date())} {local:%H:%M:%S}"
 
 
 def local_day(at: datetime, zone: ZoneInfo) -> str:

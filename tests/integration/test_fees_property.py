@@ -1,12 +1,14 @@
-"""Whatever happens to subscriptions: each of their days is charged for once, ahead or in arrears.
+"""Whatever happens to subscriptions: each of their days is charged for once, ahead or in arrears;
+or each of their seconds.
 
-The truth is worked out day by day from when subscriptions began and ended, and the seats they had.
+The truth is worked out day by day, or from change to change, from when subscriptions began and
+ended, and the seats they had.
 """
 
 import datetime as dt
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -18,6 +20,7 @@ from sqlalchemy import Engine
 
 from models import database
 from models.rules import billing
+from models.rules.proration import Proration
 from models.rules.refusal import Refusal
 from models.store import subscription
 from tasks.invoice_runs import finalize_invoices, generate_invoices
@@ -50,7 +53,7 @@ LINES = """
 """
 
 
-def make_plans() -> None:
+def make_plans(by_second: Collection[str]) -> None:
     for key, amount in FEES.items():
         timing = "arrears" if key == "old" else "advance"
         prices = [fee(amount, timing=timing)]
@@ -61,6 +64,7 @@ def make_plans() -> None:
             plan_key=key,
             interval={"year": "year", "week": "week"}.get(key, "month"),
             anchor="anniversary" if key in {"month", "year"} else "calendar",
+            proration=Proration.second if key in by_second else Proration.day,
         )
 
 
@@ -157,8 +161,12 @@ def subscriptions() -> list[billing.Subscription]:
 
 
 def owed(one: billing.Subscription, zone: ZoneInfo) -> Fraction:
-    """What a subscription owes, a local day at a time, in minor units."""
+    """What a subscription owes, a local day at a time, or a second, in minor units."""
     amount = Fraction(FEES[one.plan_key]) * 100
+    if one.proration is Proration.second:
+        return amount * sum(
+            (Fraction(seats) * share for share, seats in shares_of(one, zone)), Fraction(0)
+        )
     return sum(
         (
             amount * Fraction(seats) / len(one.cycle.containing(day, zone))
@@ -166,6 +174,28 @@ def owed(one: billing.Subscription, zone: ZoneInfo) -> Fraction:
         ),
         Fraction(0),
     )
+
+
+def shares_of(one: billing.Subscription, zone: ZoneInfo) -> Iterator[tuple[Fraction, Decimal]]:
+    """The shares of periods that the seats stayed the same for, cut at every local midnight."""
+    assert one.ended_at is not None
+    at = one.trial_ends_at or one.effective_at
+    changes = sorted(each.effective_at for each in one.seats)
+    while at < one.ended_at:
+        day = at.astimezone(zone).date()
+        days = one.cycle.containing(day, zone)
+        whole = midnight(days.after, zone) - midnight(days.first, zone)
+        tomorrow = midnight(day + dt.timedelta(days=1), zone)
+        until = min([one.ended_at, tomorrow, *(each for each in changes if each > at)])
+        yield Fraction((until - at) // SECOND, whole // SECOND), one.quantity_at(at)
+        at = until
+
+
+def midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), zone).astimezone(dt.UTC)
+
+
+SECOND = dt.timedelta(seconds=1)
 
 
 def days_of(one: billing.Subscription, zone: ZoneInfo) -> Iterator[tuple[dt.date, Decimal]]:
@@ -181,9 +211,18 @@ def days_of(one: billing.Subscription, zone: ZoneInfo) -> Iterator[tuple[dt.date
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_every_day_of_every_subscription_is_charged_once(db: Engine, seed: int) -> None:
-    make_plans()
+@pytest.mark.parametrize(
+    ("seed", "by_second"),
+    [
+        *((seed, ()) for seed in range(3)),
+        *((seed, FEES) for seed in range(5, 7)),
+        (8, ("month", "old")),
+    ],
+)
+def test_every_day_of_every_subscription_is_charged_once(
+    db: Engine, seed: int, by_second: Collection[str]
+) -> None:
+    make_plans(by_second)
     life = Life(seed)
     life.live()
     life.finish()

@@ -35,26 +35,37 @@ METRICS: Final = ("calls", "bytes", "jobs", "mails")
 
 @dataclass(frozen=True)
 class Offer:
-    """A plan: how it is billed, the keys of its prices, and which are charged ahead."""
+    """A plan: how it is billed, the keys of its prices, which are charged ahead, and by what fees
+    are shared out."""
 
     interval: str
     anchor: str
     prices: tuple[str, ...]
     ahead: tuple[str, ...] = ()
+    proration: str = "day"
+
+    def is_by_second(self, price_key: str) -> bool:
+        return self.proration == "second" and price_key in ("base", "commitment")
 
 
 PLANS: Final = {
     "basic": Offer("month", "calendar", ("base", "calls", "setup")),
-    "team": Offer("month", "calendar", ("base", "calls", "bytes", "commitment")),
+    "team": Offer(
+        "month", "calendar", ("base", "calls", "bytes", "commitment"), proration="second"
+    ),
     "growth": Offer(
-        "month", "anniversary", ("base", "calls", "jobs", "setup", "commitment"), ("base", "setup")
+        "month",
+        "anniversary",
+        ("base", "calls", "jobs", "setup", "commitment"),
+        ("base", "setup"),
+        "second",
     ),
     "seats": Offer("month", "calendar", ("base", "calls"), ("base",)),
     "metered": Offer("month", "calendar", ("calls", "bytes", "jobs", "mails")),
-    "weekly": Offer("week", "calendar", ("base", "mails")),
+    "weekly": Offer("week", "calendar", ("base", "mails"), proration="second"),
     "fortnight": Offer("week", "anniversary", ("base", "jobs", "commitment"), ("base",)),
     "quarterly": Offer("quarter", "calendar", ("base", "bytes", "setup")),
-    "season": Offer("quarter", "anniversary", ("base", "mails", "calls"), ("base",)),
+    "season": Offer("quarter", "anniversary", ("base", "mails", "calls"), ("base",), "second"),
     "yearly": Offer("year", "calendar", ("base", "calls")),
     "annual": Offer("year", "anniversary", ("base", "bytes", "commitment", "setup"), ("base",)),
     "daily": Offer("day", "calendar", ("base", "calls")),
@@ -121,7 +132,14 @@ def offer(plan_key: str, raised: int, at: dt.datetime) -> None:
         for key in plan.prices
         for currency in SCALES
     ]
-    make_plan(*prices, plan_key=plan_key, interval=plan.interval, anchor=plan.anchor, as_of=at)
+    make_plan(
+        *prices,
+        plan_key=plan_key,
+        interval=plan.interval,
+        anchor=plan.anchor,
+        proration=plan.proration,
+        as_of=at,
+    )
 
 
 def open_shop() -> None:

@@ -19,19 +19,25 @@ from models import database
 from tests.integration import year_catalogue as catalogue
 from tests.integration.billing_world import query
 from tests.integration.year_calendar import DAY
-from tests.integration.year_story import Story, Term, Used
+from tests.integration.year_story import SECOND, Story, Term, Used
 
 MINOR: Final = {"USD": 100, "JPY": 1, "KWD": 1000}
 
 
 @dataclass(frozen=True)
 class Key:
-    """One price of one subscription, on some days of one billing period."""
+    """One price of one subscription, on some days of one billing period; or in some seconds of it,
+    as instants."""
 
     subscription_id: str
     price_key: str
     first: dt.date
     after: dt.date
+
+    def begins_at(self, term: Term) -> dt.datetime:
+        if isinstance(self.first, dt.datetime):
+            return self.first
+        return term.tenant.places.midnight(self.first)
 
 
 @dataclass(frozen=True)
@@ -70,25 +76,55 @@ def expected(story: Story) -> dict[Key, Due]:
     found: dict[Key, Due] = {}
     for term in story.terms:
         own = dict(_lines_of(story, term, used))
-        paid = [(at, one) for at, one in _ahead_of(story, term).items() if at.price_key == "base"]
+        paid = _ahead_of(story, term)
         for key, due in own.items():
             if due.kind == "commitment":
+                spans = {"fixed": _span(term, key), "usage": _days_of(term, key, own)}
                 reached = sum(
                     other.amount
                     for at, other in own.items()
-                    if other.kind in ("fixed", "usage") and key.first <= at.first < key.after
-                ) + sum(one for at, one in paid if key.first <= at.first < key.after)
+                    if other.kind in spans
+                    and spans[other.kind][0] <= at.begins_at(term) < spans[other.kind][1]
+                ) + sum(
+                    one
+                    for at, one in paid.items()
+                    if at.price_key == "base" and spans["fixed"][0] <= at.came < spans["fixed"][1]
+                )
                 own[key] = replace(due, amount=max(0, due.amount - reached))
         found |= own
     return found
 
 
+def _span(term: Term, key: Key) -> tuple[dt.datetime, dt.datetime]:
+    if isinstance(key.after, dt.datetime):
+        return key.begins_at(term), key.after
+    return key.begins_at(term), term.tenant.places.midnight(key.after)
+
+
+def _days_of(term: Term, key: Key, own: Mapping[Key, Due]) -> tuple[dt.datetime, dt.datetime]:
+    """When the usage begins that counts for a commitment: that of a day on which one takes the
+    place of another is the new one's."""
+    begin, end = _span(term, key)
+    if not isinstance(key.first, dt.datetime):
+        return begin, end
+    places = term.tenant.places
+    if any(other.price_key == key.price_key and other.first == end for other in own):
+        end = places.midnight(places.day(end))
+    return places.midnight(places.day(begin)), end
+
+
 def _lines_of(
     story: Story, term: Term, used: Mapping[tuple[str, str], list[Used]]
 ) -> Iterator[tuple[Key, Due]]:
-    begin, end = term.charged
     plan, places = catalogue.PLANS[term.plan_key], term.tenant.places
     for price_key in sorted(set(plan.prices) - set(plan.ahead)):
+        if plan.is_by_second(price_key):
+            yield from _lines_by_second(story, term, price_key)
+            continue
+        if price_key == "setup" and plan.proration == "second":
+            begin, end = term.touched
+        else:
+            begin, end = term.charged
         for raised, since, until in _versions(story, term, price_key):
             first = max(begin, since)
             last = min(end, until)
@@ -115,14 +151,41 @@ def _lines_of(
                 first = after
 
 
+def _lines_by_second(story: Story, term: Term, price_key: str) -> Iterator[tuple[Key, Due]]:
+    begin, end = term.charged_time
+    raises = story.raised.get(term.plan_key, ())
+    while begin < end:
+        days = term.period(term.day(begin))
+        whole = _time_of(term, days)
+        until = min([end, whole[1], *(at for at in raises if at > begin)])
+        raised = sum(1 for at in raises if at <= begin)
+        price = catalogue.terms(price_key, term.tenant.currency, raised)
+        runs = term.runs_of(begin, until) if price_key == "base" else [(begin, until, 1)]
+        for first, after, seats in runs:
+            share = Fraction((after - first) // SECOND, (whole[1] - whole[0]) // SECOND)
+            amount = half_up(
+                Fraction(price["unit_amount"]) * seats * share * MINOR[term.tenant.currency]
+            )
+            yield (
+                Key(term.subscription_id, price_key, first, after),
+                Due(price["kind"], Fraction(seats), amount, lambda _: 0),
+            )
+        begin = until
+
+
+def _time_of(term: Term, days: tuple[dt.date, dt.date]) -> tuple[dt.datetime, dt.datetime]:
+    first, after = (term.tenant.places.midnight(day) for day in days)
+    return first, after
+
+
 @dataclass(frozen=True)
 class Ahead:
-    """What is charged ahead for once: a fee, for the seats that come on a day, to its period's
+    """What is charged ahead for once: a fee, for the seats that come at an instant, to its period's
     end; or for the setup."""
 
     subscription_id: str
     price_key: str
-    first: dt.date
+    came: dt.datetime
 
 
 def expected_ahead(story: Story) -> dict[Ahead, int]:
@@ -131,38 +194,61 @@ def expected_ahead(story: Story) -> dict[Ahead, int]:
 
 
 def _ahead_of(story: Story, term: Term) -> dict[Ahead, int]:
-    begin, end = term.charged
     plan, minor = catalogue.PLANS[term.plan_key], MINOR[term.tenant.currency]
     found: dict[Ahead, int] = {}
     for price_key in plan.ahead:
+        by_second = plan.is_by_second(price_key)
+        begin, end = term.touched if plan.proration == "second" else term.charged
         first = begin
         while first < end:
-            whole = term.period(first)
-            after = min(end, whole[1])
+            days = term.period(first)
+            after = min(end, days[1])
             at = max(term.tenant.places.midnight(first), term.starts_at)
             raised = sum(1 for each in story.raised.get(term.plan_key, ()) if each <= at)
             price = catalogue.terms(price_key, term.tenant.currency, raised)
             amount = Fraction(price["unit_amount"]) * minor
             if price_key == "setup":
                 if term.owes_setup:
-                    found[Ahead(term.subscription_id, price_key, first)] = half_up(amount)
+                    came = term.tenant.places.midnight(first)
+                    found[Ahead(term.subscription_id, price_key, came)] = half_up(amount)
                 break
-            for came, days in _seat_days(term.runs(first, after)).items():
-                share = Fraction(days, (whole[1] - whole[0]).days)
+            for came, share in _shares(term, days, first, after, by_second=by_second):
                 found[Ahead(term.subscription_id, price_key, came)] = half_up(amount * share)
             first = after
     return found
 
 
-def _seat_days(runs: list[tuple[dt.date, dt.date, int]]) -> dict[dt.date, int]:
-    """How many days all the seats that came on a day were there. Who came last goes first."""
-    there: list[dt.date] = []
-    days: Counter[dt.date] = Counter()
-    for first, after, seats in runs:
+def _shares(
+    term: Term, days: tuple[dt.date, dt.date], first: dt.date, after: dt.date, *, by_second: bool
+) -> Iterator[tuple[dt.datetime, Fraction]]:
+    """When seats came, and for how many periods they are paid, all of them together."""
+    if by_second:
+        whole = _time_of(term, days)
+        begin, end = term.charged_time
+        length = (whole[1] - whole[0]) // SECOND
+        spans = term.runs_of(max(begin, whole[0]), min(end, whole[1]))
+        runs = [(came, (until - came) // SECOND, seats) for came, until, seats in spans]
+    else:
+        midnight = term.tenant.places.midnight
+        length = (days[1] - days[0]).days
+        runs = [
+            (midnight(came), (until - came).days, seats)
+            for came, until, seats in term.runs(first, after)
+        ]
+    for came, units in _seat_units(runs).items():
+        yield came, Fraction(units, length)
+
+
+def _seat_units(runs: list[tuple[dt.datetime, int, int]]) -> dict[dt.datetime, int]:
+    """How many days or seconds all the seats that came at an instant were there. Who came last goes
+    first."""
+    there: list[dt.datetime] = []
+    units: Counter[dt.datetime] = Counter()
+    for first, lasting, seats in runs:
         there = there[:seats] + [first] * (seats - len(there))
         for came in there:
-            days[came] += (after - first).days
-    return dict(days)
+            units[came] += lasting
+    return dict(units)
 
 
 def _versions(story: Story, term: Term, price_key: str) -> Iterator[tuple[int, dt.date, dt.date]]:
@@ -229,34 +315,50 @@ LINES = """
     SELECT line.subscription_id::text, price.price_key, line.period_start, line.period_end,
            line.kind, line.quantity, line.amount_minor,
            coalesce(adjusted.timezone, invoice.timezone), invoice.state,
-           line.details ->> 'ahead_from'
+           line.details ->> 'ahead_from', line.details ->> 'ahead_at'
     FROM invoice_lines AS line JOIN invoices AS invoice ON invoice.id = line.invoice_id
     LEFT JOIN invoices AS adjusted ON adjusted.id = line.adjusts_invoice_id
     LEFT JOIN prices AS price ON price.id = line.price_id
-    WHERE invoice.state <> 'void'
+    WHERE invoice.state <> 'void' AND (:withdrawn IS FALSE)
+       -- What was withdrawn and nobody asked for again counts as charged.
+       OR (:withdrawn AND invoice.state = 'void' AND NOT EXISTS (
+              SELECT FROM invoices AS other
+              WHERE (other.tenant_id, other.currency, other.kind)
+                    = (invoice.tenant_id, invoice.currency, invoice.kind)
+                AND (other.state <> 'void' OR other.id > invoice.id)
+                AND (other.period_start AT TIME ZONE other.timezone)::date
+                    = (invoice.period_start AT TIME ZONE invoice.timezone)::date
+                AND (other.period_end AT TIME ZONE other.timezone)::date
+                    = (invoice.period_end AT TIME ZONE invoice.timezone)::date))
     UNION ALL
     SELECT line.subscription_id::text, price.price_key, line.period_start, line.period_end,
            'credited', -back.quantity, -back.amount_minor,
-           coalesce(adjusted.timezone, invoice.timezone), 'finalized', line.details ->> 'ahead_from'
+           coalesce(adjusted.timezone, invoice.timezone), 'finalized',
+           line.details ->> 'ahead_from', line.details ->> 'ahead_at'
     FROM late_usage_credits AS back
     JOIN invoice_lines AS line USING (invoice_id, position)
     JOIN invoices AS invoice ON invoice.id = line.invoice_id
     LEFT JOIN invoices AS adjusted ON adjusted.id = line.adjusts_invoice_id
     JOIN prices AS price ON price.id = line.price_id
+    WHERE (:withdrawn IS FALSE)
 """
 
 
-def billed() -> tuple[dict[Key, tuple[Fraction, int]], Counter[Key]]:
+def billed(story: Story) -> tuple[dict[Key, tuple[Fraction, int]], Counter[Key]]:
     """What was billed by key, and of how many lines that are no corrections each is made."""
     sums: dict[Key, tuple[Fraction, int]] = defaultdict(lambda: (Fraction(0), 0))
     lines: Counter[Key] = Counter()
-    for subscription_id, price_key, start, end, kind, quantity, amount, *about in query(LINES):
-        timezone, state, ahead_from = about
+    plans = {term.subscription_id: catalogue.PLANS[term.plan_key] for term in story.terms}
+    for subscription_id, price_key, start, end, kind, *figures in query(LINES, withdrawn=False):
+        quantity, amount, timezone, state, ahead_from, _ = figures
         assert state in ("finalized", "paid"), state
         if ahead_from is not None:
             continue
-        days = (at.astimezone(ZoneInfo(timezone)).date() for at in (start, end))
-        key = Key(subscription_id, price_key, *days)
+        if plans[subscription_id].is_by_second(price_key):
+            key = Key(subscription_id, price_key, start, end)
+        else:
+            days = (at.astimezone(ZoneInfo(timezone)).date() for at in (start, end))
+            key = Key(subscription_id, price_key, *days)
         before = sums[key]
         sums[key] = before[0] + Fraction(quantity), before[1] + amount
         if kind not in ("adjustment", "credited"):
@@ -267,7 +369,7 @@ def billed() -> tuple[dict[Key, tuple[Fraction, int]], Counter[Key]]:
 def check_lines(story: Story) -> None:
     """Each day of each subscription is charged once, and each event is in one billed figure."""
     wanted = expected(story)
-    sums, lines = billed()
+    sums, lines = billed(story)
     assert set(sums) == set(wanted), _differ(story, set(wanted), set(sums))
     assert lines == Counter(wanted.keys())
     wrong = {
@@ -277,36 +379,57 @@ def check_lines(story: Story) -> None:
 
 
 def check_days(story: Story) -> None:
-    """The same, said as plainly as it can be: the days that fees were charged for, in a row."""
-    _, lines = billed()
+    """The same, said as plainly as it can be: the days that fees were charged for, in a row; and
+    the seconds, one run after the other."""
+    _, lines = billed(story)
     days: dict[str, list[dt.date]] = defaultdict(list)
+    times: dict[str, list[tuple[dt.date, dt.date]]] = defaultdict(list)
     for key in lines.elements():
-        if key.price_key == "base":
+        if isinstance(key.first, dt.datetime):
+            if key.price_key == "base":
+                times[key.subscription_id].append((key.first, key.after))
+        elif key.price_key == "base":
             days[key.subscription_id] += [
                 key.first + DAY * number for number in range((key.after - key.first).days)
             ]
     for term in story.terms:
         plan, places = catalogue.PLANS[term.plan_key], term.tenant.places
-        if "base" in plan.prices and "base" not in plan.ahead:
-            first, after = term.charged
-            whole = {first + DAY * number for number in range((after - first).days)}
-            found = days.pop(term.subscription_id, [])
-            assert len(found) == len(set(found)), term
-            assert set(found) <= whole, term
-            for day in whole - set(found):
-                assert places.midnight(day) == places.midnight(day + DAY), (term, day)
+        if "base" not in plan.prices or "base" in plan.ahead:
+            continue
+        if plan.proration == "second":
+            _check_seconds(term, sorted(times.pop(term.subscription_id, [])))
+            continue
+        first, after = term.charged
+        whole = {first + DAY * number for number in range((after - first).days)}
+        found = days.pop(term.subscription_id, [])
+        assert len(found) == len(set(found)), term
+        assert set(found) <= whole, term
+        for day in whole - set(found):
+            assert places.midnight(day) == places.midnight(day + DAY), (term, day)
     assert not days
+    assert not times
+
+
+def _check_seconds(term: Term, found: list[tuple[dt.date, dt.date]]) -> None:
+    begin, end = term.charged_time
+    ends = [begin, *(after for _, after in found)]
+    if begin < end:
+        assert [first for first, _ in found] == ends[:-1], term
+        assert ends[-1] == end, term
+    else:
+        assert not found, term
 
 
 def check_ahead(story: Story) -> None:
     """What was charged ahead, less what was given back, is for the days and the seats there were:
-    to the minor unit, for each run of days by itself."""
-    wanted = {key: amount for key, amount in expected_ahead(story).items() if amount}
-    found: Counter[Ahead] = Counter()
-    for subscription_id, price_key, *_, amount, _, _, ahead_from in query(LINES):
-        if ahead_from is not None:
-            key = Ahead(subscription_id, price_key, dt.date.fromisoformat(ahead_from))
-            found[key] += amount
+    to the minor unit, for each run of days by itself. What was withdrawn for good is not asked for
+    again, and not given back."""
+    found, withdrawn = _charged_ahead(story, withdrawn=False), _charged_ahead(story, withdrawn=True)
+    wanted = {
+        key: amount - withdrawn[key]
+        for key, amount in expected_ahead(story).items()
+        if amount > withdrawn[key]
+    }
     terms = {term.subscription_id: term for term in story.terms}
     wrong = [
         f"{key}: {found[key]} and not {wanted.get(key, 0)}, of {terms[key.subscription_id]}"
@@ -314,6 +437,21 @@ def check_ahead(story: Story) -> None:
         if found[key] != wanted.get(key, 0)
     ]
     assert not wrong, f"{len(wrong)} differ: " + "; ".join(sorted(wrong)[:3])
+
+
+def _charged_ahead(story: Story, *, withdrawn: bool) -> Counter[Ahead]:
+    terms = {term.subscription_id: term for term in story.terms}
+    found: Counter[Ahead] = Counter()
+    for subscription_id, price_key, *_, amount, _, _, day, at in query(LINES, withdrawn=withdrawn):
+        if day is not None:
+            places = terms[subscription_id].tenant.places
+            came = (
+                places.midnight(dt.date.fromisoformat(day))
+                if at is None
+                else dt.datetime.fromisoformat(at)
+            )
+            found[Ahead(subscription_id, price_key, came)] += amount
+    return found
 
 
 def _differ(story: Story, wanted: set[Key], found: set[Key]) -> str:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 from models.rules.refusal import Refusal
 from tasks.coupons import redeem_coupon
 from tasks.credits import add_credits
-from tasks.invoices import generate_monthly_invoice
+from tasks.invoices import NothingToBill, generate_monthly_invoice
 from tasks.plan_changes import cancel_subscription, change_subscription, reactivate_subscription
 from tasks.subscriptions import set_subscription
 from tasks.taxes import set_tenant_taxes
@@ -28,10 +28,11 @@ from tasks.usage import record_usage
 from tasks.usage_voids import void_usage
 from tests.integration import year_catalogue as catalogue
 from tests.integration.billing_world import query
-from tests.integration.year_calendar import Places, midnight, period_of
+from tests.integration.year_calendar import DAY, Places, midnight, period_of
 
 FIRST: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 LAST: Final = dt.datetime(2026, 12, 31, 12, tzinfo=dt.UTC)
+SECOND: Final = dt.timedelta(seconds=1)
 
 ALLOWED: Final = {
     "subscription.over",
@@ -49,6 +50,18 @@ NUMBERED: Final = """
     SELECT id, timezone, period_start, period_end FROM invoices
     WHERE tenant_id = :tenant_id AND kind = 'subscription' AND number IS NOT NULL
     ORDER BY sequence
+"""
+NUMBERED_AHEAD: Final = """
+    SELECT id, timezone, period_start, period_end FROM invoices
+    WHERE tenant_id = :tenant_id AND kind = 'advance' AND number IS NOT NULL
+    ORDER BY sequence
+"""
+IN_PLACE: Final = """
+    SELECT count(*) FROM invoices AS voided JOIN invoices AS other USING
+        (tenant_id, currency, kind)
+    WHERE voided.id = :invoice_id AND other.state <> 'void'
+      AND (other.period_start AT TIME ZONE other.timezone)::date
+          = (voided.period_start AT TIME ZONE voided.timezone)::date
 """
 BILLED: Final = "SELECT 1 FROM invoices WHERE tenant_id = :tenant_id LIMIT 1"
 
@@ -82,6 +95,17 @@ class Term:
         at = max(at, self.starts_at)
         self.seat_changes = [one for one in self.seat_changes if one[0] < at] + [(at, seats)]
 
+    def runs_of(
+        self, first: dt.datetime, after: dt.datetime
+    ) -> list[tuple[dt.datetime, dt.datetime, int]]:
+        """Seconds in a row with the seats there were; a change is of its second."""
+        begins = {first: self.seats}
+        for at, seats in self.seat_changes:
+            if at < after:
+                begins[max(first, at)] = seats
+        times = [*begins, after]
+        return [(at, times[n + 1], begins[at]) for n, at in enumerate(begins)]
+
     def runs(self, first: dt.date, after: dt.date) -> list[tuple[dt.date, dt.date, int]]:
         """Days in a row with the seats they had; a change is of its whole day."""
         begins = {first: self.seats}
@@ -101,6 +125,20 @@ class Term:
         if self.trial_ends_at is not None:
             first = max(first, self.day(self.trial_ends_at))
         return first, dt.date.max if self.ends_at is None else self.day(self.ends_at)
+
+    @property
+    def charged_time(self) -> tuple[dt.datetime, dt.datetime]:
+        """From when until when it is charged for; perhaps never."""
+        first = max(self.starts_at, self.trial_ends_at or self.starts_at)
+        assert self.ends_at is not None
+        return first, self.ends_at
+
+    @property
+    def touched(self) -> tuple[dt.date, dt.date]:
+        """The local days of which some second is charged for; perhaps none."""
+        first, end = self.charged_time
+        after = self.day(end - SECOND) + DAY if first < end else self.day(first)
+        return self.day(first), after
 
     def period(self, day: dt.date) -> tuple[dt.date, dt.date]:
         offer = catalogue.PLANS[self.plan_key]
@@ -201,6 +239,8 @@ class Story:
             self.at(self.between(begin, LAST), lambda at: self._top_up(tenant, at))
         for _ in range(chance.choice((0, 0, 1, 2))):
             self.at(self.between(begin, LAST), lambda at: self._bill_again(tenant, at))
+        for again in chance.choice(((), (), (True,), (False,), (True, False))):
+            self.at(self.between(begin, LAST), lambda at, a=again: self._withdraw(tenant, a, at))  # type: ignore[misc]
         for _ in range(chance.randrange(6, 22)):
             self._use(tenant, begin)
 
@@ -280,7 +320,8 @@ class Story:
             seat_changes=[],
         )
         found.ends_at = moment
-        first, after = found.charged
+        by_second = catalogue.PLANS[found.plan_key].proration == "second"
+        first, after = found.touched if by_second else found.charged
         follower.owes_setup = found.owes_setup and first >= after
         if not found.trial_ends_at or found.trial_ends_at <= moment:
             follower.trial_ends_at = None
@@ -353,6 +394,31 @@ class Story:
             as_of=at,
         )
         self.counts["billed again"] += 1
+
+    def _withdraw(self, tenant: Tenant, again: bool, at: dt.datetime) -> None:
+        """Have one of its invoices of fees ahead withdrawn: for good, or to be billed anew."""
+        numbered = query(NUMBERED_AHEAD, tenant_id=tenant.tenant_id)
+        if not numbered:
+            return
+        invoice_id, timezone, start, end = self.chance.choice(numbered)
+        void_invoice(invoice_id=invoice_id, reason="billed to the wrong address", as_of=at)
+        self.counts["withdrawn"] += 1
+        if not again:
+            return
+        first, after = (each.astimezone(ZoneInfo(timezone)).date() for each in (start, end))
+        try:
+            generate_monthly_invoice(
+                tenant_id=tenant.tenant_id,
+                period_start=first.isoformat(),
+                period_end=after.isoformat(),
+                currency=tenant.currency,
+                as_of=at,
+            )
+        except NothingToBill:
+            self.counts["withdrawn and nothing owed"] += 1
+            return
+        self.counts["withdrawn and billed again"] += 1
+        assert query(IN_PLACE, invoice_id=invoice_id) == [(1,)]
 
     def _use(self, tenant: Tenant, begin: dt.datetime) -> None:
         """Use something once; it is heard of soon, days later, or long after its invoice."""

@@ -118,7 +118,8 @@ def _table(found: list[PlanAnswer]) -> Table:
 
 
 def _rhythm(one: PlanAnswer) -> str:
-    return f"every {one['interval']}, by {one['anchor']}"
+    to_the_second = ", prorated by the second" if one["proration"] == "second" else ""
+    return f"every {one['interval']}, by {one['anchor']}{to_the_second}"
 
 
 def _print_json(value: Any) -> None:
