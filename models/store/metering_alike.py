@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.rules.meter import UNMETERED, Aggregation, Terms
 from models.rules.period import Period
-from models.store import horizon, meter, metering
+from models.store import meter, metering
 from models.store.metering import Window
 
 
@@ -34,17 +34,15 @@ Column = list[Decimal | None]
 def quantities(session: Session, asked: Sequence[Windows]) -> list[list[Decimal]]:
     """Return what `metering.quantities` does, of each tenant in order, in a fraction of the time.
 
-    It is the same: what the totals of days do not tell is asked for window by window, and so is all
-    of it where some of a tenant's usage is closed.
+    It is the same: what the totals of days do not tell is asked for window by window. What is
+    closed they tell like what is open: those of closed days stay, and none is across a horizon.
 
     Raises:
         UsageArchived: part of a window is closed, and its totals do not tell what is asked.
     """
     terms = meter.held(session, {one.metric for one in asked})
     found: list[Column] = [[None] * len(one.tenant_ids) for one in asked]
-    tenant_ids = {tenant_id for one in asked for tenant_id in one.tenant_ids}
-    if not horizon.of_tenants(session, tenant_ids):
-        _ask_days(session, asked, found, terms)
+    _ask_days(session, asked, found, terms)
     rest = _rest(session, asked, found)
     return [
         _billed(column, terms.get(one.metric, UNMETERED), rest)

@@ -18,7 +18,7 @@ from models.rules import ids
 from models.rules.billing import Line
 from models.rules.period import Period
 from models.rules.waterfall import Bill, Discount, Tax
-from models.store import drafting, invoice, line_rows, subscription_due
+from models.store import drafting, finalizing, invoice, line_rows, subscription_due
 from tasks import invoicing
 from tasks.aggregation import aggregate_usage
 from tasks.invoice_runs import finalize_invoices, generate_invoices
@@ -187,6 +187,48 @@ def test_a_draft_of_which_nothing_changed_gets_its_number_and_no_other_event(
     assert said("billing.invoice.updated") == []
     assert [one["sequence"] for one in said("billing.invoice.finalized")] == [2, 2]
     assert_gapless()
+
+
+def test_what_a_worker_without_fingerprints_made_of_a_draft_is_noticed() -> None:
+    """The release before writes lines and figures, and leaves the fingerprint as it was."""
+    rich()
+    generate_invoices(as_of=CLOSED)
+    with database.transaction() as session:
+        session.execute(
+            text("""
+            UPDATE invoice_lines SET quantity = 200, amount_minor = 250
+            WHERE metric = 'calls' AND invoice_id IN
+                (SELECT id FROM invoices WHERE tenant_id = 'beta')
+        """)
+        )
+        session.execute(
+            text("""
+            UPDATE invoices SET subtotal_minor = 250, total_minor = 250, amount_due_minor = 250,
+                                version = version + 1
+            WHERE tenant_id = 'beta'
+        """)
+        )
+
+    finalize_invoices(as_of=OVER)
+
+    (told,) = said("billing.invoice.updated")
+    assert (told["tenant_id"], told["data"]["total_minor"]) == ("beta", 125)
+    assert query("""
+        SELECT total_minor, sum(amount_minor) FROM invoices
+        JOIN invoice_lines ON invoice_id = invoices.id WHERE tenant_id = 'beta' GROUP BY 1
+    """) == [(125, 125)]
+
+
+def test_a_draft_that_has_a_line_is_not_withdrawn_whoever_believes_it_is_empty() -> None:
+    """Even if the line costs nothing: it says that the metric was looked at."""
+    make_plan(usage_price("calls", "1"))
+    subscribe("acme", "2026-01-01")
+    generate_invoices(as_of=CLOSED)
+    with database.transaction() as session:
+        (header,) = [invoice.read(row) for row in session.execute(invoice.SELECT)]
+        finalizing.drop(session, [header], now=OVER)
+
+    assert query("SELECT state, version FROM invoices") == [("draft", 1)]
 
 
 def test_each_change_of_a_draft_is_told_once_and_is_on_its_number() -> None:
