@@ -104,6 +104,22 @@ def test_a_whole_note_takes_corrections_back_too() -> None:
         crediting.whole(left.after(parts))
 
 
+def test_an_invoice_whose_corrections_are_above_its_lines_is_not_taken_back() -> None:
+    left = billed([100, -300], [])
+
+    with pytest.raises(NothingToCredit):
+        crediting.whole(left)
+
+
+def test_an_amount_is_spread_over_what_was_billed_and_not_over_corrections() -> None:
+    left = billed([1_000, -300, 500], [TaxRate("t", "t", Decimal(10))])
+
+    parts = crediting.by_amount(left, 660)
+
+    assert [part.place for part in parts] == [0, 2]
+    assert left.total(parts) == 660
+
+
 @pytest.mark.parametrize("amount", [0, -1, 111])
 def test_more_than_is_left_is_refused(amount: int) -> None:
     left = billed([100], [TaxRate("t", "t", Decimal(10))])
@@ -112,6 +128,15 @@ def test_more_than_is_left_is_refused(amount: int) -> None:
         crediting.by_amount(left, amount)
     with pytest.raises(MoreThanBilled):
         crediting.by_line(left, {0: amount})
+
+
+@pytest.mark.parametrize("amount", [0, -5])
+def test_no_line_is_credited_below_what_was_billed_to_make_up_for_another(amount: int) -> None:
+    """Together they come to something that is left; each must, too."""
+    left = billed([100, 100], [])
+
+    with pytest.raises(MoreThanBilled, match="line 1 must be above 0"):
+        crediting.by_line(left, {0: amount, 1: 50})
 
 
 def test_a_line_that_is_not_there_is_refused() -> None:
