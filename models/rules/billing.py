@@ -458,6 +458,8 @@ def _part(subscription: Subscription, version: PriceVersion, days: Days, zone: Z
 
 def _both(one: Span, other: Span) -> Span:
     """What both share, which are both of days, or both of seconds."""
+    if isinstance(one, Days) and isinstance(other, Days):
+        return one.overlap(other)
     return cut(one, max(one.first, other.first), min(one.after, other.after))
 
 
@@ -475,15 +477,18 @@ def _in_arrears(
 ) -> Iterator[tuple[PriceVersion, Span]]:
     """The versions that are charged when the period is over, and for which part of it."""
     ahead = charged_ahead(subscription, versions, days, zone)
+    parts: dict[str, Span] = {}
     for version in versions:
         if version.ahead:
             continue
         by = _by(subscription, version)
+        if version.kind not in parts:
+            parts[version.kind] = _part(subscription, version, days, zone)
         in_force = between(version.effective_at, version.ended_at, zone, by)
         if version.price_key in ahead:
             begins_at = ahead[version.price_key][1].starts_at(zone)
             in_force = _both(in_force, between(None, begins_at, zone, by))
-        yield version, _both(_part(subscription, version, days, zone), in_force)
+        yield version, _both(parts[version.kind], in_force)
 
 
 def charge_for(

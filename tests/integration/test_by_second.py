@@ -13,7 +13,7 @@ from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.late_usage import bill_late_usage
 from tasks.plan_changes import reactivate_subscription
-from tasks.subscriptions import end_subscription
+from tasks.subscriptions import PeriodFinalized, end_subscription
 from tasks.tenants import set_tenant
 from tests.integration.billing_world import (
     assert_gapless,
@@ -354,6 +354,32 @@ def test_a_tenant_that_moves_is_charged_for_the_hours_its_month_had(db: Engine) 
     ]
     assert [line[3] for line in lines() if line[0] == "ahead"] == [74_400] * 4
     assert notes() == []
+
+
+def test_a_draft_of_one_who_moves_has_the_seconds_that_the_month_will_have(db: Engine) -> None:
+    """February's fee waits on January's draft, and is told in the zone that is left."""
+    by_second(ahead("744"))
+    subscribe("acme", "2026-01-01", timezone="UTC")
+    run("2026-02-01")
+    set_tenant(tenant_id="acme", timezone="America/New_York", as_of=instant("2026-02-02"))
+
+    finalize_invoices(as_of=instant("2026-02-10"))
+
+    assert lines()[-1] == ("pro", "02-01 00:00:00", "03-01 05:00:00", 74_400)
+
+
+def test_hours_of_a_period_that_is_numbered_are_not_changed(db: Engine) -> None:
+    by_second(fee("744"))
+    subscribe("acme", "2026-01-31", ended_at=instant("2026-02-01T06:00:00"))
+    close("2026-03-10")
+
+    with pytest.raises(PeriodFinalized):
+        end_subscription(
+            tenant_id="acme",
+            plan_key="pro",
+            ended_at=instant("2026-02-01T18:00:00"),
+            as_of=instant("2026-03-10"),
+        )
 
 
 def test_the_page_says_from_when_until_when_and_of_how_many_hours(
