@@ -133,11 +133,14 @@ _KEEP_ZONE = text("""
 
 
 # An end, or other seats, to come may be on another day now: from before today on, wherever that is.
+# Where seconds are charged for ahead, the period has more of them now, or less.
 _LOOK_AT_FEES = text("""
     UPDATE subscriptions
     SET fees_from = least(fees_from, (CAST(:now AS timestamptz) AT TIME ZONE 'UTC')::date - 2),
         fees_due_at = least(fees_due_at, :now), next_invoice_at = least(next_invoice_at, :now)
-    WHERE tenant_id = :tenant_id AND fees_due_at IS NOT NULL
+    WHERE tenant_id = :tenant_id AND (fees_due_at IS NOT NULL OR plan_key IN (
+        SELECT plan_key FROM plans JOIN prices USING (plan_key)
+        WHERE proration = 'second' AND timing = 'advance'))
 """)
 
 

@@ -356,6 +356,26 @@ def test_a_tenant_that_moves_is_charged_for_the_hours_its_month_had(db: Engine) 
     assert notes() == []
 
 
+@pytest.mark.parametrize(
+    ("zone", "hours"), [("America/Los_Angeles", 8), ("Pacific/Kiritimati", -14)]
+)
+def test_half_a_month_paid_ahead_is_half_of_the_month_that_it_became_by_a_move(
+    db: Engine, zone: str, hours: int
+) -> None:
+    by_second(ahead("744"))
+    subscribe("acme", "2026-01-16T12:00:00", timezone="UTC")
+    number(instant("2026-01-16T12:00:00"))
+    set_tenant(tenant_id="acme", timezone=zone, as_of=instant("2026-01-25"))
+
+    run("2026-01-25T00:10:00")
+    finalize_invoices(as_of=instant("2026-01-30"))
+
+    owed = round(Fraction(74_400 * (372 + hours), 744 + hours))
+    charged = sum(line[3] for line in lines()) - sum(note[0] for note in notes())
+    assert charged == owed
+    assert bool(notes()) == (hours < 0)
+
+
 def test_a_draft_of_one_who_moves_has_the_seconds_that_the_month_will_have(db: Engine) -> None:
     """February's fee waits on January's draft, and is told in the zone that is left."""
     by_second(ahead("744"))
