@@ -13,7 +13,8 @@ from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.late_usage import bill_late_usage
 from tasks.plan_changes import reactivate_subscription
-from tasks.subscriptions import PeriodFinalized, end_subscription
+from tasks.subscribing import PeriodFinalized
+from tasks.subscriptions import end_subscription
 from tasks.tenants import set_tenant
 from tests.integration.billing_world import (
     assert_gapless,
