@@ -17,6 +17,10 @@ DAYS = 15
 SIZES = (1_000_000, 5_000_000)
 """Events; five times as many are five times as full days."""
 
+FULL = 2_000_000
+"""Events of days of ten thousand."""
+
+LOOK = "the last minutes of each day counted again"
 GROUP_BY = "bare GROUP BY of the same events"
 AGAIN = "touched days counted again"
 FIRST = "first totals of days, announced"
@@ -47,6 +51,15 @@ TOUCH = """
     GROUP BY message ORDER BY message
 """
 
+TOUCH_LAST = """
+    INSERT INTO usage_touched_days (tenant_ids, metrics, firsts, lasts)
+    SELECT array_agg(tenant_id), array_agg(metric), array_agg(first_at), array_agg(last_at)
+    FROM (
+        SELECT tenant_id, metric, max(at) - interval '5 minutes' AS first_at, max(at) AS last_at
+        FROM usage_events GROUP BY tenant_id, metric
+    ) AS span
+"""
+
 FLOOR = """
     SELECT tenant_id, metric, (at AT TIME ZONE 'UTC')::date, sum(amount), count(*)
     FROM usage_events GROUP BY 1, 2, 3
@@ -59,7 +72,7 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
     measures: list[Measure] = []
     for size in SIZES:
         measures += _measure(stage, rounds.scaled(size, scale), f"{size // 1_000_000} M events")
-    return measures
+    return [*measures, _full_days(stage, rounds.scaled(FULL, scale))]
 
 
 def _measure(stage: Stage, count: int, label: str) -> list[Measure]:
@@ -78,6 +91,35 @@ def _measure(stage: Stage, count: int, label: str) -> list[Measure]:
         rates.beside(AGAIN, GROUP_BY, job=f"{JOB}, {label}", aim=AIM),
         rates.beside(FIRST, GROUP_BY, job=f"{JOB}, {label}"),
     ]
+
+
+def _full_days(stage: Stage, count: int) -> Measure:
+    """Look at days of thousands of events of which the last minutes are new; per event of the days.
+
+    At full size: at a smaller one days have too few events, and are counted whole.
+    """
+    stage.empty("usage_events", "usage_aggregates", "usage_quarter_hours", "usage_touched_days")
+    stage.execute(FILL.format(tenants=TENANTS, metrics=METRICS, days=1), {"count": count})
+    stage.execute("VACUUM ANALYZE usage_events")
+    for _ in range(2):
+        touch(stage)
+        roll_up()
+    rates = rounds.play(
+        "events/s",
+        {
+            LOOK: lambda: _look(stage, count),
+            GROUP_BY: lambda: rounds.rate(count, lambda: stage.rows(FLOOR)),
+        },
+    )
+    return rates.beside(
+        LOOK, GROUP_BY, job=f"{JOB}, days of {count // TENANTS // METRICS:,} events"
+    )
+
+
+def _look(stage: Stage, count: int) -> float:
+    stage.execute(TOUCH_LAST)
+    stage.execute("VACUUM ANALYZE usage_touched_days, usage_aggregates, usage_quarter_hours")
+    return rounds.rate(count, roll_up)
 
 
 def _first(stage: Stage, count: int) -> float:

@@ -6,6 +6,7 @@ from benchmarks import aggregation, growth, ingest
 from benchmarks.costs import Book, Scaled, is_done, wait_until
 from benchmarks.ingest import FILLED, Event, make
 from benchmarks.servers import Stage
+from models.store import locked_days
 from tasks.aggregation import aggregate_usage
 from tasks.producer import StreamProducer
 from tasks.producer.stream import STREAM
@@ -27,11 +28,15 @@ AFTER_A_CHECKPOINT = 20_000
 COUNTED = 500_000
 SMALL_TOTALS = 10_000
 EVENTS_OF_A_SMALL_TOTAL = 3
+FULL_DAYS = 400
+EVENTS_OF_A_FULL_DAY = locked_days.FULL + 400
 
 
 def run(stage: Stage, book: Book, scaled: Scaled) -> None:
     """Measure every path of usage, each on empty tables, and write it down."""
-    for path in (_by_message, _in_process, _on_a_grown_table, _by_stream, _roll_up):
+    for path in (
+        _by_message, _in_process, _on_a_grown_table, _by_stream, _roll_up, _full_days,
+    ):  # fmt: skip
         stage.empty()
         path(stage, book, scaled)
 
@@ -127,6 +132,43 @@ def _roll_up(stage: Stage, book: Book, scaled: Scaled) -> None:
     _fill(stage, totals * EVENTS_OF_A_SMALL_TOTAL, shape)
     name = f"roll-up, a total of {EVENTS_OF_A_SMALL_TOTAL} events, told"
     book.enter(name, "total", totals, aggregate_usage, is_worker=True)
+
+
+def _full_days(stage: Stage, book: Book, scaled: Scaled) -> None:
+    """Of each full day a quarter hour is touched: two dozen events, one of them not there before.
+
+    It is looked at ninety times between two checkpoints, so the first time, which logs whole pages,
+    is not measured.
+    """
+    days = scaled(FULL_DAYS, least=10)
+    stage.execute(aggregation.INTRODUCE, {"count": days})
+    shape = {"tenants": days, "metrics": 1, "days": 1}
+    stage.execute(aggregation.FILL.format(**shape), {"count": days * EVENTS_OF_A_FULL_DAY})
+    stage.execute("VACUUM ANALYZE usage_events")
+    for _ in range(2):
+        aggregation.touch(stage)
+        aggregation.roll_up()
+    for _ in range(2):
+        stage.execute(MISS_ONE_EACH)
+        stage.execute(TOUCH_ONE_EACH)
+        stage.execute("VACUUM ANALYZE usage_touched_days, usage_quarter_hours, usage_aggregates")
+        book.forget(LOOK)
+        book.enter(LOOK, "day", days, aggregation.roll_up, is_worker=True)
+
+
+LOOK = "roll-up, a quarter hour of a full day"
+
+MISS_ONE_EACH = """
+    UPDATE usage_quarter_hours SET total = total - 1, event_count = event_count - 1
+"""
+
+TOUCH_ONE_EACH = """
+    INSERT INTO usage_touched_days (tenant_ids, metrics, firsts, lasts)
+    SELECT array_agg(tenant_id), array_agg(metric), array_agg(first_at), array_agg(last_at)
+    FROM (SELECT tenant_id, metric, min(starts_at) AS first_at,
+                 min(starts_at) + interval '1 minute' AS last_at
+          FROM usage_quarter_hours GROUP BY 1, 2) AS span
+"""
 
 
 def _fill(stage: Stage, count: int, shape: dict[str, int]) -> None:

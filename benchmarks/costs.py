@@ -83,6 +83,10 @@ class Book:
             path, **_per_unit(taken, units, is_worker=is_worker), us_by_clock=seconds * 1e6 / units
         )
 
+    def forget(self, path: str) -> None:
+        """Take out what was entered for a path, if anything was."""
+        self.costs.pop(path, None)
+
     def add(self, path: str, **figures: float) -> None:
         """Add figures to those of a path."""
         entry = self.costs[path]

@@ -1,6 +1,4 @@
-"""The one place that connects, begins, commits and rolls back.
-
-How BEGIN and COMMIT travel along with a statement is in `models.hot`."""
+"""The one place that connects, begins, commits and rolls back; models/hot.py sends these along."""
 
 import os
 import threading
@@ -121,11 +119,10 @@ def transaction() -> Iterator[Session]:
 
 
 def _flush(session: Session) -> None:
-    if not session.in_transaction():
-        return
     if session.new or session.dirty or session.deleted:
         hot.write_last(session)  # in the order in which it was said
-    session.flush()
+    if session.in_transaction():
+        session.flush()
 
 
 def _joined(connection: Connection) -> Session:
@@ -134,10 +131,7 @@ def _joined(connection: Connection) -> Session:
     To do so by itself costs a session as much as a statement; `models.hot` needs none of that.
     """
     return Session(
-        connection,
-        autoflush=False,
-        expire_on_commit=False,
-        join_transaction_mode="rollback_only",
+        connection, autoflush=False, expire_on_commit=False, join_transaction_mode="rollback_only"
     )
 
 

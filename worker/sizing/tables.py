@@ -1,6 +1,5 @@
 """The figures as tables: of docs/scaling.md, and of `billing sizing`."""
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -18,9 +17,6 @@ LEVELS: Final = (
     Workload(events=100_000, tenants=100_000, uses=1_000, deliveries=1_000),
 )
 """What docs/scaling.md answers for."""
-
-HOURS: Final = dataclasses.replace(Limits(), bucket=3_600.0)
-"""As if the roll-up counted hours, and added up days from them."""
 
 _UNITS: Final = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -56,8 +52,7 @@ def rows(made: Plan, costs: Costs, limits: Limits | None = None) -> list[tuple[s
         ("reads of it from disk", f"{number(database.reads)}/s"),
         ("connections", str(database.connections)),
         ("an event is in its total after", seconds(made.roll_up.fresh)),
-        ("the roll-up's longest statement", seconds(made.roll_up.statement)),
-        ("primaries (cells), as the program is", str(count)),
+        ("primaries (cells)", str(count)),
     ]
 
 
@@ -65,18 +60,18 @@ def said(costs: Costs) -> str:
     """Return what to remember, as a Markdown list."""
     rates = {bound.what: bound.rate for bound in saturation.bounds(LEVELS[0], costs)}
     storing, keeping = plan(LEVELS[1], costs).database, plan(LEVELS[2], costs).database
-    cells = [saturation.primaries(level, costs, HOURS) for level in LEVELS[1:]]
+    cells = [saturation.primaries(level, costs) for level in LEVELS[1:]]
     service = costs.of_event(per_message=LEVELS[0].per_message).service_us
     return f"""\
 - **Storing is cheap.** In messages of 1,000 an event takes {number(service)} µs of a process and
   PostgreSQL: a process stores {number(1e6 / service)} a second, and storing 10 k a second
   keeps {number(storing.ingest)} cores of PostgreSQL busy.
-- **What breaks first is the roll-up, at {number(rates[saturation.STATEMENT])} events a second**
-  all day long: it counts a day from all of its events. Totals come later than every ten
-  seconds from {number(rates[saturation.TEN_SECONDS])} a second on.
-- **Then it is what is kept, not what comes**: the key, the log and the disk. Were the roll-up
-  mended, 10 k a second for 66 days would want {cells[0]} primaries, and 100 k, with
-  {size(keeping.wal)}/s of log and {size(keeping.a_day)} a day, {cells[1]}. One can not do it."""
+- **Totals keep up.** Of full days only the quarter hours that were touched are counted: those of
+  a thousand tenants are ten seconds old up to {number(rates[saturation.TEN_SECONDS])} events
+  a second, and later, but in time, up to {number(rates[saturation.FOR_EVER])}.
+- **What is full first is what is kept, not what comes**: the key, the log and the disk. 10 k a
+  second for 66 days want {cells[0]} primaries, and 100 k, with {size(keeping.wal)}/s of log
+  and {size(keeping.a_day)} a day, {cells[1]}. One can not do it."""
 
 
 def taken(costs: Costs) -> str:
@@ -93,23 +88,14 @@ def answer(costs: Costs) -> str:
     columns = [rows(made, costs) for made in plans]
     names = [name for name, _ in columns[0]]
     body = [[name, *(column[nth][1] for column in columns)] for nth, name in enumerate(names)]
-    body.append(
-        [
-            "… if the roll-up counted hours",
-            *(str(saturation.primaries(level, costs, HOURS)) for level in LEVELS),
-        ]
-    )
     return markdown(["", *(f"{number(level.events)} events/s" for level in LEVELS)], body)
 
 
 def first(costs: Costs) -> str:
     """Return the Markdown table of what is full first, for the smallest of `LEVELS`."""
     found = saturation.bounds(LEVELS[0], costs)
-    hours = {bound.what: bound.rate for bound in saturation.bounds(LEVELS[0], costs, HOURS)}
-    body = [
-        [bound.what, number(bound.rate), number(hours[bound.what]), bound.then] for bound in found
-    ]
-    return markdown(["full", "events/s", "if hours were counted", "beyond"], body)
+    body = [[bound.what, number(bound.rate), bound.then] for bound in found]
+    return markdown(["full", "events/s", "beyond"], body)
 
 
 def by_message(costs: Costs) -> str:

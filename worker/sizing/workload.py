@@ -83,8 +83,6 @@ class Limits:
         commit: seconds that a commit waits for the disk.
         checkpoint: seconds between two.
         ring: seconds between two looks at touched days (worker/schedule.py).
-        bucket: seconds of usage that are counted together: a day.
-        statement: seconds that a statement may take (models/database.py).
         chunk: messages whose days one statement counts (tasks/aggregation.py).
         slots: attempts on the wire at once in a process (tasks/window.py).
         pool: connections of a process (BILLING_DATABASE_POOL_SIZE).
@@ -100,8 +98,6 @@ class Limits:
     commit: float = 0.002
     checkpoint: float = 900.0
     ring: float = 10.0
-    bucket: float = SECONDS_A_DAY
-    statement: float = 120.0
     chunk: int = 2_000
     slots: int = 32
     pool: int = 2
