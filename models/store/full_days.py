@@ -84,13 +84,19 @@ def count(
 # What was touched is counted by the quarter hour; of a day that is not known to its end, the rest
 # is new, an hour a stretch. What is new comes last and in order, so that wherever time ends each
 # day is known from its beginning up to some hour. A span tells which quarters of a UTC day were
-# touched, and may reach beyond it; then all that is there of it was.
+# touched, and may reach beyond it; then all that is there of it was. What is left of a day of
+# which nothing is known goes first.
 STRETCHES = text(f"""
     WITH day AS MATERIALIZED (
         SELECT number, tenant_id, metric, starts_at, ends_at,
-               coalesce(known_until, starts_at) AS known_until
+               coalesce(known_until, starts_at) AS known_until, known_until IS NULL AS is_unknown
         FROM {LOCKED}
         WHERE is_full
+    ),
+    stale AS (
+        DELETE FROM usage_quarter_hours AS held USING day
+        WHERE day.is_unknown AND held.tenant_id = day.tenant_id AND held.metric = day.metric
+          AND held.starts_at >= day.starts_at AND held.starts_at < day.ends_at
     ),
     touched AS MATERIALIZED (
         SELECT day.*, quarters, last_at, date_trunc('day', first_at, 'UTC') AS begins_at

@@ -84,6 +84,15 @@ def test_a_day_becomes_full_when_it_is_counted_the_next_time() -> None:
     assert quarters() == [(at(1), 1), (at(2), 2), (at(3), 3), (at(4), 4)]
 
 
+def test_quarter_hours_that_were_left_of_another_time_are_not_in_a_day() -> None:
+    """The release before lets a tenant move, and leaves its quarter hours behind."""
+    tamper("INSERT INTO usage_quarter_hours VALUES ('acme', 'api', '2026-05-01T01:01Z', 100, 1)")
+    fill()
+
+    assert days() == [(DAY, 10, 4)]
+    assert len(quarters()) == 4
+
+
 def test_of_a_full_day_only_what_was_touched_is_counted() -> None:
     fill()
     tamper("UPDATE usage_quarter_hours SET total = 100 WHERE total = 1")
