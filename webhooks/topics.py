@@ -10,6 +10,7 @@ from webhooks import events
 
 ALL: Final = "*"
 CHILDREN: Final = ".*"
+COMMON: Final = "billing."
 
 
 class UnknownTopic(ValueError):
@@ -44,5 +45,7 @@ def check(pattern: str) -> None:
 
 
 def _hint(pattern: str) -> str:
-    near = difflib.get_close_matches(pattern, events.CATALOGUE, n=1)
-    return f"did you mean {near[0]!r}? " if near else ""
+    # What all of them begin with makes none of them alike.
+    ends = {topic.removeprefix(COMMON): topic for topic in events.CATALOGUE}
+    near = difflib.get_close_matches(pattern.removeprefix(COMMON), ends, n=1)
+    return f"did you mean {ends[near[0]]!r}? " if near else ""

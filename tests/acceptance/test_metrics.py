@@ -43,7 +43,7 @@ def deliver(running: system.System) -> None:
             "billing.create_endpoint",
             tenant_id="acme",
             url=receiver.url,
-            topics=["*"],
+            topics=["billing.ping"],
             idempotency_key="endpoint",
         )
         (endpoint,) = running.ask("billing.list_endpoints", tenant_id="acme")["endpoints"]

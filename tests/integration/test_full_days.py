@@ -145,6 +145,18 @@ def test_a_drift_of_a_quarter_hour_is_found_at_night_and_mended() -> None:
     assert recount_usage(as_of=AS_OF)["drifted"] == 0
 
 
+def test_a_drift_is_mended_also_where_the_day_is_in_two_days_of_utc() -> None:
+    set_tenant(tenant_id="acme", timezone="Asia/Tokyo")
+    fill()
+    tamper("UPDATE usage_quarter_hours SET total = total + 1")
+    tamper("UPDATE usage_aggregates SET total = total + 4")
+
+    assert recount_usage(as_of=AS_OF)["drifted"] == 1
+    aggregate_usage(as_of=AS_OF)
+
+    assert days() == [(at(-9), 10, 4)]
+
+
 def test_a_day_that_the_release_before_counted_is_counted_as_a_whole() -> None:
     """It takes what was touched and writes the total, and does not know of quarter hours."""
     fill()
@@ -269,11 +281,14 @@ def test_what_comes_while_a_day_is_being_counted_is_in_it(
         for _ in range(3):
             aggregate_usage(as_of=AS_OF)
         use(early, 100)
-    monkeypatch.setattr(aggregation, "TIME_BUDGET", 60.0)
+    # In one statement now: what was touched and what is new share no quarter hour.
+    monkeypatch.setattr(full_days, "FIRST", 100)
+    use(0.1, 0, key="early")
+    use(23.1, 0, key="late")
 
     aggregate_usage(as_of=AS_OF)
 
-    assert days() == [(DAY, 310, 7)]
+    assert days() == [(DAY, 310, 9)]
     assert recount_usage(as_of=AS_OF)["drifted"] == 0
 
 

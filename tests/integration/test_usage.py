@@ -75,12 +75,13 @@ def test_an_event_without_an_instant_happened_when_it_arrived(db: Engine) -> Non
     assert rows("SELECT at, received_at FROM usage_events") == [(AS_OF, AS_OF)]
 
 
-def test_touched_days_are_logged_by_tenant_metric_and_utc_day_and_for_new_events_only(
+def test_touched_days_are_logged_by_tenant_metric_and_hour_and_for_new_events_only(
     db: Engine,
 ) -> None:
     events = [
         event("k1", at="2026-05-01T23:59:59.999999Z"),
-        event("k2", at="2026-05-01T00:00:00Z"),
+        event("k2", at="2026-05-01T23:00:00Z"),
+        event("k0", at="2026-05-01T22:59:59.999999Z"),
         event("k3", at="2026-05-02T00:00:00Z"),
         event("k4", at="2026-05-02T00:00:00Z", metric="storage"),
     ]
@@ -91,7 +92,8 @@ def test_touched_days_are_logged_by_tenant_metric_and_utc_day_and_for_new_events
         "SELECT metric, first_at::text, last_at::text FROM usage_touched_days, "
         "unnest(metrics, firsts, lasts) AS span(metric, first_at, last_at) ORDER BY 1, 2"
     ) == [
-        ("api", "2026-05-01 00:00:00+00", "2026-05-01 23:59:59.999999+00"),
+        ("api", "2026-05-01 22:59:59.999999+00", "2026-05-01 22:59:59.999999+00"),
+        ("api", "2026-05-01 23:00:00+00", "2026-05-01 23:59:59.999999+00"),
         ("api", "2026-05-02 00:00:00+00", "2026-05-02 00:00:00+00"),
         ("storage", "2026-05-02 00:00:00+00", "2026-05-02 00:00:00+00"),
     ]
