@@ -342,7 +342,7 @@ def test_the_night_goes_on_with_the_next_tenant_where_time_ended(
         use(-5, 1, tenant_id=tenant_id)
     aggregate_usage(as_of=AS_OF)
     tamper("UPDATE usage_aggregates SET total = 7 WHERE granularity = 'day'")
-    monkeypatch.setattr(recount, "FIRST", 3)
+    monkeypatch.setattr(recount, "FIRST", 5)
 
     def look(after: str, limit: int = 3) -> recount.Checked:
         with database.transaction() as session:

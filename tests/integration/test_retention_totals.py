@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from models import database
 from models.rules.period import Period
-from models.store import metering, metering_alike, recount
+from models.store import locked_days, metering, metering_alike, recount
 from models.store.horizon import UsageArchived
 from models.store.metering import Window
 from models.store.metering_alike import Windows
@@ -70,6 +70,21 @@ def touch_everything() -> None:
                 FROM usage_aggregates WHERE granularity = 'day'
             """)
         )
+
+
+def test_quarter_hours_of_what_is_closed_are_gone_and_the_totals_stay(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locked_days, "FULL", 0)
+
+    a_purged_winter()
+
+    assert query("SELECT starts_at, total FROM usage_quarter_hours ORDER BY 1") == [
+        (instant("2026-03-01T01:00"), 4),
+        (instant("2026-04-02T10:00"), 7),
+    ]
+    assert quantity("2026-01-01", "2026-03-01") == 17
+    assert recount_usage(as_of=world.OLD)["drifted"] == 0
 
 
 def test_a_roll_up_of_closed_days_changes_nothing(folder: Path) -> None:
