@@ -60,6 +60,7 @@ MEASURES = {
     "costs: ingest, one XADD a call, drained": 1,
     "costs: roll-up, an event counted": 1,
     "costs: roll-up, a total of 3 events, told": 1,
+    "costs: roll-up, a quarter hour of a full day": 1,
     "costs: a use of credit": 1,
     "costs: a draft of five lines": 1,
     "costs: an invoice finalized": 1,
