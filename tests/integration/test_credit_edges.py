@@ -172,7 +172,7 @@ def test_the_last_two_that_fill_the_first_look_are_the_last(
 def test_the_sweep_takes_what_ends_this_very_instant_and_all_of_its_balance(db: Engine) -> None:
     for number in range(3):
         wallet.grant(1, f"g{number}", expires_at=OVER)
-    wallet.grant(1, "later", expires_at=OVER + 1)
+    wallet.grant(1, "later", day=0.5, expires_at=OVER + 1)
     wallet.consume(1, "used", day=1)
 
     assert wallet.sweep(JUST_BEFORE)["expired"] == 0
