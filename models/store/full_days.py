@@ -81,11 +81,11 @@ def count(
     return Work(list(session.scalars(REMEMBER, {**periods, **left})), left=True)
 
 
-# What was touched is counted by the quarter hour; of a day that is not known to its end, the rest
-# is new, an hour a stretch. What is new comes last and in order, so that wherever time ends each
-# day is known from its beginning up to some hour. A span tells which quarters of a UTC day were
-# touched, and may reach beyond it; then all that is there of it was. What is left of a day of
-# which nothing is known goes first.
+# Touched quarter hours that follow one another are a stretch, within an hour; of a day that is not
+# known to its end, the rest is new, an hour a stretch. What is new comes last and in order, so that
+# wherever time ends each day is known from its beginning up to some hour. A span tells which
+# quarters of a UTC day were touched, and may reach beyond it; then all that is there of it was.
+# What is left of a day of which nothing is known goes first.
 STRETCHES = text(f"""
     WITH day AS MATERIALIZED (
         SELECT number, tenant_id, metric, starts_at, ends_at,
@@ -117,12 +117,23 @@ STRETCHES = text(f"""
             begins_at + interval '24 hours', last_at, interval '15 minutes'
         ) AS quarter
     ),
-    stretch AS (
-        SELECT DISTINCT number, tenant_id, metric, false AS is_new,
-               greatest(quarter, starts_at) AS starts_at,
-               least(quarter + interval '15 minutes', ends_at) AS ends_at
+    known AS (
+        SELECT DISTINCT number, tenant_id, metric, starts_at, ends_at, quarter
         FROM quarter
         WHERE quarter < known_until AND quarter + interval '15 minutes' > starts_at
+    ),
+    neighbours AS (
+        SELECT known.*, quarter - interval '15 minutes' * row_number() OVER (
+                   PARTITION BY number ORDER BY quarter) AS run
+        FROM known
+    ),
+    stretch AS (
+        SELECT number, tenant_id, metric, false AS is_new,
+               greatest(min(quarter), starts_at) AS starts_at,
+               least(max(quarter) + interval '15 minutes', ends_at) AS ends_at
+        FROM neighbours
+        GROUP BY number, tenant_id, metric, starts_at, ends_at, run,
+                 date_bin('1 hour', quarter, timestamptz 'epoch')
         UNION ALL
         SELECT number, tenant_id, metric, true, greatest(hour, known_until),
                least(hour + interval '1 hour', ends_at)

@@ -26,6 +26,7 @@ MEASURES = {
     "aggregation, 5 M events: touched days counted again": 1,
     "aggregation, 5 M events: first totals of days, announced": 1,
     "aggregation, days of 10,000 events: the last minutes of each day counted again": 1,
+    "aggregation, days of 10,000 events: all quarter hours of each day counted again": 1,
     "growth, ingest: on 20 M rows": 1,
     "growth, roll-up of all: on 20 M rows": 1,
     "freshness: sent → in the total": 1,
