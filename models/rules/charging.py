@@ -100,4 +100,7 @@ def _alike(charges: Sequence[Charge]) -> Alike:
 def _with_line(charge: Charge) -> Charge:
     if charge.version.metric is None or not charge.version.price.is_plain:
         return charge
-    return replace(charge, plain=billing.Plain(charge))
+    plain = billing.Plain(
+        charge.version, charge.subscription.currency, charge.period, charge.details
+    )
+    return replace(charge, plain=plain)

@@ -19,7 +19,6 @@ LARGER_MODULES = {
     "benchmarks/ingest.py": (261, "one benchmark, told from top to bottom"),
     "benchmarks/layouts.py": (316, "one benchmark, told from top to bottom"),
     "models/rights.py": (260, "one row for each table"),
-    "models/rules/billing.py": (742, "to be split: what a subscription is, and how it is billed"),
     "models/store/credit_account.py": (286, "its statements stand beside what they are for"),
     "models/store/credit_expiry.py": (281, "one statement in five parts, none of use alone"),
     "models/store/delivery.py": (289, "one lock order for all that ends an attempt"),
