@@ -178,7 +178,7 @@ def _make(
     if previous is not None and work.terms(previous).rollover is not Rollover.none:
         made = replace(made, carried=None)
     expires_at = rules.expires_at(terms, slot, one, zone)
-    if amount == 0 or expires_at <= max(work.now, slot.starts_at):
+    if amount == 0 or expires_at <= work.now:
         return made
     lot = granting.Lot(terms.product_key, amount, expires_at, SOURCE, valid_from=slot.starts_at)
     done = allotment.grant(session, work, made, lot)

@@ -118,6 +118,8 @@ def test_terms_are_not_changed_before_their_last_change(db: Engine) -> None:
     plan(at=instant("2026-02-12"))
     with pytest.raises(Refusal):
         plan(give(3), at=instant("2026-02-11"))
+    again = plan(give(3), at=instant("2026-02-12"))
+    assert [one["credit_limit"] for one in again["credits"]] == ["3"]
 
 
 def test_a_new_subscription_has_its_credit_at_once(db: Engine) -> None:
@@ -243,6 +245,26 @@ def test_after_a_downtime_of_months_every_period_is_caught_up_in_order(db: Engin
     assert granted()[1:] == [("plan", 100, "2026-05-01", "2026-06-01")]
     assert available("2026-05-20") == 100
     wallet.assert_sound()
+
+
+def test_credit_that_is_over_at_this_very_instant_is_entered_and_not_granted(db: Engine) -> None:
+    plan(give(100))
+    join("2026-01-10")
+
+    assert renew("2026-03-01")["failed"] == 0
+    assert given()[1:] == [("2026-02-01", 100, 0, False), ("2026-03-01", 100, 0, True)]
+
+
+def test_one_that_ends_on_the_day_it_begins_is_given_nothing(db: Engine) -> None:
+    plan(give(100))
+    join(
+        "2026-01-10T00:20",
+        ended_at=instant("2026-01-10T18:00"),
+        as_of=instant("2026-01-09T23:30"),
+    )
+
+    assert renew("2026-02-01")["allocations"] == 0
+    assert given() == []
 
 
 def test_a_downtime_longer_than_one_transaction_takes_is_caught_up_in_one_run(db: Engine) -> None:
@@ -404,6 +426,44 @@ def test_what_was_taken_back_or_is_held_at_the_end_is_not_carried_on(db: Engine)
     wallet.assert_sound()
 
 
+def test_what_is_carried_on_is_decided_by_the_terms_of_the_period_it_is_left_of(
+    db: Engine,
+) -> None:
+    plan(give(100, rollover="capped", rollover_cap="30"))
+    join("2026-01-10")
+    plan(give(100, rollover="all"), at=instant("2026-01-20"))
+    renew("2026-02-01")
+    renew("2026-03-01")
+
+    assert [one[:3] for one in given()] == [
+        ("2026-01-01", 100, 0),
+        ("2026-02-01", 100, 30),
+        ("2026-03-01", 100, 130),
+    ]
+
+
+def test_what_is_left_waits_for_the_period_to_begin_where_its_tenant_is_now(db: Engine) -> None:
+    plan(give(100, rollover="all"))
+    join("2026-01-10", timezone="Asia/Tokyo")
+    set_tenant(tenant_id="acme", timezone="America/Los_Angeles", as_of=instant("2026-01-20"))
+
+    # January ended in Tokyo; February begins in Los Angeles.
+    renew("2026-02-01T07:30")
+    assert given()[1] == ("2026-02-01", 100, None, True)
+    renew("2026-02-01T08:00")
+    assert given()[1] == ("2026-02-01", 100, 100, True)
+
+
+def test_of_a_batch_that_is_held_whole_nothing_is_left_and_nothing_told(db: Engine) -> None:
+    plan(give(100, rollover="all"))
+    join("2026-01-10")
+    reserve(100, "2026-01-31", hours=48)
+    renew("2026-02-01")
+
+    assert given()[1] == ("2026-02-01", 100, 0, True)
+    assert said("billing.credits_expired") == []
+
+
 def test_plans_credit_pays_what_is_owed_first(db: Engine) -> None:
     plan(give(100, rollover="all"))
     join("2026-01-10")
@@ -563,7 +623,7 @@ def test_what_is_carried_waits_for_its_product_to_be_switched_on(db: Engine) -> 
     join("2026-01-10")
     renew("2026-01-31T23:30")
     wallet.product(active=False)
-    renew("2026-02-01")
+    assert renew("2026-02-01")["failed"] == 0
     wallet.product(active=True)
     renew("2026-03-01")
 
