@@ -88,6 +88,12 @@ def test_each_threshold_is_told_once_a_crossing(db: Engine) -> None:
     assert sequences == sorted(sequences)
 
 
+def test_the_highest_threshold_that_was_crossed_comes_first() -> None:
+    low = [Decimal(one) for one in (1, 5, 3)]
+
+    assert rules.crossed(low, before=Decimal(10), now=Decimal(2)) == [5, 3]
+
+
 def test_thresholds_crossed_at_once_are_all_told(db: Engine) -> None:
     wallet.grant(100, "g")
     want(50, 10, 5)
@@ -317,6 +323,8 @@ def test_nothing_is_told_of_what_has_nothing_free_or_never_ends(db: Engine) -> N
     wallet.grant(10, "b", day=0.1)
     wallet.grant(10, "c", tenant_id="bolt", expires_at=10)
     wallet.consume(10, "spent", day=1)
+    wallet.grant(10, "d", day=1, expires_at=10)
+    wallet.hold(20, day=4, days=6)
 
     assert look_ahead(5)["told"] == 0
 
