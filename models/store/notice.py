@@ -202,8 +202,8 @@ _EXPIRING = text("""
           AND batch.expires_at <= :now + wanted.days * interval '24 hours'
           AND batch.created_at <= batch.expires_at - wanted.days * interval '24 hours'
           AND NOT EXISTS (SELECT FROM expiry_notices AS told
-                          WHERE told.batch_id = batch.id AND told.days = wanted.days)
-        -- All of one batch together, so that the nearest of them is known.
+                          WHERE told.batch_id = batch.id AND told.days <= wanted.days)
+        -- Of a batch the nearest first, wherever the limit lies.
         ORDER BY batch.id, wanted.days
         LIMIT :limit
     ), marked AS (

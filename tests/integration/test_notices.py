@@ -189,6 +189,29 @@ def test_credit_that_is_held_is_not_available_until_its_time_is_over(db: Engine)
     assert lows(db)[1:] == [("50", "40")]
 
 
+def test_what_a_hold_gives_back_to_a_batch_that_is_over_is_not_available(db: Engine) -> None:
+    wallet.grant(100, "g", expires_at=1.5)
+    want(50, 20)
+    wallet.hold(70, days=2)
+    look(1)
+    look(2)
+
+    assert lows(db) == [("50", "30"), ("20", "0")]
+
+
+def test_what_pays_a_debt_when_it_begins_was_never_available(db: Engine) -> None:
+    wallet.grant(100, "g")
+    want(50)
+    wallet.grant(200, "later", valid_from=3)
+    wallet.deduct(280, "d", day=1)
+    look(1)
+    look(3)
+    wallet.consume(10, "c", day=3.1)
+    look(3.1)
+
+    assert lows(db) == [("50", "0")]
+
+
 def test_what_is_owed_is_not_available(db: Engine) -> None:
     wallet.grant(100, "g")
     want(50)
@@ -315,6 +338,17 @@ def test_after_a_downtime_the_nearest_number_alone_is_told(db: Engine) -> None:
     assert expiring(db) == [(3, "100")]
     look_ahead(29)
     assert expiring(db) == [(3, "100"), (1, "100")]
+
+
+def test_a_chunk_that_ends_within_a_batch_tells_the_nearest_number_alone(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "EXPIRING_CHUNK", 1)
+    want(expiring_days=[7, 3, 1])
+    wallet.grant(100, "g", expires_at=30)
+
+    assert look_ahead(28)["finished"] is True
+    assert expiring(db) == [(3, "100")]
 
 
 def test_nothing_is_told_of_what_has_nothing_free_or_never_ends(db: Engine) -> None:
