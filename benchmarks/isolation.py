@@ -32,6 +32,10 @@ IDLE_EVENTS = 60
 IDLE_PAUSE = 0.25
 """Seconds between two events of an idle system."""
 
+WARM_UP = 100
+"""Events that are not counted: the first ones behind a backlog pay for the making of it, a vacuum
+and a checkpoint that wait for the disk."""
+
 BUSY_SECONDS = 20
 BUSY_PAUSE = 0.01
 """Seconds between two events of a busy one."""
@@ -45,7 +49,7 @@ SLOW_BACKLOG = 20_000
 SLOW_SECONDS = 14.0
 """A second less than an attempt may take: it never fails, and so is never left alone."""
 
-ROUNDS = 2
+ROUNDS = 3
 
 IDLE = "commit to send on an idle system, median"
 IDLE_99 = "99th percentile"
@@ -80,6 +84,7 @@ DUE = """
 
 def measure(stage: Stage, scale: float) -> list[Measure]:
     """Measure latencies on an idle system, then on a busy one alone and beside bad endpoints."""
+    warm_up = rounds.scaled(WARM_UP, scale, least=20)
     with receiver.running() as urls, _ringing():
         deliveries.subscribe(urls, tenants=ENDPOINTS)
         # The bad ones go first: a worker ends once its attempts have ended.
@@ -91,17 +96,19 @@ def measure(stage: Stage, scale: float) -> list[Measure]:
             _subscribe(SLOW, slow)
             _subscribe(DEAD, dead)
             # The processes have their connections from here on.
-            _emit(stage, rounds.scaled(100, scale, least=20), pause=BUSY_PAUSE)
+            _emit(stage, warm_up, pause=BUSY_PAUSE)
             idle_count = rounds.scaled(IDLE_EVENTS, scale, least=8)
             stage.empty(*servers.OUTBOX)
             idle = _now_and_then(stage, idle_count, IDLE)
             count = rounds.scaled(round(BUSY_SECONDS / BUSY_PAUSE), scale, least=100)
             alone = [_busy(stage, count) for _ in range(ROUNDS)]
             _let_fall_due(stage, SLOW, rounds.scaled(SLOW_BACKLOG, scale))
+            _emit(stage, warm_up, pause=BUSY_PAUSE)
             beside_slow = [_busy(stage, count) for _ in range(ROUNDS)]
             idle_beside_slow = _now_and_then(stage, idle_count, IDLE_BESIDE_SLOW)
             stage.empty(*servers.OUTBOX)
             _let_fall_due(stage, DEAD, rounds.scaled(BACKLOG, scale))
+            _emit(stage, warm_up, pause=BUSY_PAUSE)
             beside_dead = [_busy(stage, count) for _ in range(ROUNDS)]
     return [
         idle.beside(IDLE, IDLE_99, job=JOB),
