@@ -109,7 +109,7 @@ def create_credit_note(
     """
     header = settlement.hold(session, invoice_id)
     _check_state(header)
-    billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
+    billed = credit_note.left(session, header, bill.read(session, [header.id])[header.id])
     parts = _parts(billed, header, lines, amount)
     note = issue(session, header, billed, parts, reason=reason, refund=refund, now=as_of)
     return _answer(note, credit_note.lines(session, [note.id])[note.id])

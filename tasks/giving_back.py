@@ -38,7 +38,7 @@ def give_back(
     Args:
         less: by the line's place on the invoice, from 0.
     """
-    billed = credit_note.left(session, header.id, bill.read(session, [header.id])[header.id])
+    billed = credit_note.left(session, header, bill.read(session, [header.id])[header.id])
     stored = drafting.get(session, header).lines
     amounts = {
         place: min(_net(one.amount_minor, stored[place], billed.lines[place]), left)

@@ -169,9 +169,10 @@ def _check_timing(one: PriceTerms) -> None:
 
 def _price(one: PriceTerms, path: str) -> pricing.Price:
     model = one.model or (Model.per_unit if one.kind is PriceKind.usage else Model.fixed)
-    if "unit_price" in one.params:
-        must = "must be left out; give unit_amount beside the params"
-        raise InvalidPrice.of(f"{path}.params.unit_price", one.params["unit_price"], must)
+    for name in ("unit_amount", "unit_price"):
+        if name in one.params:
+            must = "must be left out; give unit_amount beside the params"
+            raise InvalidPrice.of(f"{path}.params.{name}", one.params[name], must)
     single = {} if one.unit_amount is None else {"unit_price": one.unit_amount}
     if single and model not in {Model.fixed, Model.per_unit}:
         must = f"must be left out: a {model.value} price has its amounts in params"

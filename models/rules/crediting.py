@@ -61,6 +61,7 @@ class Lines:
 
     lines: Sequence[Line]
     inclusive: tuple[bool, ...]
+    currency: str
 
     def on_top(self, taxes: Sequence[int]) -> int:
         """The sum of the taxes that are not inside the prices."""
@@ -81,6 +82,10 @@ class Lines:
         """What a note of these parts comes to."""
         return sum(part.amount_minor + self.on_top(part.taxes_minor) for part in parts)
 
+    def shown(self, amount_minor: int) -> str:
+        """An amount as people read it."""
+        return money.format_minor(amount_minor, self.currency)
+
     def after(self, parts: Sequence[Part]) -> "Lines":
         """The lines once a note of these parts was made."""
         lines = list(self.lines)
@@ -92,7 +97,7 @@ class Lines:
                 net_left=line.net_left - part.amount_minor,
                 taxes_left=tuple(left - taken for left, taken in taxes),
             )
-        return Lines(lines, self.inclusive)
+        return Lines(lines, self.inclusive, self.currency)
 
 
 def whole(of: Lines) -> list[Part]:
@@ -130,8 +135,8 @@ def by_line(of: Lines, amounts: Mapping[int, int]) -> list[Part]:
     found = sorted([*rests, *parts], key=_place)
     if not 0 < of.total(found) <= of.total_left:
         raise MoreThanBilled(
-            f"the lines come to {of.total(found)} with their taxes; they must be above 0 and at "
-            f"most {of.total_left}, what is left of the invoice (in minor units)",
+            f"the lines come to {of.shown(of.total(found))} with their taxes; they must be above 0 "
+            f"and at most {of.shown(of.total_left)}, what is left of the invoice",
             field="lines",
         )
     return found
@@ -147,8 +152,8 @@ def by_amount(of: Lines, total_minor: int) -> list[Part]:
         return whole(of)
     if not 0 < total_minor < of.total_left:
         raise MoreThanBilled(
-            f"amount {total_minor} must be above 0 and at most {of.total_left}, what is left of "
-            "the invoice (in minor units)",
+            f"amount {of.shown(total_minor)} must be above 0 and at most "
+            f"{of.shown(of.total_left)}, what is left of the invoice",
             field="amount",
         )
     left = [max(0, of.left(place)) for place in range(len(of.lines))]
@@ -173,8 +178,8 @@ def _check_line(of: Lines, place: int, amount: int) -> None:
     left = of.lines[place].net_left
     if not 0 < amount <= left:
         raise MoreThanBilled(
-            f"amount {amount} of line {place + 1} must be above 0 and at most {left}, what is left "
-            "of it (in minor units)",
+            f"amount {of.shown(amount)} of line {place + 1} must be above 0 and at most "
+            f"{of.shown(left)}, what is left of it",
             field="lines",
         )
 

@@ -35,12 +35,12 @@ class Refund:
     payout_minor: int
 
 
-def left(session: Session, invoice_id: UUID, bill: Bill) -> crediting.Lines:
+def left(session: Session, header: Header, bill: Bill) -> crediting.Lines:
     """Return what is left of each line of an invoice after the credit notes there are."""
     rows = session.execute(
         select(
             CreditNoteLine.position, CreditNoteLine.amount_minor, CreditNoteLine.taxes_minor
-        ).where(CreditNoteLine.invoice_id == invoice_id)
+        ).where(CreditNoteLine.invoice_id == header.id)
     )
     credited: dict[int, list[Any]] = defaultdict(list)
     for row in rows:
@@ -60,7 +60,8 @@ def left(session: Session, invoice_id: UUID, bill: Bill) -> crediting.Lines:
                 ),
             )
         )
-    return crediting.Lines(lines, tuple(tax.inclusive for tax in bill.taxes))
+    inclusive = tuple(tax.inclusive for tax in bill.taxes)
+    return crediting.Lines(lines, inclusive, header.currency)
 
 
 def paid_back(session: Session, invoice_id: UUID) -> int:

@@ -195,6 +195,7 @@ TIERS = {"tiers": [{"unit_price": "1"}]}
         ({**GRADUATED, "params": {}}, "prices[0].params.tiers"),
         ({**GRADUATED, "params": {"tiers": [{"up_to": "5"}]}}, "prices[0].params.tiers[0].up_to"),
         (usage_price("calls", "1", params={"unit_price": "1"}), "prices[0].params.unit_price"),
+        (usage_price("calls", None, params={"unit_amount": "1"}), "prices[0].params.unit_amount"),
         ({**usage_price("calls", "1"), "unit_amount": None}, "prices[0].unit_amount"),
         (usage_price("calls", "1", params={"min_spent": "1"}), "prices[0].params.min_spent"),
         ({**fee("1"), "model": "percentage", "params": {"rate_percent": "1"}}, "prices[0].unit_am"),

@@ -28,7 +28,7 @@ def billed(amounts: list[int], rates: list[TaxRate]) -> Lines:
         taxes = tuple(tax.lines_minor[place] for tax in bill.taxes)
         net = bill.net_minor(place)
         lines.append(Line(net, taxes, net, taxes))
-    return Lines(lines, tuple(rate.inclusive for rate in rates))
+    return Lines(lines, tuple(rate.inclusive for rate in rates), "EUR")
 
 
 def sane(left: Lines) -> bool:
@@ -124,9 +124,9 @@ def test_an_amount_is_spread_over_what_was_billed_and_not_over_corrections() -> 
 def test_more_than_is_left_is_refused(amount: int) -> None:
     left = billed([100], [TaxRate("t", "t", Decimal(10))])
 
-    with pytest.raises(MoreThanBilled):
+    with pytest.raises(MoreThanBilled, match=r"at most 1\.10 EUR, what is left of the invoice"):
         crediting.by_amount(left, amount)
-    with pytest.raises(MoreThanBilled):
+    with pytest.raises(MoreThanBilled, match=r"line 1 must be above 0 and at most 1\.00 EUR"):
         crediting.by_line(left, {0: amount})
 
 
@@ -147,7 +147,9 @@ def test_a_line_that_is_not_there_is_refused() -> None:
 def test_lines_are_not_credited_above_what_a_correction_left_of_the_invoice() -> None:
     left = billed([1_000, -600], [])
 
-    with pytest.raises(MoreThanBilled, match="at most 400"):
+    with pytest.raises(
+        MoreThanBilled, match=r"come to 10\.00 EUR with their taxes.* at most 4\.00 EUR"
+    ):
         crediting.by_line(left, {0: 1_000})
     after = left.after(crediting.by_line(left, {0: 400}))
     assert after.total_left == 0
