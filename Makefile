@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
 
-.PHONY: demo test check lint bench up docs lock clean
+.PHONY: demo test explore check lint bench up docs lock clean
 .DEFAULT_GOAL := test
 
 .venv/installed: requirements.lock pyproject.toml
@@ -21,6 +21,9 @@ up: .venv/installed  ## the whole stack for a developer, until Ctrl-C
 
 test: .venv/installed  ## the whole suite, in a process for each core
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+explore: .venv/installed  ## the properties of the rules, tried with other examples each time, and ten times as many
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --hypothesis-profile explore tests/unit
 
 check: .venv/installed lint  ## what to run before a commit: lint and the quick tests
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"

@@ -42,6 +42,9 @@ class RoundingMode(StrEnum):
     """Towards zero."""
 
 
+_WIDE: Final = decimal.Context(prec=MOST_DIGITS)
+"""Of its own, whatever the caller's context keeps or raises."""
+
 _MODES: Final = {
     RoundingMode.half_up: decimal.ROUND_HALF_UP,
     RoundingMode.up: decimal.ROUND_UP,
@@ -64,8 +67,8 @@ class Rounding:
 
     def apply(self, quantity: Decimal) -> Decimal:
         """Return the quantity, rounded; exact at any size."""
-        with decimal.localcontext(prec=MOST_DIGITS):
-            return quantity.quantize(Decimal(1).scaleb(-self.decimals), rounding=_MODES[self.mode])
+        step = Decimal(1).scaleb(-self.decimals)
+        return quantity.quantize(step, rounding=_MODES[self.mode], context=_WIDE)
 
 
 @dataclass(frozen=True, slots=True)

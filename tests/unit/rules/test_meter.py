@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.rules import meter
+from models.rules import meter, money
 from models.rules.meter import Aggregation, Definition, Rounding, RoundingMode, Terms
 
 quantities = st.decimals(
@@ -36,9 +36,10 @@ def test_a_rounded_quantity_is_less_than_a_step_away_and_stays_when_rounded_agai
 ) -> None:
     rounded = rounding.apply(quantity)
 
-    assert abs(rounded - quantity) < Decimal(1).scaleb(-rounding.decimals)
-    assert rounding.apply(rounded) == rounded
-    assert rounding.apply(-quantity) == -rounded
+    with money.exact():  # a context of 28 digits rounds what it negates, too
+        assert abs(rounded - quantity) < Decimal(1).scaleb(-rounding.decimals)
+        assert rounding.apply(rounded) == rounded
+        assert rounding.apply(-quantity) == -rounded
 
 
 @given(quantity=quantities)
