@@ -10,8 +10,11 @@ from models import hot
 # Without sorts the first rows of an endpoint come from ix_deliveries_due, whatever the statistics
 # say. Where they know of few rows an endpoint the planner reads all of them and sorts: of an
 # endpoint that got half a million since, at each claim, while everybody else waits. What has to
-# be sorted here at the end still is. And a plan of when a table had one page must not go on reading
-# all of it.
+# be sorted here at the end still is.
+#
+# Without scans of whole tables a message is a step down an index, though the planner expects
+# thousands of rows where there are few endpoints: it read all messages that are kept for each
+# claim. And a plan of when a table had one page does not go on reading all of it.
 PLAN_ONCE: Final = hot.statement("""
     SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
            set_config('enable_sort', 'off', true),
@@ -109,9 +112,6 @@ LOCK: Final = hot.statement(
 #
 # An ordered endpoint gets its oldest (its instants are an order and nothing to wait for), and waits
 # for older messages that a relay has in its hands.
-#
-# OFFSET 0 keeps the look at a message a step down an index: nobody knows beforehand how few rows
-# are taken, and joined instead, all messages that are kept were read for each claim.
 _LEASE = """
     WITH asked AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(CAST(:endpoints AS jsonb)) AS e(
@@ -169,9 +169,8 @@ _LEASE = """
     SELECT taken.place, clock_timestamp() AS clock, taken.id, taken.attempt_count,
            taken.message_id, m.type, m.schema_version, m.body, m.tenant_id, m.correlation_id,
            m.traceparent, taken.unwell
-    FROM taken CROSS JOIN LATERAL (
-        SELECT type, schema_version, body, tenant_id, correlation_id, traceparent
-        FROM outbox_messages WHERE id = taken.message_id OFFSET 0) AS m
+    FROM taken
+    JOIN outbox_messages m ON m.id = taken.message_id
     ORDER BY taken.due_at, taken.id
 """
 

@@ -116,13 +116,7 @@ def test_what_a_claim_reads_does_not_grow_with_a_dead_endpoints_backlog(
     db: Engine, dead: UUID, standing: Callable[[Engine, UUID], int]
 ) -> None:
     execute(db, OTHERS, others=OTHER)
-    execute(db, BACKLOG, count=FEW, endpoint=dead)
-    for number in range(HEALTHY):
-        emit(f"t{number}")
-    gets = standing(db, dead)
-    relay_all()
-    # What the planner knows stays as it is now: few rows of each, as before a flood.
-    execute(db, ANALYZE)
+    gets = before_the_flood(db, dead, standing)
     before = pages_of_a_claim(db, dead, gets)
 
     execute(db, BACKLOG, count=MANY, endpoint=dead)
@@ -134,12 +128,7 @@ def test_what_a_claim_reads_does_not_grow_with_the_messages_that_are_kept(
     db: Engine, dead: UUID
 ) -> None:
     """Where there are few endpoints, the planner expects thousands of rows of each."""
-    execute(db, BACKLOG, count=FEW, endpoint=dead)
-    for number in range(HEALTHY):
-        emit(f"t{number}")
-    gets = is_resting(db, dead)
-    relay_all()
-    execute(db, ANALYZE)
+    gets = before_the_flood(db, dead, is_resting)
     before = pages_of_a_claim(db, dead, gets)
 
     execute(db, BACKLOG, count=MANY, endpoint=dead)
@@ -147,6 +136,20 @@ def test_what_a_claim_reads_does_not_grow_with_the_messages_that_are_kept(
     assert pages_of_a_claim(db, dead, gets) <= before + WIDER  # by the plan of before
     execute(db, ANALYZE)
     assert pages_of_a_claim(db, dead, gets) <= before + WIDER
+
+
+def before_the_flood(db: Engine, dead: UUID, standing: Callable[[Engine, UUID], int]) -> int:
+    """Give each endpoint a little, and let the planner know of that alone.
+
+    Return how many of the dead one's a claim gets.
+    """
+    execute(db, BACKLOG, count=FEW, endpoint=dead)
+    for number in range(HEALTHY):
+        emit(f"t{number}")
+    gets = standing(db, dead)
+    relay_all()
+    execute(db, ANALYZE)
+    return gets
 
 
 def pages_of_a_claim(db: Engine, dead: UUID, gets: int) -> int:

@@ -106,6 +106,26 @@ def test_of_a_full_day_only_what_was_touched_is_counted() -> None:
     assert days() == [(DAY, 21, 6)]
 
 
+def test_neighbours_are_counted_together_and_what_lies_between_others_is_not() -> None:
+    fill()
+    tamper("INSERT INTO usage_quarter_hours VALUES ('acme', 'api', '2026-05-01T01:30Z', 100, 0)")
+    for hour in (1.01, 1.26, 1.76, 2.01, 2.26, 2.51):
+        use(hour, 10)
+    aggregate_usage(as_of=AS_OF)
+
+    assert quarters() == [
+        (at(1), 11),
+        (at(1.25), 10),
+        (at(1.5), 100),
+        (at(1.75), 10),
+        (at(2), 12),
+        (at(2.25), 10),
+        (at(2.5), 10),
+        (at(3), 3),
+        (at(4), 4),
+    ]
+
+
 def test_late_events_of_one_message_touch_their_quarter_hours_and_none_between() -> None:
     fill()
     tamper("UPDATE usage_quarter_hours SET total = 100 WHERE total = 2")
