@@ -8,10 +8,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, orm, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine, create_engine, orm, text
 
-from models import arrays, discretion, hot, liveness, statements
+from models import address, arrays, discretion, hot, liveness, statements
 
 Session = orm.Session
 """An open session, for rooms that do not import SQLAlchemy."""
@@ -89,6 +88,17 @@ def engine() -> Engine:
                 _engine.dispose(close=False)
             _engine, _engine_pid = _connect(_options), os.getpid()
         return _engine
+
+
+def width() -> int:
+    """Return how many transactions this process can have open at once, at least 1.
+
+    Raises:
+        NotConfigured: `configure` was not called.
+    """
+    if _options is None:
+        raise NotConfigured(NotConfigured.__doc__)
+    return _options.pool_size
 
 
 @contextmanager
@@ -207,7 +217,7 @@ def _connect(options: Options) -> Engine:
         "idle_in_transaction_session_timeout": options.idle_timeout_ms,
     }
     made = create_engine(
-        driver_url(options.url),
+        address.driver_url(options.url),
         pool_size=options.pool_size,
         max_overflow=0,
         hide_parameters=True,
@@ -224,26 +234,3 @@ def _connect(options: Options) -> Engine:
     liveness.watch(made)
     statements.watch(made)
     return made
-
-
-def driver_url(url: str) -> URL:
-    """Return the URL with the psycopg 3 driver, whichever usual way it was written.
-
-    Args:
-        url: `postgresql://…`, `postgres://…` or `postgresql+psycopg://…`.
-
-    Raises:
-        ValueError: the URL can not be read, or names another kind of database.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # `from None`: the cause may carry the URL, and with it the password.
-        raise ValueError(
-            "DATABASE_URL can not be read; write postgresql://user:password@host:5432/name"
-        ) from None
-    if parsed.drivername not in {"postgres", "postgresql", "postgresql+psycopg"}:
-        raise ValueError(
-            f"DATABASE_URL starts with {parsed.drivername!r}; billing needs 'postgresql://…'"
-        )
-    return parsed.set(drivername="postgresql+psycopg")

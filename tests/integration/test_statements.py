@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
-from models import database, statements
+from models import address, database, statements
 from models.store import tenant
 
 
@@ -30,7 +30,7 @@ def heard(database_url: str) -> Iterator[Heard]:
 
 
 def test_a_statement_is_told_by_the_function_that_runs_it(heard: Heard, database_url: str) -> None:
-    engine = create_engine(database.driver_url(database_url))
+    engine = create_engine(address.driver_url(database_url))
     statements.watch(engine)
 
     with closing(engine.connect()) as connection, database.Session(connection) as session:
@@ -48,7 +48,7 @@ def test_a_statement_is_told_by_the_function_that_runs_it(heard: Heard, database
 
 
 def test_an_engine_that_nobody_asked_about_has_no_listener(database_url: str) -> None:
-    engine = create_engine(database.driver_url(database_url))
+    engine = create_engine(address.driver_url(database_url))
 
     statements.watch(engine)
 

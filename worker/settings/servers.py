@@ -7,7 +7,7 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES
 from pydantic import Field, SecretStr, field_validator
 
-from models import database
+from models import address
 from tasks import tls as broker_tls
 from worker import local, tls
 from worker.settings.group import ROOT, Group, InvalidSettings, folder
@@ -57,7 +57,7 @@ class Servers(Group):
         """
         url = self._given_or_local(self.database_url, "DATABASE_URL")
         try:
-            database.driver_url(url)
+            address.driver_url(url)
             tls.check_database(url)
         except broker_tls.InvalidTls as error:
             raise InvalidSettings(f"DATABASE_URL {error}") from None
