@@ -2,7 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -19,11 +19,16 @@ from models.rules import identity, money, period
 from tasks import storable
 from webhooks import headers, topics
 
+INSTANT: Final = "must be an instant in ISO 8601, such as 2026-01-31T23:59:59Z"
+
 
 def _aware(value: Any) -> Any:
     """A time without a zone is UTC."""
     if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value)
+        try:
+            value = dt.datetime.fromisoformat(value)
+        except ValueError:
+            raise PydanticCustomError("instant", INSTANT) from None
     if isinstance(value, dt.datetime) and value.tzinfo is None:
         return value.replace(tzinfo=dt.UTC)
     return value

@@ -108,7 +108,7 @@ def _import_one(
         row = kind.model_validate(given)
     except pydantic.ValidationError as error:
         code = contract.InvalidMessage.code
-        faults = message_faults.describe(error)
+        faults = message_faults.describe(error, schema=kind.model_json_schema())
         return "rejected", [
             {"code": code, "field": fault["field"], "reason": fault["reason"]} for fault in faults
         ]

@@ -71,9 +71,8 @@ def check(events: Sequence[Any], *, latest: dt.datetime) -> Checked:
                 good.append(usage_fields.EVENT.validate_python(event, context=latest))
                 places.append(place)
             except pydantic.ValidationError as error:
-                faults.append(
-                    Fault(place, [_short(fault) for fault in message_faults.describe(error)])
-                )
+                described = message_faults.describe(error, schema=usage_fields.schema())
+                faults.append(Fault(place, [_short(fault) for fault in described]))
     return Checked(good, places, faults)
 
 

@@ -166,9 +166,7 @@ def _instant(value: Any) -> dt.datetime:
         # A time without a zone is UTC.
         aware = at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at.astimezone(dt.UTC)
     except (ValueError, AttributeError, OverflowError):
-        raise PydanticCustomError(
-            "at", "must be an instant in ISO 8601, such as 2026-01-31T23:59:59Z"
-        ) from None
+        raise PydanticCustomError("at", fields.INSTANT) from None
     return cast("dt.datetime", aware)
 
 
@@ -226,5 +224,12 @@ Metadata: TypeAlias = Annotated[
 
 EVENT: Final[TypeAdapter[UsageEvent]] = TypeAdapter(UsageEvent)
 """Validates one event, and says all that is wrong with it. Its context is the last instant."""
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of an event."""
+    return EVENT.json_schema()
+
 
 _NAMES: Final = frozenset(UsageEvent.__annotations__)

@@ -134,7 +134,7 @@ _REASONS: Final = {
     "billing.credits_refunded": "the call failed",
     "billing.credits_reserved": "a long job",
     "billing.parked": "price.invalid: no price of plan 'pro' is in EUR",
-    "billing.transaction_error": "amount: Input should be greater than 0",
+    "billing.transaction_error": "amount: must be greater than 0",
 }
 
 

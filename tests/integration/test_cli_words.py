@@ -206,14 +206,14 @@ def test_a_number_out_of_bounds_is_refused_with_the_bound(ask: Asked) -> None:
     ended = ask("order", "list", "--limit", "501")
 
     assert ended.status == 2
-    assert "'--limit': '501': Input should be less than or equal to 500" in ended.said
+    assert "'--limit': '501': must be less than or equal to 500" in ended.said
 
 
 def test_one_of_several_values_is_refused_alone(ask: Asked) -> None:
     ended = ask("rejected", "replay", "1", "x7")
 
     assert ended.status == 2
-    assert "'x7': Input should be a valid integer" in ended.said
+    assert "'x7': must be a valid integer" in ended.said
 
 
 @pytest.mark.parametrize(

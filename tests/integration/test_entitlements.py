@@ -241,7 +241,7 @@ def test_what_makes_no_sense_is_refused_by_name(
 
 
 def test_a_limit_must_be_said(plans: None) -> None:
-    with pytest.raises(Refusal, match="limit: Field required"):
+    with pytest.raises(Refusal, match="limit: is missing; it must be a number"):
         set_entitlement(tenant_id="acme", metric="api")  # type: ignore[call-arg]
 
 

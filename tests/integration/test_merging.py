@@ -491,7 +491,13 @@ def test_the_command_line_merges_and_says_what_moved(
     assert "credit_batches: 1" in dry.output
     assert get_tenant(tenant_id="anon")["tenant_id"] == "anon"
 
-    ended = CliRunner().invoke(app, [*command, "--reason", "the same person", "--json"])
+    refused = CliRunner().invoke(app, command, input="n\n")
+    assert refused.exit_code == 1
+    assert "Make anon part of acme for good?" in refused.stderr
+    assert get_tenant(tenant_id="anon")["tenant_id"] == "anon"
+
+    said = ("--reason", "the same person", "--yes", "--json")
+    ended = CliRunner().invoke(app, [*command, *said])
 
     assert ended.exit_code == 0, ended.output
     answer = json.loads(ended.output)

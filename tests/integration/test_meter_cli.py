@@ -108,17 +108,17 @@ def test_one_is_shown_with_or_without_a_meter(billing: Command) -> None:
     ("words", "status", "complaint"),
     [
         (("show", "nothing"), 1, "metric 'nothing' has neither a meter nor usage"),
-        (("set", ""), 1, "metric '': String should have at least 1 character"),
+        (("set", ""), 1, "metric '': must have at least 1 character"),
         (("set", "m" * 65), 1, "metric 'mmm"),
         (("set", "api", "--unit", " x"), 1, "unit ' x': must not begin or end with a space"),
-        (("set", "api", "--round", "13:up"), 1, "rounding.decimals 13: Input should be less than"),
+        (("set", "api", "--round", "13:up"), 1, "rounding.decimals 13: must be less than"),
         (
             ("set", "api", "--round", "up"),
             2,
             "'up' must be a number of decimals and one of half_up",
         ),
         (("set", "api", "--filter", "region"), 2, "'region' must be a key of the metadata and"),
-        (("set", "api", "--filter", "region="), 1, "filters.region.0 '': String should have at"),
+        (("set", "api", "--filter", "region="), 1, "filters.region.0 '': must have at"),
         (("set", "api", "--aggregation", "avg"), 2, "'avg' is not one of 'sum'"),
         (
             ("set", "api", "--aggregation", "count", "--value-field", "x"),

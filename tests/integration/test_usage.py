@@ -225,7 +225,7 @@ def test_a_kept_event_can_be_mended_and_sent_on_its_own(db: Engine) -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ({}, "tenant_id: Field required"),
+        ({}, "tenant_id: is missing; it must be a text of 1 to 64 characters"),
         (event(tenant_id=None), "tenant_id"),
         (event(amount=True), "amount"),
         (event(at="2030-01-01T00:00:00Z"), "at: must not be later"),

@@ -23,6 +23,7 @@ from worker.cli import (
     endpoint,
     entitlement,
     invoice,
+    invoice_generating,
     keys,
     meter,
     metrics,
@@ -118,6 +119,7 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(order.app, name="order")
 app.add_typer(trial.app, name="trial")
 app.add_typer(referral.app, name="referral")
+invoice.app.command()(invoice_generating.generate)
 invoice.app.command()(parked.parked)
 invoice.app.command()(parked.retry)
 app.add_typer(invoice.app, name="invoice")

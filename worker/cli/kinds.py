@@ -14,7 +14,7 @@ from uuid import UUID
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from tasks import fields
+from tasks import fields, usage_fields
 
 LONGEST_SHOWN: Final = 80
 """Characters of a wrong value that are said again."""
@@ -87,6 +87,9 @@ amount: Callable[[str], Decimal] = _of(
 )
 used_amount: Callable[[str], Decimal] = _of(
     fields.UsedAmount, "a number, 0 or more, with at most 12 decimals, such as 12.5"
+)
+usage: Callable[[str], str] = _of(
+    usage_fields.Amount, "a number below 10^18 with at most 12 decimals, such as 12.5"
 )
 change: Callable[[str], Decimal] = _of(
     fields.Change, "a number above or below 0 with at most 12 decimals, such as -12.5"

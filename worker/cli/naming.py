@@ -6,6 +6,8 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
+from tasks.message_faults import in_our_words
+
 
 class Group(TyperGroup):
     """The command of all commands: what typer refuses below it is said with its value."""
@@ -40,6 +42,6 @@ def _said(error: ValidationError) -> str:
     of_one = first.get("ctx", {}).get("error")
     if isinstance(of_one, ValidationError):
         return _said(of_one)  # one of several values
-    said = first["msg"].removeprefix("Value error, ")
+    said = in_our_words(first["msg"])
     value = f"{first['input']!r}"
     return said if value in said else f"{value}: {said}"

@@ -1,5 +1,6 @@
-"""`billing subscription`: who is on which plan, changed, cancelled and resumed."""
+"""`billing subscription`: who is on which plan; begun, changed, cancelled and resumed."""
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -18,7 +19,7 @@ from tasks.plan_changes import (
 )
 from tasks.subscribing import When
 from tasks.subscription_list import get_subscription, list_subscriptions
-from tasks.subscriptions import SubscriptionAnswer
+from tasks.subscriptions import LONGEST_TRIAL, SubscriptionAnswer, set_subscription
 from worker.cli import kinds, printing
 from worker.cli.invoice_named import AsOf
 from worker.cli.invoice_named import at as _at
@@ -70,6 +71,64 @@ def show(
     for one in found["seats"]:
         seats.add_row(one["quantity"], _instant(one["effective_at"]))
     printing.show(seats)
+
+
+@app.command()
+def start(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Whose.", show_default=False)],
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="Its key.", show_default=False)],
+    *,
+    currency: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the prices to use.",
+            metavar="CODE",
+            show_default="the tenant's",
+            parser=kinds.currency,
+        ),
+    ] = None,
+    quantity: Annotated[
+        Decimal | None,
+        typer.Option(help="Seats.", metavar="NUMBER", show_default="1", parser=kinds.amount),
+    ] = None,
+    first: Annotated[
+        dt.datetime | None,
+        typer.Option(
+            "--from",
+            help="When it begins; the whole local day counts.",
+            metavar="INSTANT",
+            show_default="now",
+            parser=kinds.instant,
+        ),
+    ] = None,
+    until: Annotated[
+        dt.datetime | None,
+        typer.Option(help="When it ends.", metavar="INSTANT", parser=kinds.instant),
+    ] = None,
+    trial_days: Annotated[
+        int | None, typer.Option(help="Days that are free.", min=1, max=LONGEST_TRIAL)
+    ] = None,
+    key: Key = None,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a tenant on a plan; one whom nobody introduced is introduced."""
+    wanted: dict[str, Any] = {
+        "currency": currency,
+        "quantity": quantity,
+        "effective_at": first,
+        "ended_at": until,
+        "trial_days": trial_days,
+    }
+    with _prepared():
+        answer = set_subscription(
+            tenant_id=tenant,
+            plan_key=plan,
+            idempotency_key=printing.key_or_new(key),
+            **{name: value for name, value in wanted.items() if value is not None},
+            **_at(as_of),
+        )
+    _say(answer, as_json=as_json)
 
 
 @app.command()

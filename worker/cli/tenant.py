@@ -5,17 +5,22 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from tasks.erasure import erase_tenant
 from tasks.identities import find_tenant, identify, link_identity, unlink_identity
-from tasks.merging import merge_customers, move_merged_usage, preview_merge
 from tasks.tenant_list import get_tenant, list_tenants
-from worker.cli import kinds, printing, tenant_import
-from worker.cli.printing import Actor, AsJson, Key, Limit, Reason
+from tasks.tenants import set_tenant
+from worker.cli import kinds, printing, tenant_ending, tenant_import
+from worker.cli.printing import AsJson, Limit
 
 app = typer.Typer(help="Who is billed, and by which names.", no_args_is_help=True)
 app.command("import")(tenant_import.import_)
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+Timezone = Annotated[
+    str | None, typer.Option(help="IANA name.", metavar="NAME", parser=kinds.timezone)
+]
+Currency = Annotated[
+    str | None, typer.Option(help="ISO 4217 code.", metavar="CODE", parser=kinds.currency)
+]
 Named = Annotated[
     str,
     typer.Argument(
@@ -29,12 +34,8 @@ def identify_(
     named: Named,
     *,
     name: Annotated[str | None, typer.Option(help="What to print on an invoice.")] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="IANA name.", metavar="NAME", parser=kinds.timezone)
-    ] = None,
-    currency: Annotated[
-        str | None, typer.Option(help="ISO 4217 code.", metavar="CODE", parser=kinds.currency)
-    ] = None,
+    timezone: Timezone = None,
+    currency: Currency = None,
     remove: Annotated[
         list[str] | None,
         typer.Option(help="name, address, tax_number or metadata.KEY: not known any more."),
@@ -49,6 +50,42 @@ def identify_(
     answer = identify(provider=provider, external_id=external_id, profile=profile or None)
     made = "a new tenant" if answer["created"] else "tenant"
     printing.say(answer, f"{made} {answer['tenant_id']}", as_json=as_json)
+
+
+@app.command("set")
+def set_(
+    tenant: Tenant,
+    *,
+    name: Annotated[str | None, typer.Option(help="What to print on an invoice.")] = None,
+    timezone: Timezone = None,
+    currency: Currency = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A line below the name on an invoice; again for the next.", metavar="LINE"
+        ),
+    ] = None,
+    tax_number: Annotated[str | None, typer.Option(help="The tenant's own.")] = None,
+    metadata: Annotated[
+        dict[str, Any] | None,
+        typer.Option(help="Data of your own, added.", metavar="JSON", parser=kinds.json_object),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Introduce a tenant, or change what is given; what is not given stays."""
+    printing.prepare()
+    answer = set_tenant(
+        tenant_id=tenant,
+        name=name,
+        timezone=timezone,
+        currency=currency,
+        address="\n".join(address) if address else None,
+        tax_number=tax_number,
+        metadata=metadata,
+    )
+    named = "" if answer["name"] is None else f"{answer['name']}, "
+    said = f"tenant {answer['tenant_id']}: {named}{answer['timezone']}, {answer['currency']}"
+    printing.say(answer, said, as_json=as_json)
 
 
 @app.command()
@@ -119,89 +156,8 @@ def unlink(tenant: Tenant, named: Named, *, as_json: AsJson = False) -> None:
     printing.say(answer, said, as_json=as_json)
 
 
-@app.command()
-def merge(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Who becomes part.")],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Of whom; it stays.")],
-    *,
-    reason: Annotated[str | None, typer.Option(help="Why; it is kept.")] = None,
-    actor: Actor = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would move, or what stands in the way.")
-    ] = False,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make one tenant part of another; it can not be undone. Says all that stands in the way."""
-    printing.prepare()
-    if dry_run:
-        _preview(source, target, as_json=as_json)
-        return
-    answer = merge_customers(
-        source=source,
-        target=target,
-        reason=reason,
-        actor=printing.actor_or_user(actor),
-        idempotency_key=printing.key_or_new(key),
-    )
-    usage = move_merged_usage()
-    if as_json:
-        printing.print_json({**answer, "usage": usage})
-        return
-    typer.echo(f"{source} is {target} from now on")
-    for table, count in sorted(answer["moved"].items()):
-        typer.echo(f"  {table}: {count:,}")
-    typer.echo(f"  usage events: {usage['moved']:,}" + ("" if usage["is_done"] else " so far"))
-    if usage["conflicts"]:
-        typer.echo(
-            f"  {usage['conflicts']:,} events have a key that {target} used for another one; "
-            "`billing rejected list` shows them"
-        )
-
-
-@app.command()
-def erase(
-    tenant: Tenant,
-    *,
-    reason: Reason,
-    actor: Actor = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also while something is owed or runs; it goes on.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Forget who a tenant is, for good; ledger, usage and invoices are kept."""
-    printing.prepare()
-    if not yes:
-        typer.confirm(f"Forget for good who {tenant} is?", abort=True, err=True)
-    answer = erase_tenant(
-        tenant_id=tenant,
-        reason=reason,
-        actor=printing.actor_or_user(actor),
-        force=force,
-        idempotency_key=printing.key_or_new(key),
-    )
-    rows = sum(answer["changed"].values())
-    said = f"{answer['tenant_id']} is erased: {rows:,} rows changed, the books are kept"
-    printing.say(answer, said, as_json=as_json)
-
-
-def _preview(source: str, target: str, *, as_json: bool) -> None:
-    found = preview_merge(source=source, target=target)
-    if as_json:
-        printing.print_json(found)
-    elif found["conflicts"]:
-        typer.echo(f"{source} can not be merged into {target}:")
-        for one in found["conflicts"]:
-            typer.echo(f"  {one['kind']}: {one['reason']}")
-    else:
-        typer.echo(f"{source} would be {target}; nothing changed: a dry run")
-        for table, count in sorted(found["moved"].items()):
-            typer.echo(f"  {table}: {count:,}")
-    if found["conflicts"]:
-        raise typer.Exit(1)
+app.command()(tenant_ending.merge)
+app.command()(tenant_ending.erase)
 
 
 def _named(text: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from models import database
 from tasks.config import Config
+from tasks.message_faults import in_our_words
 from worker import secret_files
 from worker.settings.archives import Archives
 from worker.settings.billing import Billing
@@ -104,14 +105,10 @@ def load() -> Settings:
         # By the variable's own name: what pydantic then says of it names the variable too.
         chosen = Settings(**from_files)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults += [f"{fault['loc'][0]}: {_reason(fault['msg'])}" for fault in error.errors()]
+        faults += [f"{fault['loc'][0]}: {in_our_words(fault['msg'])}" for fault in error.errors()]
     if faults:
         raise InvalidSettings("; ".join(faults))
     return chosen
-
-
-def _reason(message: str) -> str:
-    return message.removeprefix("Value error, ")
 
 
 SECRETS: Final = tuple(
