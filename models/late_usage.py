@@ -11,7 +11,9 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    false,
     func,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,20 +23,25 @@ from models.base import Base
 class LateUsage(Base):
     """A log of invoices whose usage was counted anew since they were made.
 
-    Append-only, deleted when an invoice has billed what it came to. No unique key: roll-ups never
-    wait for whoever is looking at it, and a row that came meanwhile is still there after it.
+    Written once, marked when drafts show it, deleted when an invoice has billed what it came to.
+    No unique key: roll-ups never wait for whoever is looking at it, and a row that came meanwhile
+    is still there after it.
     """
 
     __tablename__ = "late_usage"
     __table_args__ = (
         # Whoever bills a tenant finds its rows.
         Index("ix_late_usage_tenant_id", "tenant_id"),
+        # Whoever computes drafts anew, whose drafts do not show it yet.
+        Index("ix_late_usage_not_drawn", "tenant_id", postgresql_where=text("NOT drawn")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
     invoice_id: Mapped[UUID] = mapped_column(ForeignKey("invoices.id"))
     noticed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    drawn: Mapped[bool] = mapped_column(server_default=false())
+    """Whether the tenant's drafts were computed with it; it stays until one has its number."""
 
 
 class LateUsageCredit(Base):

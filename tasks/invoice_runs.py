@@ -3,17 +3,18 @@
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Any, Final, TypedDict, TypeVar
+from typing import Final, TypedDict
 from uuid import UUID
 
-from models import database, failures
+from models import database
 from models.parking import Stage
 from models.store import drafting, parked, subscription_due
 from models.store.invoice import Header
 from tasks import config, contract, fields, finalizing, invoicing, parking
+from tasks.faulty import Faulty, guarded
 from tasks.queues import Queue
 
 CHUNK: Final = 500
@@ -29,8 +30,6 @@ LANES: Final = 2
 RUN_SECONDS: Final = 100.0
 """When a run starts no further chunk: before Celery's soft limit; the next tick goes on."""
 
-Answer = TypeVar("Answer")
-
 
 class RunAnswer(TypedDict):
     """What a run did. `finished` is false when its time was up before its work was."""
@@ -38,14 +37,6 @@ class RunAnswer(TypedDict):
     invoices: int
     failed: int
     finished: bool
-
-
-class Faulty(Exception):
-    """A chunk could not be worked off, because of at least one of its members."""
-
-    def __init__(self, members: Sequence[Any]) -> None:
-        super().__init__(f"{len(members)} could not be worked off together")
-        self.members = members
 
 
 @contract.job("billing.generate_invoices", queue=Queue.billing)
@@ -162,7 +153,7 @@ def _bill(
         timezones = subscription_due.claim_due_tenants(
             session, now=now, limit=CHUNK, after=after, only=only, excluding=excluding
         )
-        drafts = _guarded(
+        drafts = guarded(
             lambda: invoicing.invoice_due(session, timezones, now=now), list(timezones)
         )
         parking.unpark(session, Stage.invoicing, timezones.keys(), now=now)
@@ -194,7 +185,7 @@ def _finalize(
         headers = drafting.claim_drafts(
             session, ended_by=ended_by, limit=DRAFTS, excluding=excluding, only=only
         )
-        _guarded(lambda: finalizing.finalize(session, headers, now=now), headers)
+        guarded(lambda: finalizing.finalize(session, headers, now=now), headers)
         tenant_ids = {header.tenant_id for header in headers}
         parking.unpark(session, Stage.finalization, tenant_ids, now=now)
     return len(headers)
@@ -219,16 +210,6 @@ def _finalize_one_by_one(
                 now=now,
             )
     return done
-
-
-def _guarded(work: Callable[[], Answer], members: Sequence[Any]) -> Answer:
-    """Do the work of a chunk; turn its error into `Faulty`, unless the database is to blame."""
-    try:
-        return work()
-    except Exception as error:
-        if failures.is_retryable(error) or failures.is_unreachable(error):
-            raise
-        raise Faulty(members) from error
 
 
 def _waiting(stage: Stage, now: dt.datetime) -> list[str]:

@@ -32,6 +32,7 @@ TASK_MODULES = (
     "tasks.credits",
     "tasks.delivery",
     "tasks.delivery_list",
+    "tasks.draft_runs",
     "tasks.endpoint_list",
     "tasks.endpoint_secrets",
     "tasks.endpoint_stats",

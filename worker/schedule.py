@@ -36,6 +36,7 @@ TIMETABLE: dict[str, dict[str, Any]] = {
     "invoice closed periods": _entry(
         "billing.generate_invoices", crontab(minute="*/10"), expires=3000
     ),
+    "compute drafts anew": _entry("billing.refresh_drafts", 60.0, expires=300),
     "finalize invoices": _entry(
         "billing.finalize_invoices", crontab(minute="5-55/10"), expires=3000
     ),

@@ -168,6 +168,16 @@ def claim_drafts(
     ]
 
 
+def of_tenants(session: Session, tenant_ids: Sequence[str]) -> list[Header]:
+    """Return the drafts of tenants that the caller holds, oldest period first."""
+    rows = session.execute(
+        invoice.SELECT.where(
+            Invoice.tenant_id == func.any(list(tenant_ids)), Invoice.state == InvoiceState.draft
+        ).order_by(Invoice.period_end, Invoice.tenant_id, Invoice.id)
+    )
+    return [invoice.read(row) for row in rows]
+
+
 def _older(session: Session, claimed: Sequence[Header]) -> dict[str, dt.datetime]:
     """When the oldest other draft of each of the tenants ends.
 

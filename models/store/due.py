@@ -8,7 +8,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.rules.states import DeliveryState
+from models.rules.states import FINAL_INVOICE_STATES, DeliveryState
+from models.store import late_drawn, late_usage
 from models.store.delivery_lease import is_in
 from models.store.health import PROBE_GRACE
 
@@ -31,7 +32,8 @@ _NO_TIME = "CAST(NULL AS timestamptz)"
 _SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "billing.aggregate_usage": (_NO_TIME, "usage_touched_days"),
     "billing.count_quotas": (_NO_TIME, "quota_arrivals"),
-    "billing.bill_late_usage": ("noticed_at", "late_usage ORDER BY id"),
+    "billing.bill_late_usage": ("noticed_at", f"{late_usage.LEFT} ORDER BY late.id"),
+    "billing.refresh_drafts": ("noticed_at", f"{late_drawn.NOT_DRAWN} ORDER BY late.id"),
     "billing.deliver_webhooks": (
         "due_at",
         # What an endpoint has due that is left alone waits for that endpoint.
@@ -86,6 +88,11 @@ def by_job(session: Session, *, now: dt.datetime, closed_by: dt.datetime) -> dic
     Args:
         closed_by: drafts of periods that ended by then have had their grace.
     """
-    bound = {"now": now, "closed_by": closed_by, "probe_grace": PROBE_GRACE}
+    bound = {
+        "now": now,
+        "closed_by": closed_by,
+        "probe_grace": PROBE_GRACE,
+        "final": sorted(FINAL_INVOICE_STATES),
+    }
     rows = session.execute(_COUNT, bound)
     return {row.job: Due(row.waiting, row.oldest) for row in rows}

@@ -10,7 +10,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
@@ -177,29 +177,30 @@ NOTICE = sql("""
     ) AS covering
 """)
 
-CLAIM_LEFT = sql("""
+LEFT: Final = """
+    late_usage AS late JOIN invoices AS billed ON billed.id = late.invoice_id
+    WHERE billed.state = ANY(CAST(:final AS text[]))
+      AND NOT EXISTS (
+          SELECT FROM invoices AS other
+          WHERE other.tenant_id = billed.tenant_id AND other.currency = billed.currency
+            AND (other.state = 'draft' OR (other.kind = 'closing' AND other.period_end > :now))
+      )
+      AND NOT EXISTS (
+          SELECT FROM subscriptions AS to_come
+          WHERE to_come.tenant_id = billed.tenant_id
+            AND to_come.currency = billed.currency AND next_invoice_at IS NOT NULL
+      )
+"""
+"""What no invoice to come would bill; `:final` are the states of invoices with a number."""
+
+CLAIM_LEFT = sql(f"""
     SELECT tenant_id, timezone FROM tenants
     WHERE tenant_id <> ALL(CAST(:excluding AS text[]))
-      AND tenant_id IN (
-          SELECT late.tenant_id FROM late_usage AS late
-          JOIN invoices AS billed ON billed.id = late.invoice_id
-          WHERE billed.state = ANY(CAST(:final AS text[]))
-            AND NOT EXISTS (
-                SELECT FROM invoices AS other
-                WHERE other.tenant_id = billed.tenant_id AND other.currency = billed.currency
-                  AND (other.state = 'draft'
-                       OR (other.kind = 'closing' AND other.period_end > :now))
-            )
-            AND NOT EXISTS (
-                SELECT FROM subscriptions AS to_come
-                WHERE to_come.tenant_id = billed.tenant_id
-                  AND to_come.currency = billed.currency AND next_invoice_at IS NOT NULL
-            )
-      )
+      AND tenant_id IN (SELECT late.tenant_id FROM {LEFT})
     ORDER BY tenant_id
     LIMIT :limit
     FOR NO KEY UPDATE SKIP LOCKED
-""")
+""")  # noqa: S608 (constants)
 
 NOTICE_WITHDRAWN = sql("""
     INSERT INTO late_usage (tenant_id, invoice_id, noticed_at)

@@ -364,6 +364,7 @@ ARGUMENTS: dict[str, Arguments] = {
     "billing.record_usage": lambda _: {"events": CHUNK},
     "billing.recount_quotas": lambda _: {},
     "billing.recount_usage": lambda _: {"as_of": "2026-01-09T12:00:00+00:00"},
+    "billing.refresh_drafts": lambda _: {},
     "billing.refund_order": lambda world: {
         "order_id": world.ids["order"],
         "reason": "a test",
@@ -819,6 +820,12 @@ def _leave_and_use_late(world: World) -> None:
     world.do("aggregate_usage", as_of=CLOSED)
 
 
+def _draft_and_use(world: World) -> None:
+    world.do("generate_invoices", as_of=CLOSED)
+    world.do("record_usage", **_event(25), as_of=CLOSED)
+    world.do("aggregate_usage", as_of=CLOSED)
+
+
 def _cancel(world: World) -> None:
     ended = {"subscription_id": world.ids["subscription"], "ended_at": "2026-12-01T00:00:00+00:00"}
     world.do("end_subscription", **ended, as_of=OPENED)
@@ -951,6 +958,7 @@ FURNISHED: dict[str, Callable[[World], None]] = {
     "billing.revoke_endpoint_secret": _rotate,
     "billing.skip_delivery": _relay,
     "billing.bill_late_usage": _leave_and_use_late,
+    "billing.refresh_drafts": _draft_and_use,
     "billing.retry_parked": _park,
     "billing.reactivate_subscription": _cancel,
     "billing.get_sync": _have_a_provider,
