@@ -13,7 +13,6 @@ from webhooks import keyring
 from worker import boot, local, processes, programs, secret_files, settings
 
 LOOPBACK = "127.0.0.1"
-LOOPBACK_HOSTS = "127.0.0.0/8,::1/128,localhost"
 
 SOFT_SHUTDOWN_SECONDS = 5
 """Shorter than in production: a developer waits for it after Ctrl-C."""
@@ -75,7 +74,7 @@ def development(chosen: settings.Settings) -> dict[str, str]:
     """
     unset = {
         "BILLING_WEBHOOK_ALLOW_HTTP": ("allow_http", "true"),
-        "BILLING_WEBHOOK_PRIVATE_HOSTS": ("private_hosts", LOOPBACK_HOSTS),
+        "BILLING_WEBHOOK_PRIVATE_HOSTS": ("private_hosts", settings.LOOPBACK_HOSTS),
         "BILLING_SOFT_SHUTDOWN_SECONDS": ("soft_shutdown_seconds", str(SOFT_SHUTDOWN_SECONDS)),
     }
     extra = {

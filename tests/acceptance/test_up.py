@@ -146,6 +146,10 @@ def test_a_developer_starts_everything_and_stops_it_with_ctrl_c(up: Up) -> None:
     assert "billing.nope" in up.call("rejected", "list").stdout
     assert not [line for line in up.lines if SECRET in line]
 
+    # Where `billing up` sends to, a command beside it makes an endpoint.
+    made = up.call("endpoint", "create", "http://127.0.0.1:8099/hooks", "--tenant", "acme")
+    assert made.returncode == 0, made.stderr
+
     examined = up.call("doctor", "--json")
     verdicts = {one["subject"]: one["verdict"] for one in json.loads(examined.stdout)}
     assert "fail" not in verdicts.values(), examined.stdout

@@ -1,5 +1,6 @@
 """Which Redis the usage stream is drained from, and who is told of invoices."""
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,14 @@ from worker import settings
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An environment in which nothing is configured and no embedded servers run."""
-    names = ("BROKER_URL", "BILLING_USAGE_STREAM_URL", "BILLING_PROVIDER", "BILLING_PROVIDER_KEY")
+    names = (
+        "BROKER_URL",
+        "BILLING_USAGE_STREAM_URL",
+        "BILLING_PROVIDER",
+        "BILLING_PROVIDER_KEY",
+        "BILLING_WEBHOOK_ALLOW_HTTP",
+        "BILLING_WEBHOOK_PRIVATE_HOSTS",
+    )
     for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BILLING_LOCAL_FOLDER", str(tmp_path))
@@ -102,3 +110,35 @@ def test_a_provider_that_can_not_be_told_is_refused_without_its_key(
         settings.load().task_config()
 
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "in_development", "http", "loopback"),
+    [
+        ({}, False, False, False),
+        ({}, True, True, True),
+        ({"BILLING_WEBHOOK_ALLOW_HTTP": "false"}, True, False, True),
+        ({"BILLING_WEBHOOK_PRIVATE_HOSTS": "10.0.0.0/8"}, True, True, False),
+    ],
+)
+def test_endpoints_on_this_machine_are_for_development_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    variables: dict[str, str],
+    in_development: bool,
+    http: bool,
+    loopback: bool,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    policy = settings.load().address_policy(frozenset(), in_development=in_development)
+
+    assert policy.allow_http == http
+    assert policy.allows_address(IPv4Address("127.0.0.1")) == loopback
+
+
+def test_without_embedded_servers_nothing_is_taken_for_development() -> None:
+    policy = settings.load().task_config().address_policy
+
+    assert (policy.allow_http, policy.trusts_networks) == (False, False)

@@ -15,7 +15,7 @@ from tasks.message_faults import in_our_words
 from worker import secret_files
 from worker.settings.archives import Archives
 from worker.settings.billing import Billing
-from worker.settings.endpoints import FLOWER, Endpoints
+from worker.settings.endpoints import FLOWER, LOOPBACK_HOSTS, Endpoints
 from worker.settings.group import ROOT, InvalidSettings
 from worker.settings.invoices import Invoices
 from worker.settings.keeping import Keeping
@@ -27,6 +27,7 @@ from worker.settings.urls import is_loopback, is_redis
 __all__ = [
     "FLOWER",
     "FLOWER_BASIC_AUTH_FILE",
+    "LOOPBACK_HOSTS",
     "MASTER_KEYS_FILE",
     "ROOT",
     "SECRETS",
@@ -77,7 +78,9 @@ class Settings(Telemetry, Processes, Keeping, Invoices, Archives, Billing, Endpo
             InvalidSettings: the master keys, the peppers, the private hosts, the stream, the
                 provider or the folder for archives can not be used.
         """
-        policy = self.address_policy(self.own_servers())
+        policy = self.address_policy(
+            self.own_servers(), in_development=self.uses_embedded_database
+        )
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
             invoice_grace=dt.timedelta(hours=self.invoice_grace_hours),

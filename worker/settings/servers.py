@@ -48,6 +48,14 @@ class Servers(Group):
 
     _usable_own_folders = field_validator("local_folder", "demo_folder")(folder)
 
+    @property
+    def uses_embedded_database(self) -> bool:
+        """Whether all is kept in the database of a `billing up` that runs."""
+        try:
+            return self.database_url is None and local.find(self.local_folder) is not None
+        except PermissionError:  # another user's
+            return False
+
     def usable_database_url(self) -> str:
         """Return the URL of PostgreSQL, looked at.
 
