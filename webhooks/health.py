@@ -150,8 +150,5 @@ def _must_open(consecutive_failures: int, window: tuple[Bucket, ...]) -> bool:
 
 
 def _may_tell_opening(condition: Condition, now: datetime) -> bool:
-    told_at, began_at = condition.opening_told_at, condition.trouble.began_at
-    if told_at is None:
-        return True
-    in_another_run = began_at is None or told_at < began_at
-    return in_another_run and now - told_at >= TELL_OPENING_AGAIN
+    told_at = condition.opening_told_at
+    return told_at is None or now - told_at >= TELL_OPENING_AGAIN
