@@ -1,5 +1,6 @@
 """Deliveries looked up: what went where, how each attempt ended, what was answered."""
 
+import datetime as dt
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
@@ -36,6 +37,8 @@ class DeliveryEntry(TypedDict):
 
     `attempts_made` counts towards the schedule, and begins anew with a replay (`replayed_at`).
     `last_outcome` and `last_status` are how the last attempt ended, None before the first.
+    One that is pending goes neither before `due_at` nor before `waits_until`: until then its
+    endpoint is left alone, held or with an open circuit. To an ordered one `due_at` is its place.
     `correlation_id` and `traceparent` say whose work told of the event, None where nobody knows.
     """
 
@@ -48,6 +51,7 @@ class DeliveryEntry(TypedDict):
     state: str
     attempts_made: int
     due_at: str
+    waits_until: str | None
     completed_at: str | None
     replayed_at: str | None
     skip_reason: str | None
@@ -170,14 +174,19 @@ def entry(found: delivery_page.Found) -> DeliveryEntry:
         "state": found.state,
         "attempts_made": found.attempt_count,
         "due_at": found.due_at.isoformat(),
-        "completed_at": None if found.completed_at is None else found.completed_at.isoformat(),
-        "replayed_at": None if found.replayed_at is None else found.replayed_at.isoformat(),
+        "waits_until": _text(found.waits_until),
+        "completed_at": _text(found.completed_at),
+        "replayed_at": _text(found.replayed_at),
         "skip_reason": found.skip_reason,
         "correlation_id": found.correlation_id,
         "traceparent": found.traceparent,
         "last_outcome": found.last_outcome,
         "last_status": found.last_status,
     }
+
+
+def _text(at: dt.datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def _attempt(one: delivery_page.Tried) -> AttemptEntry:

@@ -42,7 +42,8 @@ def replay_delivery(
     """Send one delivery again now, with the same bytes under the same id.
 
     One that is dead or delivered gets a full series of attempts, and is marked with when that was;
-    one that waits for its next attempt is due at once. Runs when somebody sends it. Twice with one
+    one that waits for its next attempt is due at once, also if an ordered endpoint stands still for
+    it; other holds and an open circuit are waited for. Runs when somebody sends it. Twice with one
     idempotency key is one replay. If it dies half way nothing is sent, and the message comes back.
 
     Args:

@@ -40,7 +40,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A delivery, with its event and how the last attempt at it ended."""
+    """A delivery, with its event and how the last attempt at it ended.
+
+    `waits_until` is when the endpoint of one that is pending was or is to be left alone until.
+    """
 
     delivery_id: int
     endpoint_id: UUID
@@ -56,6 +59,7 @@ class Found:
     skip_reason: str | None
     correlation_id: str | None
     traceparent: str | None
+    waits_until: dt.datetime | None
     last_outcome: str | None
     last_status: int | None
 
@@ -98,8 +102,10 @@ _PAGE = """
 _COLUMNS: Final = f"""
     d.id AS delivery_id, d.endpoint_id, d.message_id, m.type, m.tenant_id, m.created_at,
     {STATE} AS state, d.attempt_count, d.due_at, d.completed_at, d.replayed_at, d.skip_reason,
-    m.correlation_id, m.traceparent
-"""
+    m.correlation_id, m.traceparent, CASE WHEN d.state = 'pending' THEN (
+        SELECT greatest(h.hold_until, h.probe_at) FROM endpoint_health h
+        WHERE h.endpoint_id = d.endpoint_id) END AS waits_until
+"""  # noqa: S608 (a constant)
 
 _CONDITIONS: Final = {
     "type": "m.type = :type",

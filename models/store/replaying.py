@@ -16,6 +16,7 @@ from models.rules.refusal import Refusal
 from models.rules.states import DeliveryState
 from models.store import delivery_lease, delivery_page, endpoint
 from models.store.delivery_lease import IS_LEASED
+from models.store.skipping import STANDS_FIRST
 
 MOST: Final = 2_000
 """Deliveries moved in one transaction: some tens of milliseconds under the endpoint's lock."""
@@ -50,6 +51,14 @@ _REPLAY = text(f"""
         completed_at = NULL
     FROM wanted WHERE d.id = wanted.id
     RETURNING d.id
+""")  # noqa: S608 (a constant)
+
+# An ordered endpoint stands still for its oldest, and so the wait for that one is its hold.
+_GO_ON = text(f"""
+    UPDATE endpoint_health h SET hold_until = NULL
+    FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
+    WHERE d.id = :delivery AND d.state = 'pending' AND NOT {IS_LEASED} AND {STANDS_FIRST}
+      AND h.endpoint_id = e.id
 """)  # noqa: S608 (a constant)
 
 # BETWEEN, and the order by endpoint, as in delivery_page: by the endpoint's own index.
@@ -104,7 +113,8 @@ def replay(
     """Let one delivery be sent now, and return it as it is then.
 
     One that is delivered or dead gets a full series of attempts; one that waits for its next
-    attempt is due now; of one that is being sent nothing changes.
+    attempt is due now, also if an ordered endpoint stands still for it; of one that is being sent
+    nothing changes.
 
     Args:
         tenant_id: when given, only a delivery to this tenant's endpoints is found.
@@ -118,6 +128,7 @@ def replay(
     before, _ = delivery_page.get(session, delivery_id, tenant_id=tenant_id)
     endpoint.lock_enabled(session, before.endpoint_id)
     session.execute(_REPLAY, {"deliveries": [delivery_id], "now": now})
+    session.execute(_GO_ON, {"delivery": delivery_id})
     after, _ = delivery_page.get(session, delivery_id, tenant_id=tenant_id)
     if after.state not in {DeliveryState.pending, DeliveryState.sending}:
         raise NotReplayable(

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
 
 from sqlalchemy import text
@@ -48,14 +48,18 @@ _FIND = text("""
         coalesce(CAST(:tenant AS text), e.tenant_id)
 """)
 
-# Read under the endpoint's lock: only a sender that has leased it moves it then.
-_READ = text(f"""
-    SELECT d.message_id, {STATE} AS state, e.ordered AND NOT EXISTS (
+STANDS_FIRST: Final = """
+    e.ordered AND NOT EXISTS (
         SELECT FROM deliveries other
         WHERE other.endpoint_id = d.endpoint_id AND other.state = 'pending'
           AND (other.due_at, other.id) < (d.due_at, d.id)
-          AND NOT EXISTS (SELECT FROM delivery_leases WHERE delivery_id = other.id)
-        ) AS stands_first
+          AND NOT EXISTS (SELECT FROM delivery_leases WHERE delivery_id = other.id))
+"""
+"""Of a delivery `d` to an endpoint `e`, in SQL: an ordered endpoint, whose others wait for it."""
+
+# Read under the endpoint's lock: only a sender that has leased it moves it then.
+_READ = text(f"""
+    SELECT d.message_id, {STATE} AS state, {STANDS_FIRST} AS stands_first
     FROM deliveries d JOIN endpoints e ON e.id = d.endpoint_id
     WHERE d.id = :delivery
     FOR UPDATE OF d

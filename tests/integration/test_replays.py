@@ -32,6 +32,7 @@ from tests.integration.outbox_world import (
     subscribe,
     take,
 )
+from tests.integration.waiting import until_somebody_waits
 from tests.receiver import Answer, receiver
 from webhooks import events
 
@@ -130,6 +131,41 @@ def test_one_that_waits_for_its_next_attempt_goes_now_and_keeps_its_count(db: En
         assert len(peer.requests) == 2
     [row] = deliveries(db)
     assert (row.state, row.attempt_count, row.replayed_at) == ("delivered", 2, None)
+
+
+def test_what_an_ordered_endpoint_stands_still_for_goes_at_once(db: Engine) -> None:
+    with receiver(Answer(500), Answer()) as peer:
+        subscribe(peer, ordered=True)
+        sent = emit(count=3)
+        deliver_webhooks()
+        first, second, _ = deliveries(db)
+        found = get_delivery(delivery_id=first.id)
+        assert (found["waits_until"] or "") > found["due_at"]
+
+        replay(second.id)  # the others wait for the first, whoever asks
+        deliver_webhooks()
+        assert peer.ids == sent[:1]
+        replay(first.id)
+        deliver_webhooks()
+
+        assert peer.ids == [sent[0], *sent]
+        assert [one.headers["x-attempt"] for one in peer.requests] == ["1", "2", "1", "1"]
+    assert get_delivery(delivery_id=first.id)["waits_until"] is None
+
+
+def test_a_hold_that_an_endpoint_asked_for_is_not_lifted_by_a_replay(db: Engine) -> None:
+    with receiver(Answer(503, headers={"Retry-After": "600"}), Answer()) as peer:
+        subscribe(peer)
+        emit()
+        deliver_webhooks()
+        [row] = deliveries(db)
+
+        replay(row.id)
+        deliver_webhooks()
+
+        assert len(peer.requests) == 1
+        deliver_webhooks(as_of=later(seconds=601))
+        assert len(peer.requests) == 2
 
 
 def test_one_that_is_being_sent_is_left_to_its_sender(db: Engine) -> None:
@@ -356,6 +392,37 @@ def test_everybodys_and_a_tenants_dead_ones_go_again_and_no_others(db: Engine) -
     assert states(db) == ["pending"] * 21
 
 
+def test_a_chunk_that_met_only_endpoints_without_any_goes_on_behind_them(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.replay_scope.ENDPOINTS", 2)
+    for _ in range(5):
+        subscribe(topics=["billing.ping"])
+    subscribe()
+    emit()
+    take()
+    die(db)
+
+    assert chunks_of(everybody=True) == [0, 0, 1, 0]
+
+
+def test_an_endpoint_that_is_disabled_meanwhile_is_passed_over(db: Engine) -> None:
+    first, second = subscribe(), subscribe()
+    emit()
+    take()
+    die(db)
+    with ThreadPoolExecutor(1) as threads:
+        with db.begin() as other:
+            disabled = "UPDATE endpoints SET state = 'disabled' WHERE id = :endpoint"
+            other.execute(text(disabled), {"endpoint": first["endpoint_id"]})
+            replayed = threads.submit(chunks_of, everybody=True)
+            until_somebody_waits()
+        assert sum(replayed.result()) == 1
+
+    by_endpoint = {str(row.endpoint_id): row.state for row in deliveries(db)}
+    assert by_endpoint == {first["endpoint_id"]: "dead", second["endpoint_id"]: "pending"}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -377,8 +444,15 @@ def test_a_cursor_of_another_replay_is_refused(db: Engine) -> None:
     asked: Any = {"since": LONG_AGO, "everybody": True, "limit": 2}
     cursor = replay_deliveries(**asked, idempotency_key="a")["next_cursor"]
 
-    with pytest.raises(InvalidCursor):
-        replay_deliveries(**asked, states=["missing"], cursor=cursor, idempotency_key="b")
+    others: list[Any] = [
+        {"states": ["missing"]},
+        {"topic": "billing.ping"},
+        {"since": LONG_AGO + dt.timedelta(days=1)},
+        {"until": later(minutes=1)},
+    ]
+    for other in others:
+        with pytest.raises(InvalidCursor):
+            replay_deliveries(**asked | other, cursor=cursor, idempotency_key="b")
     again = replay_deliveries(**asked, idempotency_key="a")
     assert (again["replayed"], again["next_cursor"]) == (2, cursor)
 

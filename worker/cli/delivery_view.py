@@ -1,5 +1,6 @@
 """How deliveries are shown."""
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,9 +28,15 @@ def table(found: Sequence[Mapping[str, Any]]) -> Table:
             one["state"] + (", replayed" if one["replayed_at"] else ""),
             str(one["attempts_made"]),
             ended(one["last_outcome"], one["last_status"]),
-            instant(one["due_at"]) if one["state"] == "pending" else "",
+            instant(_next(one)) if one["state"] == "pending" else "",
         )
     return table
+
+
+def _next(one: Mapping[str, Any]) -> str:
+    """Return when one that is pending may be sent: its endpoint may be left alone for longer."""
+    instants: list[str] = [one["due_at"], one["waits_until"] or one["due_at"]]
+    return max(instants, key=dt.datetime.fromisoformat)
 
 
 def details(one: Mapping[str, Any]) -> Table:
@@ -43,7 +50,7 @@ def details(one: Mapping[str, Any]) -> Table:
         "endpoint": one["endpoint_id"],
         "happened": second(one["happened_at"]),
         "state": one["state"],
-        "due": second(one["due_at"]) if one["state"] == "pending" else "",
+        "next": second(_next(one)) if one["state"] == "pending" else "",
         "ended": second(one["completed_at"], otherwise=""),
         "replayed": second(one["replayed_at"], otherwise=""),
         "skipped": one["skip_reason"] or "",
