@@ -66,11 +66,14 @@ class Chunk:
 # Ids begin with the time, so a stretch of time is one of the primary key; a millisecond more on
 # either side, since an id may be a little ahead of its message.
 #
-# What waits to be relayed is the relay's. An endpoint hears of its own tenant, the operator's of
-# all, and alone of some: as in the fan-out.
+# What waits to be relayed is the relay's. An endpoint hears of its own tenant and of those that
+# became part of it, the operator's of all, and alone of some: as in the fan-out.
 _LACKING = """
     WITH looked AS MATERIALIZED (
-        SELECT m.id, m.type, m.tenant_id, m.created_at FROM outbox_messages m
+        SELECT m.id, m.type, m.created_at, coalesce((
+            SELECT merged_into FROM tenants WHERE tenants.tenant_id = m.tenant_id
+        ), m.tenant_id) AS tenant_id
+        FROM outbox_messages m
         WHERE m.id >= :message AND m.id >= :first AND m.id < :end
         ORDER BY m.id LIMIT :looked_at
     ), asking AS MATERIALIZED (

@@ -25,6 +25,7 @@ from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.ledger import list_ledger
 from tasks.merging import merge_customers, move_merged_usage, preview_merge
 from tasks.quotas import check_entitlement
+from tasks.replays import replay_deliveries
 from tasks.subscriptions import set_subscription
 from tasks.tenant_list import get_tenant
 from tasks.tenants import set_tenant
@@ -345,6 +346,35 @@ def test_what_was_said_of_the_source_before_reaches_the_endpoint_that_moved(db: 
         relay.fan_out(session, most=100, now=MARCH)
 
     assert query("SELECT count(*) FROM deliveries") == [(2,)]
+
+
+@pytest.mark.usefixtures("two")
+def test_an_endpoint_that_lacks_what_was_said_of_the_source_gets_it_by_a_replay(
+    db: Engine,
+) -> None:
+    wallet.grant(1, "before", tenant_id="anon")
+    merge()
+    with database.transaction() as session:
+        relay.fan_out(session, most=100, now=MARCH)
+    create_endpoint(
+        url="http://localhost:9/hook",
+        topics=["billing.credits_granted"],
+        tenant_id="acme",
+        idempotency_key="e",
+    )
+
+    replayed = replay_deliveries(
+        since=dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+        until=dt.datetime(2030, 1, 1, tzinfo=dt.UTC),
+        tenant_id="acme",
+        states=["missing"],
+        idempotency_key="r",
+    )
+
+    assert replayed["by_state"] == {"missing": 1}
+    assert query(
+        "SELECT tenant_id FROM outbox_messages m JOIN deliveries d ON d.message_id = m.id"
+    ) == [("anon",)]
 
 
 @pytest.mark.usefixtures("two")
