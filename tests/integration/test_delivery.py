@@ -391,6 +391,7 @@ def test_an_endpoint_deleted_during_an_attempt_cancels_it_unless_it_arrives(db: 
         delivery.record(session, results, now=now())
 
     assert states(db) == ["cancelled", "delivered"]
+    assert all(row.completed_at is not None for row in deliveries(db))
 
 
 def test_a_deletion_waits_for_a_fan_out_and_cancels_what_it_added(db: Engine) -> None:

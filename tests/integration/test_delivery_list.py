@@ -208,7 +208,7 @@ def test_figures_of_an_endpoint_are_what_its_attempts_came_to(db: Engine) -> Non
         INSERT INTO delivery_attempts
             (id, attempted_at, delivery_id, endpoint_id, attempt_number, outcome, latency_ms)
         SELECT gen_random_uuid(), CAST(:at AS timestamptz) - n * interval '1 minute', n, e, 1,
-               CASE WHEN n % 8 = 0 THEN 'timeout' ELSE 'delivered' END, n * 10
+               CASE WHEN n % 5 = 0 THEN 'timeout' ELSE 'delivered' END, n * 10
         FROM generate_series(1, 100) AS n,
              unnest(CAST(ARRAY[:one, :other] AS uuid[])) AS e
         """,
@@ -219,11 +219,14 @@ def test_figures_of_an_endpoint_are_what_its_attempts_came_to(db: Engine) -> Non
 
     day, hour = stats(made), stats(made, hours=1)
 
-    assert day["outcomes"] == {"delivered": 88, "timeout": 12}
-    assert (day["attempts"], day["success_percent"]) == (100, "88.0")
+    assert day["outcomes"] == {"delivered": 80, "timeout": 20}
+    assert (day["attempts"], day["success_percent"]) == (100, "80.0")
     assert (day["p50_ms"], day["p95_ms"]) == (500, 950)
     assert hour["attempts"] == 59
-    assert hour["success_percent"] == "88.1"
+    assert hour["success_percent"] == "81.3"  # 48 of 59 is a little more
+    for hours in (0, 721):
+        with pytest.raises(InvalidMessage, match="hours"):
+            stats(made, hours=hours)
 
 
 def test_figures_of_an_endpoint_nothing_was_sent_to_are_none(db: Engine) -> None:

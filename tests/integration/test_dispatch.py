@@ -492,11 +492,11 @@ def test_the_end_of_a_run_makes_nobody_wait_for_a_slow_neighbour(
 ) -> None:
     monkeypatch.setattr("tasks.sending.BUDGET", 0.5)
     monkeypatch.setattr("tasks.sending.SLOW", 0.2)
-    answered = threading.Event()
+    may_answer = threading.Semaphore(0)
 
     def hold(wire: Wire) -> None:
         wire.read_request()
-        answered.wait(10)
+        may_answer.acquire(timeout=10)
         wire.send(answer())
 
     with Peer(lambda _, wire: hold(wire)) as slow, receiver() as healthy:
@@ -508,10 +508,12 @@ def test_the_end_of_a_run_makes_nobody_wait_for_a_slow_neighbour(
         eventually(lambda: slow.connections == sending.PER_ENDPOINT)
         time.sleep(2 * sending.BUDGET)  # its time is over
 
+        may_answer.release()  # one lane of the slow one is free again
+        eventually(lambda: "delivered" in states(db))
         emit("quick", count=3)
         eventually(lambda: len(healthy.requests) == 3)
         assert run.is_alive()
-        answered.set()
+        may_answer.release(100)
         run.join()
     # Of the slow one nothing more was begun.
     assert Counter(states(db)) == {"delivered": 8, "pending": 45}

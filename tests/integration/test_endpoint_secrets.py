@@ -22,10 +22,12 @@ from tasks.delivery import deliver_webhooks
 from tasks.endpoint_list import get_endpoint
 from tasks.endpoint_secrets import revoke_endpoint_secret, rotate_endpoint_secret
 from tasks.endpoints import delete_endpoint
+from tasks.message_faults import InvalidMessage
 from tasks.rejected import replay_rejected
 from tests.integration.outbox_world import emit, later, subscribe
 from tests.receiver import Answer, receiver
 from webhooks import signing
+from webhooks.signing import MAX_LIVE_SECRETS
 
 HUSH = "Bearer hush-hush"
 
@@ -125,6 +127,30 @@ def test_at_most_five_keys_live_at_one_time(db: Engine) -> None:
     assert len(get_endpoint(endpoint_id=UUID(made["endpoint_id"]))["keys"]) == 1
 
 
+@pytest.mark.parametrize("seconds", [-1, 604_801])
+def test_old_keys_sign_for_seven_days_at_most(db: Engine, seconds: int) -> None:
+    made = subscribe()
+
+    with pytest.raises(InvalidMessage, match="keep_old_seconds"):
+        rotate(made["endpoint_id"], keep_old_seconds=seconds)
+
+
+def test_of_more_keys_than_may_sign_the_newest_do(db: Engine) -> None:
+    """There are too many for a sender whose clock is behind that of who rotates."""
+    with receiver() as peer:
+        made = subscribe(peer)
+        for _ in range(4):
+            rotate(made["endpoint_id"], keep_old_seconds=60)
+        for minutes in range(50, 54):
+            newest = rotate(made["endpoint_id"], as_of=later(minutes=minutes))
+        emit()
+        deliver_webhooks()
+
+        [request] = peer.requests
+    assert len(request.headers["webhook-signature"].split(" ")) == MAX_LIVE_SECRETS
+    request.verify(newest["secret"])
+
+
 def test_a_later_rotation_never_lets_an_old_key_live_longer(db: Engine) -> None:
     made = subscribe()
     rotate(made["endpoint_id"], keep_old_seconds=60)
@@ -189,10 +215,13 @@ def test_a_rotation_can_change_the_way_of_signing(db: Engine) -> None:
     assert rotated["public_key"]
 
 
-def test_another_tenants_or_a_deleted_endpoint_is_not_rotated(db: Engine) -> None:
+def test_no_key_of_another_tenants_or_a_deleted_endpoint_is_rotated_or_revoked(db: Engine) -> None:
     made = subscribe()
     with pytest.raises(endpoint.UnknownEndpoint):
         rotate(made["endpoint_id"], tenant_id="other")
+    rotate(made["endpoint_id"])
+    with pytest.raises(endpoint.UnknownEndpoint):
+        revoke(made["endpoint_id"], made["secret_id"], tenant_id="other")
     delete_endpoint(endpoint_id=UUID(made["endpoint_id"]))
     with pytest.raises(endpoint.UnknownEndpoint):
         rotate(made["endpoint_id"])

@@ -117,6 +117,13 @@ def test_a_url_that_nothing_is_sent_to_is_refused(acme: Engine, url: str) -> Non
         create(url=url)
 
 
+def test_a_url_is_kept_in_its_normal_spelling(acme: Engine) -> None:
+    create(url="HTTPS://Hooks.Example.COM:443/A?b=c")
+
+    [entry] = list_endpoints(tenant_id="acme")["endpoints"]
+    assert entry["url"] == "https://hooks.example.com/A?b=c"
+
+
 def test_plain_http_is_refused_unless_the_operator_allows_it(
     acme: Engine, task_config: config.Config
 ) -> None:

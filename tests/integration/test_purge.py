@@ -175,6 +175,24 @@ def test_attempts_leave_by_the_day_and_those_without_a_partition_one_by_one(db: 
     assert purge(as_of=NOW)["days"] == []
 
 
+def test_attempts_without_a_partition_leave_in_chunks_until_none_is_left(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.purge.STRAY", 2)
+    execute(
+        db,
+        "INSERT INTO delivery_attempts (id, attempted_at, delivery_id, endpoint_id, "
+        "attempt_number, outcome, latency_ms) "
+        "SELECT gen_random_uuid(), :at, n, :endpoint, 1, 'x', 1 FROM generate_series(1, 5) AS n",
+        at=ago(100),
+        endpoint=subscribe()["endpoint_id"],
+    )
+
+    answer = purge(as_of=NOW)
+
+    assert (answer["stray_attempts"], answer["is_done"]) == (5, True)
+
+
 def test_a_day_that_somebody_reads_is_left_for_the_next_run(db: Engine) -> None:
     subscribe()
     prepare_partitions(as_of=ago(40))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from webhooks import addresses, guard, lookup, urls
 from webhooks.guard import AddressRefused, Policy, UrlRefused
 
+LONGEST_NAME = ".".join(["a" * 62] * 4 + ["b"])  # 253 characters
 PUBLIC_V4 = "93.184.216.34"
 PUBLIC_V6 = "2606:2800:220:1:248:1893:25c8:1946"
 
@@ -172,6 +173,8 @@ def test_wrapping_never_makes_an_address_allowed(inner: IPv4Address) -> None:
         ("https://hooks.example.com?x=1", "https://hooks.example.com/?x=1"),
         ("https://bücher.example/ü?q=ß", "https://xn--bcher-kva.example/%C3%BC?q=%C3%9F"),
         ("https://my_hooks.example.com/%2F", "https://my_hooks.example.com/%2F"),
+        ("https://bu\u0308cher.example/", "https://xn--bcher-kva.example/"),
+        (f"https://{LONGEST_NAME}/", f"https://{LONGEST_NAME}/"),
         (f"https://{PUBLIC_V4}/", f"https://{PUBLIC_V4}/"),
         (f"https://[{PUBLIC_V6.upper()}]/", f"https://[{PUBLIC_V6}]/"),
     ],
@@ -205,6 +208,7 @@ def test_good_url_is_taken_in_its_normal_spelling(url: str, normal: str) -> None
         "https://hooks.example.com:65536/",
         "https://hooks.example.com:443443/",
         "https://hooks.example.com:٤٤٣/",
+        f"https://a{LONGEST_NAME}/",
         "https://hooks.example.com/#fragment",
         "https://hooks.example.com/a b",
         "https://hooks.example.com/\r\nX-Evil: 1",
@@ -287,6 +291,9 @@ def test_inside_address_is_refused_as_a_url_and_as_an_answer(text: str) -> None:
         "metadata.google.internal",
         "printer.local",
         "router.home.arpa",
+        "home.arpa",
+        "wiki.intranet",
+        "nas.localdomain",
     ],
 )
 def test_odd_spellings_and_inner_names_are_refused(host: str) -> None:
@@ -350,7 +357,9 @@ def test_operator_opens_nothing_beside(policy: Policy, url: str) -> None:
         guard.check_url(url, policy=policy)
 
 
-@pytest.mark.parametrize("entry", ["127.0.0.1/8", "10.0.0.0/33", "a b", "host:99999", "u@h", ""])
+@pytest.mark.parametrize(
+    "entry", ["127.0.0.1/8", "10.0.0.0/33", "a b", "h:65536", "h:0", "u@h", ""]
+)
 def test_unreadable_allow_list_entry_is_named(entry: str) -> None:
     with pytest.raises(guard.InvalidPolicy, match="is not a"):
         Policy(allowed_private_hosts=frozenset({entry}))

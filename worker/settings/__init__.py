@@ -78,9 +78,7 @@ class Settings(Telemetry, Processes, Keeping, Invoices, Archives, Billing, Endpo
             InvalidSettings: the master keys, the peppers, the private hosts, the stream, the
                 provider or the folder for archives can not be used.
         """
-        policy = self.address_policy(
-            self.own_servers(), in_development=self.uses_embedded_database
-        )
+        policy = self.address_policy(self.own_servers(), in_development=self.uses_embedded_database)
         return Config(
             furthest_future=dt.timedelta(minutes=self.furthest_future_minutes),
             invoice_grace=dt.timedelta(hours=self.invoice_grace_hours),

@@ -208,13 +208,25 @@ class Authority:
         return cls(path, folder, certificate, key)
 
     def context(
-        self, host: str = "localhost", *, expired: bool = False, self_signed: bool = False
+        self,
+        host: str = "localhost",
+        *,
+        expired: bool = False,
+        self_signed: bool = False,
+        alternative_name: bool = True,
     ) -> ssl.SSLContext:
-        """A server's TLS context with a certificate for `host`."""
+        """A server's TLS context with a certificate for `host`, or one that only is called so."""
         key = ec.generate_private_key(ec.SECP256R1())
         issuer = None if self_signed else self._certificate
         signer = key if self_signed else self._key
-        certificate = _certificate(host, key.public_key(), host, issuer, signer, expired=expired)
+        certificate = _certificate(
+            host,
+            key.public_key(),
+            host if alternative_name else None,
+            issuer,
+            signer,
+            expired=expired,
+        )
         path = self.folder / f"{certificate.serial_number}.pem"
         path.write_bytes(
             key.private_bytes(

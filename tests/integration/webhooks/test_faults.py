@@ -12,7 +12,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from tests.integration.webhooks.conftest import MakeSender, SendTo, a_request
+from tests.integration.webhooks.conftest import DEADLINE, MakeSender, SendTo, a_request
 from tests.integration.webhooks.peers import (
     Peer,
     Wire,
@@ -103,6 +103,7 @@ def test_peer_that_never_reads_a_large_body_is_a_timeout(send_to: SendTo) -> Non
         attempt = send_to(peer.url(), body=b"x" * 8 * 1024 * 1024)
     assert attempt.outcome is Outcome.TIMEOUT
     assert "while sending the request" in str(attempt.error)
+    assert attempt.latency_ms >= 1000 * DEADLINE
 
 
 def test_a_200_that_comes_with_the_end_of_a_late_head_is_still_a_timeout(send_to: SendTo) -> None:
@@ -463,6 +464,7 @@ def test_slow_peers_in_many_threads_all_end(make_sender: MakeSender) -> None:
     "nonsense",
     [
         b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"\x1b[2J\x1b[31mSSH " + b"x" * 400 + b"\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" * 5,
         b"\x15\x03\x01\x00\x02\x02\x46",
@@ -487,6 +489,7 @@ def test_what_is_not_http_is_an_outcome_and_not_an_exception(
         attempt = send_to(peer.url())
     assert (attempt.outcome, attempt.status) == (Outcome.PROTOCOL_ERROR, None)
     assert attempt.error
+    assert attempt.error.isprintable()
     assert len(attempt.error) <= 300
 
 

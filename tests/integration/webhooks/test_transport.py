@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -332,6 +333,21 @@ def test_addresses_that_do_not_answer_are_not_waited_for_until_the_deadline(
     assert attempt.latency_ms < 10_000  # with the attempt's deadline it is 20 s
 
 
+def test_next_address_is_tried_when_the_first_says_nothing(
+    make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "CONNECT_SECONDS", 1.0)
+    sender = make_sender(policy=NAMES, resolver=at("127.0.0.2", "127.0.0.1"), deadline_seconds=20)
+    with Peer(answering(answer())) as peer, contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.2", peer.port), backlog=0))
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(silent.getsockname())
+        attempt = sender.send(a_request(f"http://silent.example:{peer.port}/"))
+    assert attempt.outcome is Outcome.DELIVERED
+
+
 def test_unknown_name_is_a_dns_error(make_sender: MakeSender) -> None:
     def unknown(host: str, port: int) -> Iterable[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -402,10 +418,11 @@ def test_tls_names_the_urls_host_and_keeps_the_connection(
         ({"self_signed": True}, "self-signed certificate"),
         ({"expired": True}, "certificate has expired"),
         ({"host": "other.example.com"}, "Hostname mismatch"),
+        ({"alternative_name": False}, "Hostname mismatch"),
     ],
 )
 def test_certificate_that_proves_nothing_is_a_tls_error(
-    fault: dict[str, str], message: str, authority: Authority, send_tls: SendTo
+    fault: dict[str, Any], message: str, authority: Authority, send_tls: SendTo
 ) -> None:
     with Peer(answering(answer()), tls=authority.context(**fault)) as peer:
         attempt = send_tls(peer.url(host="localhost"))
