@@ -13,6 +13,7 @@ from tests.integration.outbox_world import (
     emit,
     execute,
     finish,
+    hosts,
     later,
     now,
     relay_all,
@@ -48,6 +49,7 @@ def test_each_endpoint_gets_one_before_any_gets_two_whoever_owns_it(db: Engine) 
     for number in range(3):
         subscribe(tenant_id=f"t{number}")
         emit(f"t{number}", count=4)
+    hosts(db, "a.example", "b.example", "c.example")
 
     assert len({row.endpoint_id for row in take(terms=terms(rows=4)).rows}) == 3
 
