@@ -13,6 +13,7 @@ from models.rules.states import InvoiceState
 from models.settlement import CreditNote, CreditNoteLine
 from models.store.drafting import Drafted
 from models.store.invoice import Header
+from tasks.papers import paper
 
 COLUMNS: Final = (
     "document",
@@ -61,7 +62,7 @@ def of_invoice(one: Drafted) -> Iterator[Row]:
         inside = sum(tax.lines_minor[place] for tax in bill.taxes if tax.inclusive)
         yield {
             **head,
-            **_line(place + 1, line),
+            **_line(place + 1, line, header.currency),
             **_figures(
                 header.currency,
                 amount=line.amount_minor,
@@ -95,7 +96,7 @@ def of_credit_note(
         inside = sum(part for tax, part in parts if tax.inclusive)
         yield {
             **head,
-            **_line(line.position, invoice.lines[line.position - 1]),
+            **_line(line.position, invoice.lines[line.position - 1], note.currency),
             "quantity": "",
             "unit_amount": "",
             **_figures(note.currency, amount=-line.amount_minor, net=-(line.amount_minor - inside)),
@@ -125,7 +126,8 @@ def _head(document: str, number: str | None, header: Header) -> Row:
     }
 
 
-def _line(position: int, line: billing.Line) -> Row:
+def _line(position: int, line: billing.Line, currency: str) -> Row:
+    price = line.unit_amount
     return {
         "row": "line",
         "position": str(position),
@@ -134,7 +136,7 @@ def _line(position: int, line: billing.Line) -> Row:
         "metric": _text(line.metric or ""),
         "description": _text(line.description),
         "quantity": plain(line.quantity),
-        "unit_amount": "" if line.unit_amount is None else plain(line.unit_amount),
+        "unit_amount": "" if price is None else paper.ungrouped(price, currency),
     }
 
 

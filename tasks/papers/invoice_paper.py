@@ -104,7 +104,7 @@ def _steps(line: billing.Line, currency: str) -> list[str]:
 
 
 def _step(step: Mapping[str, Any], currency: str) -> str:
-    said = ": ".join(filter(None, steps.in_words(step)))
+    said = ": ".join(filter(None, steps.in_words(step, currency)))
     amount = paper.amount(step["amount_minor"], currency)
     return f"{said} = {amount}" if said else amount
 

@@ -100,11 +100,14 @@ def quantity(value: Decimal) -> str:
 
 def unit_price(value: Decimal | None, currency: str) -> str:
     """A unit price with the decimals of its currency at least, and all of its own."""
-    if value is None:
-        return ""
+    return _grouped(ungrouped(value, currency)) if value is not None else ""
+
+
+def ungrouped(value: Decimal, currency: str) -> str:
+    """The same without groups of thousands, as programs read it."""
     whole, _, decimals = plain(value).partition(".")
     decimals = decimals.ljust(money.minor_unit(currency), "0")
-    return _grouped(f"{whole}.{decimals}" if decimals else whole)
+    return f"{whole}.{decimals}" if decimals else whole
 
 
 def percent(value: Decimal) -> str:

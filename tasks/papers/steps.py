@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from models.rules.decimals import plain
+from tasks.papers import paper
 
 _WORDS: Final = {
     "package": "packages",
@@ -23,23 +24,28 @@ _WORDS: Final = {
 """What a step is called that is not the price of a tier's units."""
 
 
-def in_words(step: Mapping[str, Any]) -> tuple[str, str]:
-    """Return in words what a step charges for, and how much of it at which price."""
+def in_words(step: Mapping[str, Any], currency: str) -> tuple[str, str]:
+    """Return in words what a step charges for, and how much of it at which price.
+
+    A price has the decimals of the currency at least, and all of its own.
+    """
     kind = step["kind"]
     word = _WORDS.get(kind, "")
     if kind in {"package", "block"}:
         word = f"{word} of {_number(step['per'])}"
-    return joined(step.get("of") or "", _tier(step), word), _how(step)
+    return joined(step.get("of") or "", _tier(step), word), _how(step, currency)
 
 
-def _how(step: Mapping[str, Any]) -> str:
+def _how(step: Mapping[str, Any], currency: str) -> str:
     """How much at which price; nothing where there is no price."""
     kind, quantity = step["kind"], _number(step["quantity"])
     if "unit_amount" not in step:
         return quantity if kind == "free" else ""
-    price = _number(step["unit_amount"])
     if kind == "percent":
-        return f"{price} % of {quantity}"
+        return f"{_number(step['unit_amount'])} % of {quantity}"
+    if kind == "charged":
+        return f"{_price(step['quantity'], currency)} x {_number(step['unit_amount'])}"
+    price = _price(step["unit_amount"], currency)
     if kind == "units" and "per" in step:
         return f"{quantity} x {price} for each {_number(step['per'])}"
     if kind in {"flat_fee", "capacity"} and quantity == "1":
@@ -59,6 +65,10 @@ def _tier(step: Mapping[str, Any]) -> str:
     if up_to is None:
         return f"above {_number(above)}"
     return f"up to {_number(up_to)}" if above is None else f"{_number(above)} to {_number(up_to)}"
+
+
+def _price(text: Any, currency: str) -> str:
+    return paper.unit_price(Decimal(text), currency)
 
 
 def _number(text: Any) -> str:

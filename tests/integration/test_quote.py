@@ -69,9 +69,9 @@ def test_a_file_becomes_a_table_with_the_tiers_of_each_amount(
 
     assert [" ".join(line.split()) for line in ended.out.splitlines()] == [
         "line 1, big: graduated 500.00 USD",
-        "up to 1,000 1,000 x 0.1 100.00 USD",
+        "up to 1,000 1,000 x 0.10 100.00 USD",
         "1,000 to 10,000 9,000 x 0.05 450.00 USD",
-        "1,000 to 10,000, flat fee 7 7.00 USD",
+        "1,000 to 10,000, flat fee 7.00 7.00 USD",
         "above 10,000 5,000 x 0.01 50.00 USD",
         "above the maximum -107.00 USD",
     ]
@@ -102,7 +102,7 @@ def test_bad_lines_are_said_with_their_number_and_the_others_go_on(billing: Comm
         "line 3: per_unit 2.50 USD",
         "250 x 0.01 2.50 USD",
         "line 13: per_unit 3.05 USD",
-        "30.5 x 0.1 3.05 USD",
+        "30.5 x 0.10 3.05 USD",
     ]
     said = ended.err.splitlines()
     assert [line.split(":")[0] for line in said] == [

@@ -17,7 +17,7 @@ from models.rules.states import InvoiceState
 from models.rules.waterfall import Bill, Discount, Tax
 from models.store.drafting import Drafted
 from models.store.invoice import Header
-from tasks.papers import accounts, html, paper, pdf
+from tasks.papers import accounts, html, paper, pdf, steps
 from tasks.papers.fonts import NoLetter
 from tasks.papers.invoice_paper import Told, invoice_paper
 from tasks.papers.paper import Paper, Party, Row, Sum
@@ -142,13 +142,13 @@ def test_a_long_invoice_repeats_its_heading_and_keeps_its_sums_together() -> Non
 
 
 def test_more_steps_than_fit_a_page_go_on_on_the_next() -> None:
-    steps = tuple(f"step {number} at 0.5" for number in range(300))
-    long = replace(PAPER, rows=(Row("Tokens", "1", "", "1.00", steps),))
+    notes = tuple(f"step {number} at 0.5" for number in range(300))
+    long = replace(PAPER, rows=(Row("Tokens", "1", "", "1.00", notes),))
 
     found = pdf_text.pages(pdf.render(long, made_at=MADE_AT))
 
     assert len(found) >= 4
-    assert all(squeezed(step) in squeezed("".join(found)) for step in steps)
+    assert all(squeezed(note) in squeezed("".join(found)) for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +303,36 @@ def test_a_unit_price_shows_all_of_its_decimals(value: str, currency: str, writt
     assert paper.unit_price(Decimal(value), currency) == written
 
 
+@pytest.mark.parametrize(
+    ("step", "currency", "written"),
+    [
+        ({"kind": "units", "quantity": "100", "unit_amount": "0.1"}, "EUR", "100 x 0.10"),
+        ({"kind": "units", "quantity": "100", "unit_amount": "0.0125"}, "EUR", "100 x 0.0125"),
+        ({"kind": "units", "quantity": "100", "unit_amount": "5"}, "JPY", "100 x 5"),
+        ({"kind": "units", "quantity": "100", "unit_amount": "0.5"}, "JPY", "100 x 0.5"),
+        ({"kind": "units", "quantity": "2", "unit_amount": "0.1"}, "BHD", "2 x 0.100"),
+        (
+            {"kind": "units", "quantity": "5000", "unit_amount": "1200.5", "per": "1000"},
+            "EUR",
+            "5,000 x 1,200.50 for each 1,000",
+        ),
+        ({"kind": "package", "quantity": "3", "unit_amount": "1", "per": "10"}, "EUR", "3 x 1.00"),
+        ({"kind": "flat_fee", "quantity": "1", "unit_amount": "7"}, "EUR", "7.00"),
+        ({"kind": "flat_fee", "quantity": "0.5", "unit_amount": "7"}, "EUR", "0.5 x 7.00"),
+        ({"kind": "event_fee", "quantity": "12", "unit_amount": "0.3"}, "USD", "12 x 0.30"),
+        # A rate and a factor are no amounts of money; what the events say they cost is one.
+        ({"kind": "percent", "quantity": "1000", "unit_amount": "2.9"}, "EUR", "2.9 % of 1,000"),
+        ({"kind": "charged", "quantity": "12.5", "unit_amount": "1.2"}, "EUR", "12.50 x 1.2"),
+        ({"kind": "free", "quantity": "100"}, "EUR", "100"),
+        ({"kind": "minimum", "quantity": "1"}, "EUR", ""),
+    ],
+)
+def test_a_step_shows_a_unit_price_with_the_decimals_of_its_currency_at_least(
+    step: dict[str, str], currency: str, written: str
+) -> None:
+    assert steps.in_words(step, currency)[1] == written
+
+
 def invoice(*, description: str = "API calls", state: str = "finalized") -> Drafted:
     """30.00 less 3.00, with 20 % on top and 10 % inside."""
     covers = Period(
@@ -379,7 +409,7 @@ def test_an_invoice_is_read_in_the_local_days_of_its_tenant() -> None:
     assert read.receiver == Party("Acme", ("1 Road", "Town"))
     assert read.rows[0].notes == (
         "model = atlas, up to 1,000: 1,000 x 0.004 = 4.00",
-        "above 1,000, flat fee: 6 = 6.00",
+        "above 1,000, flat fee: 6.00 = 6.00",
     )
     assert [(one.label, one.amount) for one in read.sums] == [
         ("Subtotal", "30.00"),
@@ -406,6 +436,20 @@ def test_the_rows_for_accounting_sum_to_the_invoice() -> None:
     assert sum(Decimal(row["tax"]) for row in rows) == Decimal("7.36")
     assert sum(Decimal(row["net"]) for row in rows) == Decimal("24.55")
     assert {tuple(row) for row in rows if set(row) != set(accounts.COLUMNS)} == set()
+
+
+@pytest.mark.parametrize(
+    ("price", "written"), [("0.1", "0.10"), ("0.0125", "0.0125"), ("1200", "1200.00"), (None, "")]
+)
+def test_accounting_reads_a_unit_price_with_the_decimals_of_its_currency_at_least(
+    price: str | None, written: str
+) -> None:
+    billed = invoice()
+    line = replace(billed.lines[0], unit_amount=None if price is None else Decimal(price))
+
+    row = next(iter(accounts.of_invoice(replace(billed, lines=[line, billed.lines[1]]))))
+
+    assert row["unit_amount"] == written
 
 
 def test_a_withdrawn_invoice_is_one_row_of_zeros() -> None:

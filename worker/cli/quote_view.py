@@ -31,7 +31,7 @@ def table(number: int, row_id: Any, answer: QuoteAnswer) -> Table:
 
 def _rows(line: QuotedLine, currency: str) -> Iterator[tuple[str, str, str]]:
     for step in line["steps"]:
-        what, how = steps.in_words(step)
+        what, how = steps.in_words(step, currency)
         yield (
             steps.joined(line["name"] or "", what),
             how,

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from rich.console import Console
 from rich.table import Table
 
-from models.rules import decimals, money
+from models.rules import money
+from tasks.papers import paper
 from worker.demo import scenario
 
 
@@ -146,10 +147,11 @@ def _invoice(invoice: dict[str, Any]) -> Table:
         "amount",
     )
     for line in invoice["lines"]:
+        price = None if line["unit_amount"] is None else Decimal(line["unit_amount"])
         table.add_row(
             line["description"],
             f"{Decimal(line['quantity']):,}",
-            decimals.plain(Decimal(line["unit_amount"])) if line["unit_amount"] else "",
+            paper.unit_price(price, invoice["currency"]),
             money.format_minor(line["amount_minor"], invoice["currency"]),
         )
     table.add_section()
