@@ -42,7 +42,7 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, Sequence) and not isinstance(value, str) and _has_items(value):
         for place, item in enumerate(value):
             yield from _leaves(item, f"{path}.{_name(item, place)}")
-    elif value is not None:
+    else:
         yield path, value
 
 

@@ -143,6 +143,8 @@ def test_what_was_paid_is_paid_back_or_becomes_credit(db: Engine) -> None:
 
     assert (first["reduced_minor"], first["payout_minor"]) == (6_200, 1_000)
     assert (second["to_credit_minor"], third["payout_minor"]) == (3_000, 6_000)
+    # The first note left nothing to pay; those after it change nothing of that.
+    assert len(said("billing.invoice.paid")) == 1
     assert get_balance(tenant_id="acme", product_key="MONEY", as_of=LATER)["available"] == "30"
     assert audit()["ok"]
     assert_reconciled()

@@ -84,3 +84,38 @@ def test_what_was_billed_of_another_stretch_is_not_taken_for_it() -> None:
     moved = replace(line(400), period=Period(JANUARY.start, datetime(2026, 1, 9, tzinfo=UTC)))
     (found,) = late.adjustments(billed([moved]), [line(300)])
     assert found.amount_minor == 300
+
+
+def test_what_another_subscription_was_billed_is_not_taken_for_it() -> None:
+    others = replace(line(400), subscription_id=UUID(int=8))
+    (found,) = late.adjustments(billed([others]), [line(300)])
+    assert (found.subscription_id, found.amount_minor) == (UUID(int=9), 300)
+
+
+def test_an_adjustment_is_no_quantity_at_one_amount() -> None:
+    then, now = (replace(line(amount), unit_amount=Decimal(4)) for amount in (400, 300))
+    (found,) = late.adjustments(billed([then]), [now])
+    assert found.unit_amount is None
+
+
+def sources(*figures: tuple[int, str]) -> list[Line]:
+    return [replace(line(amount), quantity=Decimal(quantity)) for amount, quantity in figures]
+
+
+def test_what_is_taken_back_comes_from_one_line_after_the_other_as_far_as_each_reaches() -> None:
+    found = late.shared_out(700, Decimal(7), sources((400, "4"), (200, "2"), (500, "5")))
+
+    assert found == [(400, Decimal(4)), (200, Decimal(2)), (100, Decimal(1))]
+
+
+def test_nothing_is_taken_from_a_line_below_zero() -> None:
+    found = late.shared_out(300, Decimal(3), sources((-100, "-1"), (400, "4")))
+
+    assert found == [(0, Decimal(0)), (300, Decimal(3))]
+
+
+def test_the_line_that_the_rest_comes_from_gives_all_units_that_are_left() -> None:
+    # By tiers, the last units may have cost less than what its line billed of them.
+    found = late.shared_out(300, Decimal(9), sources((200, "2"), (400, "4"), (100, "1")))
+
+    assert found == [(200, Decimal(2)), (100, Decimal(7)), (0, Decimal(0))]

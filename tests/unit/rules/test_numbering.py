@@ -18,6 +18,7 @@ DAY = dt.date(2023, 10, 9)
         ("{series}/{year}/{sequence:4}", 12, "INV/2023/0012"),
         ("{series}{year}{month}{sequence}", 7, "INV2023107"),
         ("{sequence} of {series}", 7, "7 of INV"),
+        ("{series:4}-{year:6}{month:2}-{sequence:2}", 7, "0INV-00202310-07"),
     ],
 )
 def test_a_number_is_written_as_its_format_says(

@@ -105,7 +105,7 @@ def test_blocks_of_each_tier_or_of_the_top_one() -> None:
     ]
     each = price_of(Model.block, blocks=blocks)
     top = price_of(Model.block, blocks=blocks, charge="top_tier")
-    by_units = [("0", 0, 0), ("1000", 10, 10), ("1001", 13, 6), ("9000", 34, 27), ("-5", 0, 0)]
+    by_units = [("0", 0, 0), ("1000", 10, 10), ("1001", 13, 6), ("9000", 34, 27), ("-500", 0, 0)]
     for units, if_each, if_top in by_units:
         assert amount_of(each, units) == if_each
         assert amount_of(top, units) == if_top

@@ -1,5 +1,7 @@
 """Lines, discounts and taxes add up to the minor unit, whatever the coupons and rates."""
 
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.rules import money, waterfall
-from models.rules.coupon import Coupon, InvalidCoupon, Item, Scope
+from models.rules.coupon import Coupon, InvalidCoupon, Item, Redemption, Scope
 from models.rules.waterfall import Bill, TaxRate
 
 METRICS = ("calls", "bytes", "seats")
@@ -126,6 +128,67 @@ def test_a_scoped_coupon_touches_its_lines_alone() -> None:
     (discount,) = waterfall.bill(items, [off(5_000, scope=Scope(metrics=("calls",)))]).discounts
 
     assert discount.lines_minor == (1_000, 0)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        Scope(plan_keys=("pro",)),
+        Scope(price_keys=("base", "calls")),
+        Scope(metrics=("calls",)),
+        Scope(("pro",), ("calls",), ("calls",)),
+    ],
+)
+def test_each_list_of_a_scope_must_have_what_the_line_has(scope: Scope) -> None:
+    inside = Item(1_000, "pro", "calls", "calls")
+
+    assert scope.covers(inside)
+    for field in ("plan_key", "price_key", "metric"):
+        named = {"plan_key": "plan_keys", "price_key": "price_keys", "metric": "metrics"}[field]
+        for other in ("another", None):
+            covered = scope.covers(replace(inside, **{field: other}))
+            assert covered == (not getattr(scope, named))
+
+
+@pytest.mark.parametrize(
+    ("redeemed", "ended", "is_on"),
+    [
+        ("2026-01-31T23:59", None, True),
+        ("2026-02-01", None, False),
+        ("2026-01-01", "2026-02-01", True),
+        ("2026-01-01", "2026-01-31T23:59", False),
+    ],
+)
+def test_a_coupon_is_on_a_period_that_ends_while_it_is_had_the_last_instant_included(
+    redeemed: str, ended: str | None, is_on: bool
+) -> None:
+    had = Redemption(
+        percent("10"),
+        currency=None,
+        invoices=None,
+        redeemed_at=datetime.fromisoformat(redeemed),
+        ended_at=None if ended is None else datetime.fromisoformat(ended),
+    )
+
+    assert had.is_for("EUR", datetime(2026, 2, 1), used_on_others=0) is is_on
+
+
+def test_what_a_tax_is_a_percentage_of_is_what_is_left_of_its_lines_without_taxes_inside() -> None:
+    items = [Item(12_000, metric="calls"), Item(5_000, metric="bytes")]
+    coupon = off(2_000, scope=Scope(metrics=("calls",)))
+
+    bill = waterfall.bill(
+        items,
+        [coupon],
+        [
+            rate("25", inclusive=True, scope=Scope(metrics=("calls",))),
+            rate("10", scope=Scope(metrics=("calls",))),
+            rate("5"),
+        ],
+    )
+
+    assert [tax.taxable_minor for tax in bill.taxes] == [8_000, 8_000, 13_000]
+    assert [tax.amount_minor for tax in bill.taxes] == [2_000, 800, 650]
 
 
 def test_a_coupon_that_finds_nothing_is_not_on_the_bill() -> None:
