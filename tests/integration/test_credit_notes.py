@@ -106,6 +106,29 @@ def test_lines_are_credited_as_priced_with_their_tax(db: Engine) -> None:
     assert standing(invoice) == ("finalized", 6_600, 9_600)
 
 
+def test_taxes_inside_the_price_are_taken_back_with_it(db: Engine) -> None:
+    make_plan(fee("120"))
+    subscribe("acme", "2026-01-01")
+    tax("acme", ("vat", "20"), inclusive=True)
+    drafted: Any = generate_monthly_invoice(
+        tenant_id="acme", period_start="2026-01-01", period_end="2026-02-01", as_of=LATER
+    )
+    invoice = finalize_invoice(invoice_id=drafted["invoice_id"], as_of=LATER)
+
+    first = credit(invoice, "1", amount="30")
+    rest = credit(invoice, "2")
+
+    assert [
+        (note["subtotal_minor"], note["tax_minor"], note["total_minor"]) for note in (first, rest)
+    ] == [(3_000, 500, 3_000), (9_000, 1_500, 9_000)]
+    assert query("SELECT included_tax_minor FROM credit_notes ORDER BY sequence") == [
+        (500,),
+        (1_500,),
+    ]
+    assert standing(invoice) == ("paid", 12_000, 0)
+    assert_reconciled()
+
+
 def test_an_amount_is_spread_over_the_lines_with_their_tax(db: Engine) -> None:
     invoice = finalized()
 

@@ -259,6 +259,25 @@ def test_who_has_left_gets_a_closing_invoice() -> None:
 
 
 @pytest.mark.usefixtures("left")
+def test_who_has_left_in_one_currency_gets_a_closing_invoice_in_it() -> None:
+    make_plan(fee("10", currency="EUR"), plan_key="plus")
+    subscribe("acme", "2026-02-01", plan_key="plus", currency="EUR")
+    used("2026-01-31", "3")
+
+    # February has a draft in euros by then, and March will have an invoice.
+    close("2026-03-01T12:00:00")
+
+    closing = invoices()[-1]
+    assert (closing["currency"], lines(closing)) == ("USD", [("adjustment", "2026-01-01", 600)])
+    close("2026-03-05")
+    assert [(one["currency"], one["total_minor"]) for one in invoices()] == [
+        ("USD", 2000),
+        ("EUR", 1000),
+        ("USD", 600),
+    ]
+
+
+@pytest.mark.usefixtures("left")
 def test_who_has_left_is_credited_what_was_too_much() -> None:
     tax_free, key = invoices()[0], used("2026-01-12", "1")
     close("2026-02-06")

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from models.rules.refusal import Refusal
+from tasks.auto_renew import set_auto_renew
 from tasks.invoice_runs import generate_invoices
 from tasks.plan_changes import cancel_subscription, change_subscription, reactivate_subscription
 from tasks.subscribing import PeriodFinalized, SubscriptionOver, SubscriptionReplaced
@@ -61,6 +62,25 @@ def acme(db: Engine) -> Any:
     make_plan(fee("31"), usage_price("calls", "1"))
     make_plan(fee("310"), usage_price("calls", "2"), of_kind("setup", "50"), plan_key="max")
     return subscribe("acme", "2026-01-01")
+
+
+@pytest.mark.parametrize("wanted", [{"plan_key": "max"}, {"quantity": "2"}])
+def test_nothing_changes_from_the_very_end_on(acme: Any, wanted: dict[str, str]) -> None:
+    cancel(acme, "2026-01-11")
+
+    with pytest.raises(SubscriptionOver):
+        change(acme, "2026-01-11", when="period_end", **wanted)
+    assert query("SELECT count(*) FROM subscriptions") == [(1,)]
+
+
+def test_who_does_not_renew_does_not_on_another_plan_either(acme: Any) -> None:
+    set_auto_renew(
+        subscription_id=acme["subscription_id"], auto_renew=False, as_of=instant("2026-01-05")
+    )
+
+    answer = change(acme, "2026-01-11", plan_key="max")
+
+    assert answer["subscription"]["auto_renew"] is False
 
 
 def test_a_change_now_charges_each_plan_for_its_days(acme: Any) -> None:

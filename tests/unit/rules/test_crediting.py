@@ -93,6 +93,20 @@ def test_the_tax_of_a_part_is_its_share_of_the_tax(
     assert abs(part.taxes_minor[0] - exact) <= Fraction(1, 2)
 
 
+def test_a_tax_inside_the_price_is_taken_back_with_it_and_one_on_top_besides() -> None:
+    """12.00 with 20 % inside, and 10 % of 10.00 on top."""
+    inside, on_top = TaxRate("in", "in", Decimal(20), True), TaxRate("on", "on", Decimal(10))
+    left = billed([1_200], [inside, on_top])
+
+    by_line = crediting.by_line(left, {0: 300})
+    by_amount = crediting.by_amount(left, 650)
+
+    assert (left.total_left, left.left(0)) == (1_300, 1_300)
+    assert (by_line, left.total(by_line)) == ([Part(0, 300, (50, 25))], 325)
+    assert (by_amount, left.total(by_amount)) == ([Part(0, 600, (100, 50))], 650)
+    assert left.total(crediting.whole(left)) == 1_300
+
+
 def test_a_whole_note_takes_corrections_back_too() -> None:
     left = billed([1_000, -300], [TaxRate("t", "t", Decimal(10))])
 

@@ -186,6 +186,23 @@ def test_seconds_and_the_days_they_touch_are_told_alike(
         assert part.after <= billing.midnight(days.after, PARIS)
 
 
+@pytest.mark.parametrize(
+    ("last", "day_after"),
+    [
+        ("2026-01-09T22:59:59", dt.date(2026, 1, 10)),
+        ("2026-01-09T23:00:00", dt.date(2026, 1, 10)),
+        ("2026-01-09T23:00:01", dt.date(2026, 1, 11)),
+    ],
+)
+def test_a_day_is_touched_by_the_seconds_before_its_end_only(last: str, day_after: dt.date) -> None:
+    """The midnight of Paris is at 23:00 UTC."""
+    end = dt.datetime.fromisoformat(last).replace(tzinfo=dt.UTC)
+
+    part = Seconds(end - dt.timedelta(hours=3), end)
+
+    assert part.day_after(PARIS) == day_after
+
+
 def test_a_microsecond_on_the_way_is_charged_by_neither_twice() -> None:
     at = dt.datetime(2026, 1, 16, 12, 0, 0, 700_000, dt.UTC)
     before, after = subscription(YEAR, at), subscription(at, None, number=2)

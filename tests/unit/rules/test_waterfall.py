@@ -170,7 +170,7 @@ def test_a_coupon_is_on_a_period_that_ends_while_it_is_had_the_last_instant_incl
         ended_at=None if ended is None else datetime.fromisoformat(ended),
     )
 
-    assert had.is_for("EUR", datetime(2026, 2, 1), used_on_others=0) is is_on
+    assert had.is_for("EUR", datetime.fromisoformat("2026-02-01"), used_on_others=0) is is_on
 
 
 def test_what_a_tax_is_a_percentage_of_is_what_is_left_of_its_lines_without_taxes_inside() -> None:
