@@ -200,6 +200,7 @@ def test_a_note_changes_nothing_of_the_invoice_but_what_is_owed(db: Engine) -> N
         "open_minor",
         "version",
     }
+    assert said("billing.invoice.paid") == []
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,15 @@ def test_seats_that_go_are_given_back_of_what_was_charged_last(two: Any) -> None
     assert_reconciled()
 
 
+def test_seats_that_go_are_given_back_when_somebody_looks_on_that_very_day(two: Any) -> None:
+    seats(two, "2026-01-21", "1")
+
+    run("2026-01-21T00:10:00")
+    assert [note[0] for note in notes()] == [1100]
+    close("2026-02-10")
+    assert [note[0] for note in notes()] == [1100]
+
+
 def test_seats_to_come_change_nothing_until_they_come(two: Any) -> None:
     answer = seats(two, "2026-01-11", "1", when="period_end")
     assert (answer["quantity"], answer["seats"][-1]["quantity"]) == ("2", "1")

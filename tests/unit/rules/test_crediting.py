@@ -118,6 +118,12 @@ def test_a_whole_note_takes_corrections_back_too() -> None:
         crediting.whole(left.after(parts))
 
 
+def test_a_tax_that_is_left_of_a_line_alone_is_taken_back_too() -> None:
+    left = Lines([Line(100, (10,), 0, (1,)), Line(100, (10,), 0, (0,))], (False,), "EUR")
+
+    assert crediting.whole(left) == [Part(0, 0, (1,))]
+
+
 def test_an_invoice_whose_corrections_are_above_its_lines_is_not_taken_back() -> None:
     left = billed([100, -300], [])
 

@@ -29,6 +29,20 @@ def test_a_number_is_written_as_its_format_says(
     assert numbering.number(number_format, series="INV", sequence=sequence, day=DAY) == written
 
 
+def test_a_month_has_two_digits_so_that_no_two_numbers_look_alike() -> None:
+    number_format = "{series}{year}{month}{sequence}"
+    numbering.check(number_format)
+
+    written = [
+        numbering.number(
+            number_format, series="INV", sequence=sequence, day=dt.date(2026, month, 1)
+        )
+        for month, sequence in ((1, 11), (11, 1))
+    ]
+
+    assert written == ["INV20260111", "INV2026111"]
+
+
 @pytest.mark.parametrize(
     "number_format",
     ["", "INV", "{series}", "{sequence}", "{series}{sequence}{sequence}", "{series}{sequence:0}",
