@@ -128,6 +128,19 @@ def test_what_is_given_back_and_what_was_used_are_the_whole_fee(
     assert 0 <= owed <= paid.line.amount_minor
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_prices_that_come_within_a_period_the_first_one_is_charged_ahead(order: int) -> None:
+    days = Days(dt.date(2026, 1, 1), dt.date(2026, 2, 1))
+    first_at, later_at = (dt.datetime(2026, 1, day, 12, tzinfo=dt.UTC) for day in (11, 21))
+    first = price(Decimal(31), ahead=True, effective_at=first_at, ended_at=later_at)
+    later = price(Decimal(62), ahead=True, effective_at=later_at)
+    since_new_year = subscription(YEAR - dt.timedelta(hours=1), None, Proration.day)
+
+    found = billing.charged_ahead(since_new_year, [first, later][::order], days, PARIS)
+
+    assert found == {"base": (first, Days(dt.date(2026, 1, 11), days.after))}
+
+
 @given(amounts, st.lists(instants, max_size=4), instants)
 def test_seats_paid_ahead_cost_what_each_second_of_each_seat_costs(
     amount: Decimal, changes: list[dt.datetime], end: dt.datetime
