@@ -189,6 +189,22 @@ def test_what_credit_paid_becomes_credit_again_money_goes_back_first(db: Engine)
     assert get_balance(tenant_id="acme", product_key="MONEY", as_of=LATER)["available"] == "62"
 
 
+def test_no_more_money_is_paid_back_than_came_however_many_notes_there_are(db: Engine) -> None:
+    make_prepaid()
+    top_up("acme", "62")
+    invoice = finalized()
+    pay(invoice, "100")
+
+    notes = [credit(invoice, "1", amount="90"), credit(invoice, "2")]
+
+    assert [(note["payout_minor"], note["to_credit_minor"]) for note in notes] == [
+        (9_000, 0),
+        (1_000, 6_200),
+    ]
+    assert get_balance(tenant_id="acme", product_key="MONEY", as_of=LATER)["available"] == "62"
+    assert_reconciled()
+
+
 def test_a_note_changes_nothing_of_the_invoice_but_what_is_owed(db: Engine) -> None:
     invoice = finalized()
     credit(invoice, amount="10")

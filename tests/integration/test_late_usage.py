@@ -259,22 +259,37 @@ def test_who_has_left_gets_a_closing_invoice() -> None:
 
 
 @pytest.mark.usefixtures("left")
-def test_who_has_left_in_one_currency_gets_a_closing_invoice_in_it() -> None:
-    make_plan(fee("10", currency="EUR"), plan_key="plus")
-    subscribe("acme", "2026-02-01", plan_key="plus", currency="EUR")
+def test_who_has_left_gets_one_closing_invoice_a_day() -> None:
     used("2026-01-31", "3")
+    close("2026-02-10")
+    finalize_invoice(invoice_id=invoices()[1]["invoice_id"], as_of=instant("2026-02-10T12:00:00"))
+    used("2026-01-31", "2")
+
+    close("2026-02-10T13:00:00")
+    assert (len(invoices()), query("SELECT * FROM parked_tenants")) == (2, [])
+    close("2026-02-11")
+    assert lines(invoices()[2]) == [("adjustment", "2026-01-01", 400)]
+
+
+@pytest.mark.usefixtures("left")
+def test_who_has_left_in_one_currency_gets_a_closing_invoice_in_it() -> None:
+    make_plan(usage_price("bytes", "1", currency="EUR"), plan_key="plus")
+    subscribe("acme", "2026-01-01", plan_key="plus", currency="EUR")
+    close("2026-02-06")
+    used("2026-01-31", "3")
+    used("2026-01-31", "4", metric="bytes")
 
     # February has a draft in euros by then, and March will have an invoice.
     close("2026-03-01T12:00:00")
 
-    closing = invoices()[-1]
-    assert (closing["currency"], lines(closing)) == ("USD", [("adjustment", "2026-01-01", 600)])
+    drafts = "SELECT kind, currency, total_minor FROM invoices WHERE state = 'draft' ORDER BY kind"
+    assert query(drafts) == [("closing", "USD", 600), ("subscription", "EUR", 400)]
     close("2026-03-05")
-    assert [(one["currency"], one["total_minor"]) for one in invoices()] == [
-        ("USD", 2000),
-        ("EUR", 1000),
-        ("USD", 600),
+    assert query("SELECT currency, sum(total_minor) FROM invoices GROUP BY 1 ORDER BY 1") == [
+        ("EUR", 400),
+        ("USD", 2600),
     ]
+    assert query(drafts) == []
 
 
 @pytest.mark.usefixtures("left")
@@ -317,6 +332,8 @@ def test_a_credit_of_late_usage_has_the_discounts_and_taxes_of_its_line(db: Engi
     assert query("SELECT subtotal_minor, tax_minor, total_minor FROM credit_notes") == [
         (1000, 200, 1200)
     ]
+    # Of the line for calls, not of the fee before it.
+    assert query("SELECT position FROM credit_note_lines") == [(2,)]
     assert_reconciled()
 
 
@@ -342,9 +359,35 @@ def test_late_usage_that_a_later_invoice_billed_is_credited_to_that_invoice(db: 
         JOIN invoices ON invoices.id = invoice_id ORDER BY credit_notes.sequence
     """
     assert query(notes) == [("INV-000001", 200), ("INV-000003", 1600), ("INV-000002", 600)]
+    # Both periods at once: what was taken back of a line is counted for the one it is of, and once.
     used("2026-01-31", "3")
+    used("2026-02-20", "2")
     close("2026-03-20")
-    assert lines(invoices()[3]) == [("adjustment", "2026-01-01", 600)]
+    assert lines(invoices()[3]) == [
+        ("adjustment", "2026-01-01", 600),
+        ("adjustment", "2026-02-01", 400),
+    ]
+    assert_reconciled()
+
+
+@pytest.mark.usefixtures("left")
+def test_what_a_note_took_back_of_a_line_is_not_there_for_the_next_note() -> None:
+    """10 calls of January were billed by its invoice, and 5 by another one."""
+    late = used("2026-01-12", "5")
+    close("2026-02-06")
+    close("2026-02-10")
+    ((six,), (four,)) = query(
+        "SELECT idempotency_key FROM usage_events WHERE amount IN (4, 6) ORDER BY amount DESC"
+    )
+    for keys, day in (((six,), "11"), ((four, late), "12")):
+        for key in keys:
+            void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+        close(f"2026-02-{day}")
+
+    assert query("""
+        SELECT invoices.number, credit_notes.total_minor FROM credit_notes
+        JOIN invoices ON invoices.id = invoice_id ORDER BY credit_notes.sequence
+    """) == [("INV-000001", 1200), ("INV-000001", 800), ("INV-000002", 1000)]
     assert_reconciled()
 
 

@@ -140,6 +140,33 @@ def test_an_amount_is_spread_over_what_was_billed_and_not_over_corrections() -> 
     assert left.total(parts) == 660
 
 
+def test_no_more_of_a_tax_is_taken_back_than_is_left_of_it() -> None:
+    """Notes before this one were rounded up."""
+    left = Lines([Line(100, (10,), 50, (1,))], (False,), "EUR")
+
+    assert crediting.by_line(left, {0: 25}) == [Part(0, 25, (1,))]
+
+
+def test_what_is_above_the_rest_of_a_line_comes_from_its_tax_on_top() -> None:
+    """9 of 10 that are left: 5 of the line and 5 of its tax. That inside follows the line."""
+    left = Lines([Line(100, (20, 10), 5, (20, 5))], (True, False), "EUR")
+
+    assert crediting.by_amount(left, 9) == [Part(0, 5, (2, 4))]
+
+
+def test_rounded_taxes_that_are_above_the_amount_are_lessened() -> None:
+    left = Lines([Line(0, (5, 5), 0, (5, 5))], (False, False), "EUR")
+
+    assert crediting.by_amount(left, 1) == [Part(0, 0, (0, 1))]
+
+
+def test_parts_are_in_the_order_of_the_lines_also_where_some_are_taken_back_whole() -> None:
+    left = billed([100, 1, 100], [])
+
+    assert [part.place for part in crediting.by_amount(billed([100, 1], []), 100)] == [0, 1]
+    assert [part.place for part in crediting.by_line(left, {2: 1, 0: 1, 1: 1})] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("amount", [0, -1, 111])
 def test_more_than_is_left_is_refused(amount: int) -> None:
     left = billed([100], [TaxRate("t", "t", Decimal(10))])
