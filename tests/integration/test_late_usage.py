@@ -279,15 +279,21 @@ def test_who_has_left_in_one_currency_gets_a_closing_invoice_in_it() -> None:
     used("2026-01-31", "3")
     used("2026-01-31", "4", metric="bytes")
 
-    # February has a draft in euros by then, and March will have an invoice.
-    close("2026-03-01T12:00:00")
-
+    # February will have an invoice in euros.
     drafts = "SELECT kind, currency, total_minor FROM invoices WHERE state = 'draft' ORDER BY kind"
-    assert query(drafts) == [("closing", "USD", 600), ("subscription", "EUR", 400)]
+    close("2026-02-10")
+    assert query(drafts) == [("closing", "USD", 600)]
+    close("2026-02-14")
+
+    # There it is, and none is to come.
+    end_subscription(tenant_id="acme", plan_key="plus", ended_at=instant("2026-03-01"))
+    used("2026-01-31", "1")
+    close("2026-03-01T12:00:00")
+    assert query(drafts) == [("closing", "USD", 200), ("subscription", "EUR", 400)]
     close("2026-03-05")
     assert query("SELECT currency, sum(total_minor) FROM invoices GROUP BY 1 ORDER BY 1") == [
         ("EUR", 400),
-        ("USD", 2600),
+        ("USD", 2800),
     ]
     assert query(drafts) == []
 

@@ -172,6 +172,11 @@ def test_a_tenant_is_one_customer_however_many_invoices_it_has(account: Stripe) 
     assert len(account.account.of("customer")) == 1
     assert len(account.account.of("invoice")) == 2
     assert [state for state, _, _ in syncs()] == ["synced", "synced"]
+    # Not by the key alone: the provider forgets it, and the second was not begun with the first.
+    made = [path for method, path, _ in account.account.seen if method == "POST"]
+    assert made.count("/v1/customers") == 1
+    customer = only(account, "customer")["id"]
+    assert query("SELECT remote_id FROM provider_customers") == [(customer,)]
 
 
 def test_a_tenant_that_is_a_customer_already_stays_that_one(account: Stripe) -> None:
@@ -438,6 +443,9 @@ def test_an_error_that_the_provider_keeps_under_the_key_is_got_over_by_an_operat
     account.account.fail("invoices", Fault(400, body=said_no, saves=True))
     run()
     assert syncs()[0][0] == "failed"
+    # What becomes of the invoice meanwhile does not send it again.
+    record_payment(invoice_id=invoice["invoice_id"], payment_id="1", amount="1", as_of=LATER)
+    assert (run(days=1)["steps"], syncs()[0][0]) == (0, "failed")
 
     retry_sync(invoice_id=invoice["invoice_id"], as_of=LATER)
 
@@ -475,6 +483,21 @@ def test_a_draft_that_was_deleted_there_is_made_anew_when_an_operator_says_so(
 
     assert run()["synced"] == 1
     assert only(account)["total"] == 4334
+
+
+def test_nothing_is_forgotten_of_what_is_final_there(account: Stripe) -> None:
+    invoice = finalized()
+    run()
+    said_no = {"error": {"type": "invalid_request_error", "code": "x", "message": "no"}}
+    account.account.fail("void", Fault(400, body=said_no))
+    void_invoice(invoice_id=invoice["invoice_id"], reason="a test", as_of=LATER)
+    assert run()["failed"] == 1
+
+    again = retry_sync(invoice_id=invoice["invoice_id"], anew=True, as_of=LATER)
+
+    assert sorted(again["done"]) == sorted(STEPS)
+    assert run()["synced"] == 1
+    assert only(account)["status"] == "void"
 
 
 def test_a_payment_a_withdrawal_and_a_loss_are_told_once_they_happen(account: Stripe) -> None:
@@ -538,6 +561,43 @@ def test_credit_notes_take_back_what_is_open_and_what_was_paid(account: Stripe) 
     ]
     assert only(account)["status"] == "paid"
     assert run()["steps"] == 0
+
+
+def test_a_note_made_while_its_invoice_is_on_its_way_follows_it_at_once(account: Stripe) -> None:
+    invoice = finalized()
+    real = sync_steps.tell
+
+    def tell(provider: Any, work: Any, *, now: dt.datetime) -> Any:
+        if work.todo.step.value == "finalize":
+            create_credit_note(
+                invoice_id=invoice["invoice_id"],
+                amount="5",
+                reason="r",
+                idempotency_key="1",
+                as_of=LATER,
+            )
+        return real(provider, work, now=now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync_steps, "tell", tell)
+        assert run()["synced"] == 1
+
+    assert [one["amount"] for one in account.account.of("credit_note")] == [500]
+    assert {outcome for _, outcome, _ in tries()} == {"done"}
+
+
+def test_a_note_begun_a_day_ago_is_looked_for_before_it_is_made(account: Stripe) -> None:
+    invoice = finalized()
+    run()
+    create_credit_note(
+        invoice_id=invoice["invoice_id"], amount="5", reason="r", idempotency_key="1", as_of=LATER
+    )
+    account.account.fail("credit_notes", DO_AND_HANG_UP)
+    run()
+    account.account.forget_keys()
+
+    assert run(days=2)["synced"] == 1
+    assert [one["amount"] for one in account.account.of("credit_note")] == [500]
 
 
 def test_two_runs_at_once_tell_each_thing_once(account: Stripe) -> None:
