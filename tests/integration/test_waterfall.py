@@ -427,6 +427,26 @@ def test_a_draft_follows_a_change_of_taxes_and_says_so_once(db: Engine) -> None:
     assert (event["data"]["tax_minor"], event["data"]["total_minor"]) == (2_000, 12_000)
 
 
+def test_a_draft_with_a_coupon_and_taxes_is_written_anew_with_others(db: Engine) -> None:
+    make_plan(fee("100"), usage_price("calls", "1"))
+    subscribe("acme", "2026-01-01")
+    tax("acme", ("vat", "20"), ("city", "5"))
+    redeem("acme", "TEN", percent="10", duration="forever")
+    assert month()["total_minor"] == 11_250
+
+    use("acme", "calls", "2026-01-05", "100")
+    tax("acme", ("vat", "20"))
+
+    again = month()
+    assert (again["discount_minor"], again["tax_minor"], again["total_minor"]) == (
+        2_000,
+        3_600,
+        21_600,
+    )
+    assert [one["tax_key"] for one in again["taxes"]] == ["vat"]
+    assert_reconciled()
+
+
 def test_a_finalized_invoice_keeps_its_coupons_taxes_and_names(db: Engine) -> None:
     make_plan(fee("100"))
     subscribe("acme", "2026-01-01")
