@@ -73,6 +73,8 @@ def set_issuer(
             digits or more), perhaps {year} and {month} of its day of issue.
     """
     numbering.check(number_format)
+    numbering.check_series(number_format, "invoice_series", invoice_series)
+    numbering.check_series(number_format, "credit_note_series", credit_note_series)
     if invoice_series == credit_note_series:
         raise SameSeries(
             f"invoice_series and credit_note_series are both {invoice_series!r}; give each its own",

@@ -58,6 +58,24 @@ def check(number_format: str) -> None:
         )
 
 
+def check_series(number_format: str, field: str, series: str) -> None:
+    """Raise InvalidNumberFormat if numbers of this series could look like those of another one.
+
+    Where only {year} parts it from the sequence, A with 20231 and A2023 with 1 are one number.
+
+    Args:
+        number_format: one that has passed `check`.
+        field: what gave the series.
+    """
+    if (series[0].isdigit() or series[-1].isdigit()) and not _has_sign(_between(number_format)):
+        raise InvalidNumberFormat(
+            f"{field} {series!r} must neither begin nor end with a digit, since number format "
+            f"{number_format!r} has no letter or sign between {{series}} and {{sequence}}: series "
+            "A2023 and A would have numbers that look alike",
+            field=field,
+        )
+
+
 def number(number_format: str, *, series: str, sequence: int, day: date) -> str:
     """The number of a sequence: "INV-000001", or as the format has it. It has passed `check`."""
     before, digits, after = _around(number_format, series, day.year, day.month)
@@ -79,6 +97,14 @@ def _around(number_format: str, series: str, year: int, month: int) -> tuple[str
 
 def _are_apart(number_format: str) -> bool:
     """Whether one can tell where the series ends and the sequence begins."""
-    between = re.search(r"\{series.*?\}(.*)\{sequence|\{sequence.*?\}(.*)\{series", number_format)
-    apart = next(filter(None, between.groups()), "") if between else ""
-    return "{year" in apart or bool(re.search(r"[^0-9]", _FIELD.sub("", apart)))
+    between = _between(number_format)
+    return "{year" in between or _has_sign(between)
+
+
+def _between(number_format: str) -> str:
+    found = re.search(r"\{series.*?\}(.*)\{sequence|\{sequence.*?\}(.*)\{series", number_format)
+    return next(filter(None, found.groups()), "") if found else ""
+
+
+def _has_sign(between: str) -> bool:
+    return bool(re.search(r"[^0-9]", _FIELD.sub("", between)))

@@ -160,11 +160,11 @@ def test_versions_of_prices_are_listed_with_when_they_are_in_force(billing: Comm
 
     assert now == [
         ["other", "base", "seats", "7 for each seat", "USD", "", ""],
-        ["pro", "calls", "calls", "2 for each", "USD", "2026-02-10 12:00", ""],
+        ["pro", "calls", "calls", "2 for each", "USD", "2026-02-10 12:00Z", ""],
     ]
     assert of_pro == [
-        ["pro", "calls", "calls", "1 for each", "USD", "", "2026-02-10 12:00"],
-        ["pro", "calls", "calls", "2 for each", "USD", "2026-02-10 12:00", ""],
+        ["pro", "calls", "calls", "1 for each", "USD", "", "2026-02-10 12:00Z"],
+        ["pro", "calls", "calls", "2 for each", "USD", "2026-02-10 12:00Z", ""],
     ]
     as_json = json.loads(billing("price", "list", "--all", "--json").out)
     assert [one["unit_amount"] for one in as_json] == ["7", "1", "2"]

@@ -125,5 +125,6 @@ def _at(value: dt.datetime | str) -> str:
 
 
 def _instant(value: dt.datetime | str) -> dt.datetime:
-    """An instant of an answer: in an answer's JSON it is text."""
-    return value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    """An instant of an answer in UTC: in an answer's JSON it is text."""
+    at = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
+    return at.astimezone(dt.UTC)

@@ -59,7 +59,7 @@ def _print(found: list[ParkedAnswer]) -> None:
 
 
 def _instant(at: object) -> str:
-    return str(at)[:16].replace("T", " ")
+    return printing.instant(at, otherwise="")
 
 
 @contextmanager

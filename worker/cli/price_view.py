@@ -10,6 +10,7 @@ from models.rules.decimals import plain
 from models.rules.pricing import Model, PackageRounding, Price, Tariff
 from tasks.plan_list import ListedPrice
 from tasks.price_terms import PriceAnswer
+from worker.cli import printing
 
 
 def table(prices: Sequence[PriceAnswer]) -> Table:
@@ -143,7 +144,7 @@ def _charged(one: PriceAnswer) -> str:
 
 
 def _instant(value: object) -> str:
-    return "" if value is None else str(value)[:16].replace("T", " ")
+    return printing.instant(value, otherwise="")
 
 
 def _number(value: Decimal) -> str:

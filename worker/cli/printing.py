@@ -144,4 +144,6 @@ def until(text: Any, *, now: dt.datetime) -> str:
 
 
 def _parsed(text: Any) -> dt.datetime:
-    return text if isinstance(text, dt.datetime) else dt.datetime.fromisoformat(text)
+    at = text if isinstance(text, dt.datetime) else dt.datetime.fromisoformat(text)
+    # An answer to what was just asked for has the zone that it was asked in.
+    return at.astimezone(dt.UTC)

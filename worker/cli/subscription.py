@@ -216,7 +216,7 @@ def _print(found: Sequence[SubscriptionAnswer]) -> None:
 
 
 def _instant(at: object) -> str:
-    return "" if at is None else str(at)[:16].replace("T", " ")
+    return printing.instant(at, otherwise="")
 
 
 @contextmanager

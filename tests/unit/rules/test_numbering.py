@@ -64,3 +64,18 @@ def test_a_format_in_which_two_numbers_could_look_alike_is_refused(number_format
 def test_a_format_that_is_no_name_for_a_file_or_a_cell_is_refused(number_format: str) -> None:
     with pytest.raises(InvalidNumberFormat):
         numbering.check(number_format)
+
+
+@pytest.mark.parametrize("series", ["A2023", "1A", "7"])
+@pytest.mark.parametrize(
+    "number_format", ["{series}{year}{sequence}", "{sequence}{year:5}{series}"]
+)
+def test_a_series_that_runs_into_the_year_is_refused(number_format: str, series: str) -> None:
+    numbering.check_series(number_format, "invoice_series", "A")
+
+    with pytest.raises(InvalidNumberFormat, match=f"invoice_series '{series}' must neither") as it:
+        numbering.check_series(number_format, "invoice_series", series)
+
+    assert it.value.field == "invoice_series"
+    for apart in ("{series}-{year}{sequence}", "{sequence}{year}x{series}", numbering.FORMAT):
+        numbering.check_series(apart, "invoice_series", series)
