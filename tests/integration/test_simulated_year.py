@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from tasks import invoice_runs
 from tasks.aggregation import aggregate_usage
+from tasks.draft_runs import refresh_drafts
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.late_usage import bill_late_usage
 from tests.integration import wallet, year_recount
@@ -49,6 +50,7 @@ def run(now: dt.datetime) -> None:
     """What beat rings."""
     aggregate_usage(as_of=now)
     generate_invoices(as_of=now)
+    refresh_drafts(as_of=now)
     bill_late_usage(as_of=now)
     finalize_invoices(as_of=now)
 
