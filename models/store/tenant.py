@@ -118,17 +118,22 @@ def _keep_zone(session: Session, tenant: Tenant, *, now: dt.datetime) -> None:
     )
 
 
-# Moves follow one another, and no day that an invoice covers gets another length.
+# Moves follow one another, and no day that an invoice covers gets another length; nor one of a
+# period that is over and has no invoice, since nothing was charged for, such as a trial.
 _KEEP_ZONE = text("""
     INSERT INTO tenant_zones (tenant_id, timezone, left_at)
     SELECT :tenant_id, :timezone, greatest(
         CAST(:now AS timestamptz),
         (SELECT max(period_end) FROM invoices
          WHERE tenant_id = :tenant_id AND kind = 'subscription'),
+        (SELECT max(billed_until)::timestamp AT TIME ZONE :timezone FROM subscriptions
+         WHERE tenant_id = :tenant_id),
         (SELECT max(left_at) + interval '1 microsecond' FROM tenant_zones
          WHERE tenant_id = :tenant_id)
     )
     WHERE EXISTS (SELECT FROM invoices WHERE tenant_id = :tenant_id)
+       OR EXISTS (SELECT FROM subscriptions
+                  WHERE tenant_id = :tenant_id AND billed_until IS NOT NULL)
 """)
 
 

@@ -197,3 +197,26 @@ def test_who_was_never_billed_had_a_wrong_zone_and_moves_as_a_whole(db: Engine) 
 
     assert query(USED) == [(31 * 24,)]
     assert query("SELECT * FROM tenant_zones") == []
+
+
+def test_who_had_a_period_that_cost_nothing_moves_on_from_where_it_was(db: Engine) -> None:
+    """In the west the trial would have ended a day before, in a month that is over."""
+    make_plan(usage_price("calls", "1"))
+    subscribe("acme", "2026-08-18T06:24:57", timezone="America/Santiago", trial_days=14)
+    record_usage(
+        tenant_id="acme",
+        metric="calls",
+        amount="7",
+        at="2026-09-01T05:00:00Z",
+        idempotency_key="after the trial",
+        as_of=instant("2026-09-02"),
+    )
+    close("2026-09-01T06:00:00")
+    assert invoices() == []
+
+    set_tenant(tenant_id="acme", timezone=WEST, as_of=instant("2026-09-02"))
+    close("2026-10-03")
+
+    (invoice,) = invoices()
+    assert lines(invoice) == [("usage", "2026-09-01", 700)]
+    assert query("SELECT timezone FROM tenant_zones") == [("America/Santiago",)]

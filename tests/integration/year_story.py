@@ -63,7 +63,10 @@ IN_PLACE: Final = """
       AND (other.period_start AT TIME ZONE other.timezone)::date
           = (voided.period_start AT TIME ZONE voided.timezone)::date
 """
-BILLED: Final = "SELECT 1 FROM invoices WHERE tenant_id = :tenant_id LIMIT 1"
+BILLED: Final = """
+    SELECT 1 FROM invoices WHERE tenant_id = :tenant_id
+    UNION SELECT 1 FROM subscriptions WHERE tenant_id = :tenant_id AND billed_until IS NOT NULL
+"""
 
 
 @dataclass
