@@ -92,6 +92,7 @@ def change(
         # Now in full, so that a roll-up by the old zone has ended, and none begins before we have.
         session.execute(mine.with_for_update())
         session.execute(_LOOK_AT_FEES, {"tenant_id": tenant_id, "now": now})
+        session.execute(_LOOK_AT_DAYS, {"tenant_id": tenant_id, "now": now})
         tenant.timezone = timezone
         # Its days begin at other instants now: what was counted by the old ones would count twice.
         aggregate.rebucket(session, tenant_id)
@@ -146,6 +147,13 @@ _LOOK_AT_FEES = text("""
     WHERE tenant_id = :tenant_id AND (fees_due_at IS NOT NULL OR plan_key IN (
         SELECT plan_key FROM plans JOIN prices USING (plan_key)
         WHERE proration = 'second' AND timing = 'advance'))
+""")
+
+
+# What had no day to be billed for may have one now: it began and ended on one day where it was.
+_LOOK_AT_DAYS = text("""
+    UPDATE subscriptions SET next_invoice_at = :now
+    WHERE tenant_id = :tenant_id AND next_invoice_at IS NULL
 """)
 
 

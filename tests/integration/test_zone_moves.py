@@ -220,3 +220,23 @@ def test_who_had_a_period_that_cost_nothing_moves_on_from_where_it_was(db: Engin
     (invoice,) = invoices()
     assert lines(invoice) == [("usage", "2026-09-01", 700)]
     assert query("SELECT timezone FROM tenant_zones") == [("America/Santiago",)]
+
+
+def test_what_had_no_day_is_billed_for_the_one_that_it_has_elsewhere(db: Engine) -> None:
+    """New Year's Day in the Chatham Islands, from its midnight to 22:00 UTC, is the last day of the
+    year in Beirut."""
+    make_plan(fee("31"))
+    made = subscribe(
+        "acme",
+        "2026-12-31T10:15:00",
+        ended_at=instant("2026-12-31T22:00:00"),
+        timezone="Pacific/Chatham",
+    )
+    assert made["next_invoice_at"] is None
+
+    set_tenant(tenant_id="acme", timezone="Asia/Beirut", as_of=instant("2026-12-01"))
+    close("2027-01-10")
+
+    (invoice,) = invoices()
+    assert lines(invoice) == [("fixed", "2026-12-30", 100)]  # from 22:00 UTC
+    assert query("SELECT next_invoice_at FROM subscriptions") == [(None,)]
