@@ -204,6 +204,8 @@ def _ahead_of(story: Story, term: Term) -> dict[Ahead, int]:
             days = term.period(first)
             after = min(end, days[1])
             at = max(term.tenant.places.midnight(first), term.starts_at)
+            if by_second:
+                at = max(at, term.charged_time[0])  # perhaps in the middle of its first day
             raised = sum(1 for each in story.raised.get(term.plan_key, ()) if each <= at)
             price = catalogue.terms(price_key, term.tenant.currency, raised)
             amount = Fraction(price["unit_amount"]) * minor
