@@ -27,7 +27,7 @@ def by_the_schema(event: Any) -> tuple[Any, list[dict[str, Any]]]:
     try:
         taken = usage_fields.EVENT.validate_python(event, context=LATEST)
     except pydantic.ValidationError as error:
-        return None, message_faults.describe(error)
+        return None, message_faults.describe(error, schema=usage_fields.schema())
     if str(taken["amount"]).startswith("-"):
         return None, [{"field": "amount", "reason": "must be 0 or more"}]
     return taken, []
