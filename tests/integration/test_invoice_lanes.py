@@ -19,6 +19,9 @@ from tests.integration.billing_world import fee, instant, make_plan, query, said
 WAIT = 20
 """Seconds after which a lane that should be there is missed."""
 
+MOMENT = 1
+"""Seconds that a lane stays where no other may be, for one that comes all the same."""
+
 END = instant("2026-02-01")
 
 Work = Callable[..., Any]
@@ -87,6 +90,7 @@ def test_a_fault_of_one_lane_is_parked_once_and_stops_neither(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sights, seen_twice = list[str](), threading.Event()
+    inside, together = list[int](), threading.Event()
 
     def refuse(tenant_ids: list[str]) -> None:
         if "t05" not in tenant_ids:
@@ -99,7 +103,14 @@ def test_a_fault_of_one_lane_is_parked_once_and_stops_neither(
     def look_at_each_later(*given: Any) -> int:
         # The chunk that failed is free: the other lane takes it, and fails with it as well.
         assert seen_twice.wait(WAIT)
-        return one_by_one(*given)
+        inside.append(threading.get_ident())
+        if len(inside) == 2:
+            together.set()
+        together.wait(MOMENT)
+        try:
+            return one_by_one(*given)
+        finally:
+            inside.pop()
 
     one_by_one = invoice_runs._bill_one_by_one
     monkeypatch.setattr(invoice_runs, "_bill_one_by_one", look_at_each_later)
@@ -107,6 +118,7 @@ def test_a_fault_of_one_lane_is_parked_once_and_stops_neither(
         answer = generate_invoices(as_of=END)
 
     assert answer == {"invoices": 11, "failed": 1, "finished": True}
+    assert not together.is_set()
     (kept,) = list_parked()["parked"]
     assert (kept["tenant_id"], kept["tries"]) == ("t05", 1)
 

@@ -8,7 +8,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from models import failures, migrations
+from models import database, failures, migrations
 from models.rules.refusal import Refusal
 from tasks import contract, origin
 from worker import boot, local, processes, settings, stack
@@ -87,6 +87,7 @@ def begin(
     ] = None,
 ) -> None:
     """A billing back office: workers, schedule, webhooks."""
+    context.call_on_close(database.dispose)
     if correlation is None:
         return
     try:

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from models import database
 from worker.celery import app as celery_app
 from worker.health import examine
 from worker.health.finding import Area, Finding, Verdict
@@ -34,12 +33,7 @@ def doctor(
     `billing doctor --only database --only broker`, which asks none.
     """
     areas = frozenset(only or Area)
-    try:
-        findings = list(
-            examine.examine(celery_app, now=lambda: dt.datetime.now(dt.UTC), areas=areas)
-        )
-    finally:
-        database.dispose()
+    findings = list(examine.examine(celery_app, now=lambda: dt.datetime.now(dt.UTC), areas=areas))
     if as_json:
         typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2))
     else:

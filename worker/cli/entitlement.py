@@ -2,15 +2,12 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
-from models import database
 from models.rules.quota import Window
 from tasks.entitlement_list import LARGEST_PAGE, get_entitlements, list_entitlements
 from tasks.entitlements import EntitlementAnswer, end_entitlement, set_entitlement
@@ -37,8 +34,8 @@ def print_list(
     as_json: AsJson = False,
 ) -> None:
     """List entitlements as they were set."""
-    with _prepared():
-        found = _pages(plan, tenant, metric, "all" if everything else "current")
+    printing.prepare()
+    found = _pages(plan, tenant, metric, "all" if everything else "current")
     if as_json:
         _print_json(found)
     else:
@@ -51,8 +48,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show what a tenant may use now, and a bar of what it has used of each limit."""
-    with _prepared():
-        found = get_entitlements(tenant_id=tenant)
+    printing.prepare()
+    found = get_entitlements(tenant_id=tenant)
     if as_json:
         _print_json(found)
         return
@@ -109,18 +106,18 @@ def set_(
     """
     if (limit is None) != unlimited:
         raise typer.BadParameter("give either --limit or --unlimited", param_hint="--limit")
-    with _prepared():
-        made = set_entitlement(
-            plan_key=plan,
-            tenant_id=tenant,
-            metric=metric,
-            limit=limit,
-            window=window,
-            soft=soft,
-            per_seat=per_seat,
-            effective_at=since,
-            ended_at=until,
-        )
+    printing.prepare()
+    made = set_entitlement(
+        plan_key=plan,
+        tenant_id=tenant,
+        metric=metric,
+        limit=limit,
+        window=window,
+        soft=soft,
+        per_seat=per_seat,
+        effective_at=since,
+        ended_at=until,
+    )
     if as_json:
         _print_json(made)
     else:
@@ -141,14 +138,14 @@ def end(
     as_json: AsJson = False,
 ) -> None:
     """Let an entitlement end; what was to begin later does not."""
-    with _prepared():
-        ended = end_entitlement(
-            plan_key=plan,
-            tenant_id=tenant,
-            metric=metric,
-            window=window,
-            ended_at=at,
-        )
+    printing.prepare()
+    ended = end_entitlement(
+        plan_key=plan,
+        tenant_id=tenant,
+        metric=metric,
+        window=window,
+        ended_at=at,
+    )
     if as_json:
         _print_json(ended)
     else:
@@ -175,15 +172,6 @@ def _pages(
         if not page["entitlements"]:
             break
     return found
-
-
-@contextmanager
-def _prepared() -> Iterator[None]:
-    printing.prepare()
-    try:
-        yield
-    finally:
-        database.dispose()
 
 
 def _print_json(value: Any) -> None:

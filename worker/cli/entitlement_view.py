@@ -12,6 +12,7 @@ from models.rules import period
 from tasks.entitlement_list import StandingAnswer, StandingsAnswer
 from tasks.entitlements import EntitlementAnswer
 from worker.cli.gauge import gauge
+from worker.cli.printing import second, utc
 
 NEARLY = Decimal("0.8")
 """The share of a limit from which on a bar is yellow."""
@@ -30,8 +31,8 @@ def listed(found: Sequence[EntitlementAnswer]) -> Table:
             one["window"],
             _limit(one["limit"]),
             _kind(one),
-            _at(one["effective_at"]),
-            "" if one["ended_at"] is None else _at(one["ended_at"]),
+            second(one["effective_at"]),
+            "" if one["ended_at"] is None else second(one["ended_at"]),
         )
     return table
 
@@ -39,10 +40,10 @@ def listed(found: Sequence[EntitlementAnswer]) -> Table:
 def sentence(one: EntitlementAnswer) -> str:
     """Return in one line what was set."""
     limit = "any amount" if one["limit"] is None else _limit(one["limit"])
-    until = "" if one["ended_at"] is None else f" until {_at(one['ended_at'])}"
+    until = "" if one["ended_at"] is None else f" until {second(one['ended_at'])}"
     return (
         f"{_owner(one)}: {limit} of {one['metric']} a {one['window']}, {_kind(one)}, from "
-        f"{_at(one['effective_at'])}{until}"
+        f"{second(one['effective_at'])}{until}"
     )
 
 
@@ -62,7 +63,7 @@ def standings(found: StandingsAnswer, *, now: dt.datetime, glyphs: tuple[str, st
             _limit(one["limit"]),
             _bar(one, glyphs),
             _state(one),
-            _reset(_instant(one["resets_at"]), now, zone),
+            _reset(utc(one["resets_at"]), now, zone),
             ", ".join(source["plan_key"] or "of its own" for source in one["sources"]),
         )
     return table
@@ -118,13 +119,3 @@ def _limit(limit: str | None) -> str:
 
 def _number(text: str) -> str:
     return f"{Decimal(text):,f}"
-
-
-def _at(value: dt.datetime | str) -> str:
-    return f"{_instant(value):%Y-%m-%d %H:%M:%SZ}"
-
-
-def _instant(value: dt.datetime | str) -> dt.datetime:
-    """An instant of an answer in UTC: in an answer's JSON it is text."""
-    at = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
-    return at.astimezone(dt.UTC)

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from models import database
 from tasks.invoice_runs import generate_invoices
 from tasks.invoices import generate_monthly_invoice
 from worker.cli import invoice_named, kinds, printing
@@ -80,14 +79,11 @@ def _period(
 
 
 def _run(tenant: str | None, given: dict[str, Any], *, as_json: bool) -> None:
-    try:
+    made, failed, is_finished = 0, 0, False
+    while not is_finished:
         answer = generate_invoices(tenant_id=tenant, **given)
-        made, failed = answer["invoices"], answer["failed"]
-        while not answer["finished"]:
-            answer = generate_invoices(tenant_id=tenant, **given)
-            made, failed = made + answer["invoices"], failed + answer["failed"]
-    finally:
-        database.dispose()
+        made, failed = made + answer["invoices"], failed + answer["failed"]
+        is_finished = answer["finished"]
     said = f"{made:,} {'draft' if made == 1 else 'drafts'} made"
     if failed:
         tenants = "1 tenant" if failed == 1 else f"{failed:,} tenants"

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from models import database
 from models.rules.meter import Aggregation, RoundingMode
 from models.rules.refusal import Refusal
 from tasks.contract import InvalidMessage
@@ -89,8 +88,6 @@ def set_(
         answer = set_meter(**given)  # type: ignore[arg-type]  # as a message, which it checks
     except InvalidMessage as invalid:
         raise InvalidMessage(meter_view.faults(invalid.errors), errors=invalid.errors) from None
-    finally:
-        database.dispose()
     if as_json:
         _print_json(answer)
     else:
@@ -107,10 +104,7 @@ def print_list(
 ) -> None:
     """List metrics with a meter or usage, and those that are used and that nobody charges for."""
     printing.prepare()
-    try:
-        found = list(_all(show="all" if everything else "active"))
-    finally:
-        database.dispose()
+    found = list(_all(show="all" if everything else "active"))
     unpriced = [one["metric"] for one in found if one["used"] and not one["priced"]]
     if as_json:
         _print_json({"meters": found, "unpriced": unpriced})
@@ -124,10 +118,7 @@ def print_list(
 def show(metric: Metric, *, as_json: AsJson = False) -> None:
     """Show how one metric is counted."""
     printing.prepare()
-    try:
-        found = _find(metric)
-    finally:
-        database.dispose()
+    found = _find(metric)
     if found is None:
         raise UnknownMetric(
             f"metric {metric!r} has neither a meter nor usage; `billing meter list --all` names "

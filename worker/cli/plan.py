@@ -1,13 +1,12 @@
 """Plans and prices: what is offered, and what it costs."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from models import database
 from tasks.plan_list import LARGEST_PAGE, ListedPrice, get_plan, list_plans, list_prices
 from tasks.plans import PlanAnswer
 from worker.cli import price_view, printing
@@ -26,7 +25,8 @@ def price() -> None:
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """List plans."""
-    found = _read(_plans)
+    printing.prepare()
+    found = _plans()
     if as_json:
         _print_json(found)
     else:
@@ -40,7 +40,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a plan with the prices it has now, tier by tier."""
-    found = _read(lambda: get_plan(plan_key=plan))
+    printing.prepare()
+    found = get_plan(plan_key=plan)
     if as_json:
         _print_json(found)
         return
@@ -60,19 +61,12 @@ def list_of_prices(
     as_json: AsJson = False,
 ) -> None:
     """List what is charged, tier by tier, by plan and price."""
-    found = sorted(_read(lambda: list(_prices(plan, "all" if everything else "current"))), key=_key)
+    printing.prepare()
+    found = sorted(_prices(plan, "all" if everything else "current"), key=_key)
     if as_json:
         _print_json(found)
     else:
         printing.show(price_view.versions(found) if found else "no prices")
-
-
-def _read(read: Callable[[], Any]) -> Any:
-    printing.prepare()
-    try:
-        return read()
-    finally:
-        database.dispose()
 
 
 def _plans() -> list[PlanAnswer]:

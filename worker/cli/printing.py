@@ -122,19 +122,19 @@ def number(text: str | None) -> str:
 
 def instant(text: Any, *, otherwise: str = "never") -> str:
     """Return an instant of an answer for people, in UTC to the minute."""
-    return otherwise if text is None else f"{_parsed(text):%Y-%m-%d %H:%MZ}"
+    return otherwise if text is None else f"{utc(text):%Y-%m-%d %H:%MZ}"
 
 
 def second(text: Any, *, otherwise: str = "never") -> str:
     """Return an instant of an answer for people, in UTC to the second."""
-    return otherwise if text is None else f"{_parsed(text):%Y-%m-%d %H:%M:%SZ}"
+    return otherwise if text is None else f"{utc(text):%Y-%m-%d %H:%M:%SZ}"
 
 
 def until(text: Any, *, now: dt.datetime) -> str:
     """Return how long it is until an instant of an answer, as "in 12 days"; nothing for None."""
     if text is None:
         return ""
-    left = _parsed(text) - now
+    left = utc(text) - now
     if left <= dt.timedelta():
         return "over"
     for unit, size in (("day", dt.timedelta(days=1)), ("hour", dt.timedelta(hours=1))):
@@ -143,7 +143,8 @@ def until(text: Any, *, now: dt.datetime) -> str:
     return f"in {left // dt.timedelta(minutes=1)} min"
 
 
-def _parsed(text: Any) -> dt.datetime:
+def utc(text: Any) -> dt.datetime:
+    """Return an instant of an answer, which is text in its JSON, in UTC."""
     at = text if isinstance(text, dt.datetime) else dt.datetime.fromisoformat(text)
     # An answer to what was just asked for has the zone that it was asked in.
     return at.astimezone(dt.UTC)

@@ -99,7 +99,6 @@ def migrate(
         before, after = stack.migrate(wait=wait, patience=patience, tell=said.print)
         moved = f"at {after} already" if before == after else f"from {before or 'empty'} to {after}"
         Console(highlight=False).print(f"database: {moved}")
-    database.dispose()
 
 
 def _kept(state: Path | None) -> Path | None:

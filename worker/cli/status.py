@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from models import database
 from worker import overview
 from worker.celery import app as celery_app
 from worker.cli import printing, status_view
@@ -48,8 +47,6 @@ def status(
             _show(_look(first), as_json=as_json)
     except KeyboardInterrupt:
         pass  # how one stops watching
-    finally:
-        database.dispose()
 
 
 def _watch(times: int, every: float, *, as_json: bool) -> None:

@@ -1,8 +1,7 @@
 """`billing subscription`: who is on which plan; begun, changed, cancelled and resumed."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,7 +9,6 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
-from models import database
 from tasks.plan_changes import (
     cancel_subscription,
     change_subscription,
@@ -45,8 +43,8 @@ def print_list(
     as_json: AsJson = False,
 ) -> None:
     """List a tenant's subscriptions, ended ones and those to come too."""
-    with _prepared():
-        found = list_subscriptions(tenant_id=tenant)["subscriptions"]
+    printing.prepare()
+    found = list_subscriptions(tenant_id=tenant)["subscriptions"]
     if as_json:
         printing.print_json(found)
     else:
@@ -61,8 +59,8 @@ def show(
     as_of: AsOf = None,
 ) -> None:
     """Show a subscription, with the seats it had and will have."""
-    with _prepared():
-        found = get_subscription(subscription_id=named, **_at(as_of))
+    printing.prepare()
+    found = get_subscription(subscription_id=named, **_at(as_of))
     if as_json:
         printing.print_json(found)
         return
@@ -120,14 +118,14 @@ def start(
         "ended_at": until,
         "trial_days": trial_days,
     }
-    with _prepared():
-        answer = set_subscription(
-            tenant_id=tenant,
-            plan_key=plan,
-            idempotency_key=printing.key_or_new(key),
-            **{name: value for name, value in wanted.items() if value is not None},
-            **_at(as_of),
-        )
+    printing.prepare()
+    answer = set_subscription(
+        tenant_id=tenant,
+        plan_key=plan,
+        idempotency_key=printing.key_or_new(key),
+        **{name: value for name, value in wanted.items() if value is not None},
+        **_at(as_of),
+    )
     _say(answer, as_json=as_json)
 
 
@@ -147,14 +145,14 @@ def change(
 ) -> None:
     """Put a tenant on another plan, or another number of seats."""
     wanted: dict[str, Any] = {"plan_key": plan, "quantity": quantity}
-    with _prepared():
-        answer = change_subscription(
-            subscription_id=named,
-            idempotency_key=printing.key_or_new(key),
-            when=when,
-            **{name: value for name, value in wanted.items() if value is not None},
-            **_at(as_of),
-        )
+    printing.prepare()
+    answer = change_subscription(
+        subscription_id=named,
+        idempotency_key=printing.key_or_new(key),
+        when=when,
+        **{name: value for name, value in wanted.items() if value is not None},
+        **_at(as_of),
+    )
     if as_json:
         printing.print_json(answer)
         return
@@ -172,26 +170,26 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """End a subscription when its billing period does, or now."""
-    with _prepared():
-        answer = cancel_subscription(
-            subscription_id=named, idempotency_key=printing.key_or_new(key), when=when, **_at(as_of)
-        )
+    printing.prepare()
+    answer = cancel_subscription(
+        subscription_id=named, idempotency_key=printing.key_or_new(key), when=when, **_at(as_of)
+    )
     _say(answer, as_json=as_json)
 
 
 @app.command()
 def resume(named: Named, *, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Take back the end of a subscription that has not ended yet."""
-    with _prepared():
-        answer = reactivate_subscription(subscription_id=named, **_at(as_of))
+    printing.prepare()
+    answer = reactivate_subscription(subscription_id=named, **_at(as_of))
     _say(answer, as_json=as_json)
 
 
 @app.command()
 def undo(named: Named, *, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Take back a change of plan or seats that has not come yet."""
-    with _prepared():
-        answer = undo_change(subscription_id=named, **_at(as_of))
+    printing.prepare()
+    answer = undo_change(subscription_id=named, **_at(as_of))
     _say(answer, as_json=as_json)
 
 
@@ -217,12 +215,3 @@ def _print(found: Sequence[SubscriptionAnswer]) -> None:
 
 def _instant(at: object) -> str:
     return printing.instant(at, otherwise="")
-
-
-@contextmanager
-def _prepared() -> Iterator[None]:
-    printing.prepare()
-    try:
-        yield
-    finally:
-        database.dispose()

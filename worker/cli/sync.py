@@ -1,6 +1,5 @@
 """`billing sync`: invoices at the provider."""
 
-import datetime as dt
 from typing import Annotated, Any
 
 import typer
@@ -135,7 +134,7 @@ def _print(shown: SyncShown) -> None:
     table = Table("tried", "step", "outcome", "status", "ms", "why")
     for one in shown["tries"]:
         status = "" if one["status"] is None else str(one["status"])
-        at = _second(one["attempted_at"])
+        at = printing.second(one["attempted_at"])
         why = one["error"] or ""
         table.add_row(at, one["step"], one["outcome"], status, str(one["latency_ms"]), why)
     printing.print_table(table, shown["tries"], None, "tries")
@@ -148,8 +147,3 @@ def _said(one: SyncAnswer) -> str:
     if one["due_at"] is not None:
         said += f", next try {printing.instant(one['due_at'])}"
     return said
-
-
-def _second(at: Any) -> str:
-    parsed = at if isinstance(at, dt.datetime) else dt.datetime.fromisoformat(at)
-    return f"{parsed:%Y-%m-%d %H:%M:%SZ}"

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from models import database
 from tasks.legacy import import_legacy
 from worker import boot
 from worker.cli import printing, progress
@@ -103,8 +102,6 @@ def import_(
     except text.UnusableFile as error:
         typer.echo(f"billing: {error}", err=True)
         raise typer.Exit(EXIT_UNUSABLE) from None
-    finally:
-        database.dispose()
     if as_json:
         printing.print_json({"file": file, "kind": kind, "dry_run": dry_run, **asdict(tally)})
     else:

@@ -47,20 +47,17 @@ def archive(
     Exit status 1 if a file is not what was written; of that one nothing is purged.
     """
     chosen = boot.prepare()
-    try:
-        if chosen.retention() is None:
-            raise settings.InvalidSettings(
-                "BILLING_USAGE_ARCHIVE_AFTER_DAYS is not set, so no usage is ever archived"
-            )
-        if dry_run:
-            _show_candidates(as_json=as_json)
-            return
-        for archive_id in again or []:
-            with database.transaction() as session:
-                usage_archive.write_again(session, archive_id)
-        answer = archive_usage()
-    finally:
-        database.dispose()
+    if chosen.retention() is None:
+        raise settings.InvalidSettings(
+            "BILLING_USAGE_ARCHIVE_AFTER_DAYS is not set, so no usage is ever archived"
+        )
+    if dry_run:
+        _show_candidates(as_json=as_json)
+        return
+    for archive_id in again or []:
+        with database.transaction() as session:
+            usage_archive.write_again(session, archive_id)
+    answer = archive_usage()
     _print(dict(answer) if as_json else view.summary(answer))
     if answer["unsound"]:
         raise typer.Exit(1)
@@ -76,12 +73,9 @@ def archives(
 ) -> None:
     """List archives of usage, latest months first."""
     boot.prepare()
-    try:
-        with database.transaction() as session:
-            found = usage_archive.find(session, tenant_id=tenant, limit=limit)
-            shown = [view.as_json(one) for one in found]
-    finally:
-        database.dispose()
+    with database.transaction() as session:
+        found = usage_archive.find(session, tenant_id=tenant, limit=limit)
+        shown = [view.as_json(one) for one in found]
     if as_json:
         _print(shown)
     else:
@@ -109,13 +103,10 @@ def restore(
     if file is None and not verify:
         raise typer.BadParameter("give a FILE, or --verify for all of them")
     folder = _folder(boot.prepare())
-    try:
-        if verify:
-            _verify(folder, None if file is None else _name(folder, file))
-        elif file is not None:
-            _print_events(folder, _find(_name(folder, file)), metric=metric, key=key)
-    finally:
-        database.dispose()
+    if verify:
+        _verify(folder, None if file is None else _name(folder, file))
+    elif file is not None:
+        _print_events(folder, _find(_name(folder, file)), metric=metric, key=key)
 
 
 def _show_candidates(*, as_json: bool) -> None:

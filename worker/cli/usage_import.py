@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from models import database, failures
+from models import failures
 from worker import boot, logs
 from worker.cli import import_options as options
 from worker.cli import import_summary as summary
@@ -74,8 +74,6 @@ def _import(files: Sequence[str], reading: run.Options, how: run.Recording) -> s
             raise
         reason = f"the database can not be reached: {failures.reason(error)}"
         ended.status, ended.reason = EXIT_UNUSABLE, reason
-    finally:
-        database.dispose()
     ended.seconds = time.monotonic() - began
     if ended.status == 0 and ended.tally.refused:
         ended.status = EXIT_REFUSED

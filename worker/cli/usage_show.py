@@ -55,10 +55,7 @@ def show(
 ) -> None:
     """Show a month's usage, day by day in the tenant's own time zone."""
     printing.prepare()
-    try:
-        found = _read(tenant, metric, month)
-    finally:
-        database.dispose()
+    found = _read(tenant, metric, month)
     if as_json:
         typer.echo(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
     else:
@@ -79,7 +76,7 @@ def _read(tenant_id: str, metric: str | None, first: dt.date | None) -> _Month:
     for page in days:
         zone = period.zone(page["timezone"])
         for entry in page["usage"]:
-            day = period.local_day(_instant(entry["period_start"]), zone)
+            day = period.local_day(printing.utc(entry["period_start"]), zone)
             by_metric.setdefault(entry["metric"], {})[day] = entry
     return _Month(
         tenant_id=tenant_id,
@@ -209,8 +206,3 @@ def _as_json(found: _Month) -> dict[str, Any]:
             for metric in found.metrics
         ],
     }
-
-
-def _instant(value: Any) -> dt.datetime:
-    """An instant of an answer: in an answer's JSON it is text."""
-    return value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)

@@ -137,9 +137,10 @@ def _totals(outcome: Outcome) -> Table:
 
 def _invoice(invoice: dict[str, Any]) -> Table:
     tenant = next(t for t in scenario.TENANTS if t.tenant_id == invoice["tenant_id"])
-    start, end = (_local(invoice[key], tenant.zone) for key in ("period_start", "period_end"))
+    first = _local(invoice["period_start"], tenant.zone)
+    last = _local(invoice["period_end"], tenant.zone) - dt.timedelta(days=1)
     table = _table(
-        f"Invoice {invoice['number']} · {tenant.name} · {start:%d %b %Y} to {end:%d %b %Y} "
+        f"Invoice {invoice['number']} · {tenant.name} · {first:%d %b %Y} to {last:%d %b %Y} "
         f"{tenant.timezone}",
         "line",
         "quantity",
