@@ -19,6 +19,7 @@ from tasks import config
 from tasks.queues import Queue
 from tasks.upkeep import prepare_partitions
 from webhooks import keyring
+from worker import app as _app  # noqa: F401 (messages go to its queues)
 from worker import boot, local, processes, programs, settings, stack
 
 SOFT_SHUTDOWN_SECONDS = 2.0

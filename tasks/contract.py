@@ -9,6 +9,7 @@ that can not be carried out, in `tasks/keeping.py`.
 """
 
 import datetime as dt
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
@@ -153,7 +154,8 @@ def _declare(
         queue=queue,
         kind=kind,
         once=once,
-        model=_model(name, inspect.signature(body, eval_str=True)),
+        # When it is needed: there are many tasks, and few of them in any one process.
+        make_model=functools.cache(lambda: _model(name, inspect.signature(body, eval_str=True))),
         answer=inspect.signature(reveal or body, eval_str=True).return_annotation,
         body=body,
         doc=inspect.getdoc(body) or "",

@@ -22,6 +22,7 @@ class Spec:
     """One task: its name, queue, kind, the schema of its arguments, and its body.
 
     Args:
+        make_model: makes the schema of its arguments, once.
         kind: a command is one transaction; a job opens its own.
         once: what an `idempotency_key` among the arguments stands for: the call, which is then
             carried out once, or one item of what is sent, which the body sorts out itself.
@@ -35,7 +36,7 @@ class Spec:
     queue: Queue
     kind: Literal["command", "job"]
     once: Literal["call", "item"]
-    model: type[pydantic.BaseModel]
+    make_model: Callable[[], type[pydantic.BaseModel]] = field(repr=False)
     answer: Any
     body: Callable[..., Any]
     doc: str = field(repr=False)
@@ -43,6 +44,11 @@ class Spec:
     scope: str | None = None
     follows_alias: bool = True
     first: First | None = None
+
+    @property
+    def model(self) -> type[pydantic.BaseModel]:
+        """The schema of its arguments."""
+        return self.make_model()
 
     @property
     def only_reads(self) -> bool:

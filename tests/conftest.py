@@ -17,6 +17,7 @@ from tests import clusters
 from tests.unit.rules import vectors
 from webhooks.guard import Policy
 from webhooks.keyring import Keyring, new_master_key
+from worker import app as _app  # noqa: F401 (tasks belong to it and not to Celery's own default)
 from worker import local, logs
 from worker.importing import undisturbed
 

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import importlib
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from models import database, failures, migrations
 from models.store import credit_ledger
 from tasks import config, ledger_news, providers, shutdown, tracing, window
 from worker import ledger_log, logs, metrics, settings, traces, trust
+from worker.importing import undisturbed
 
 PATIENCE_SECONDS = 60.0
 """How long a process waits for a database that is not up yet."""
@@ -50,6 +52,9 @@ def prepare(chosen: settings.Settings | None = None) -> settings.Settings:
     Raises:
         InvalidSettings: a variable of the environment can not be used.
     """
+    # All tasks: what is secret in any message is known, and one that is sent finds its queue.
+    with undisturbed():
+        importlib.import_module("worker.celery")
     chosen = chosen or settings.load()
     logs.configure(chosen.log_format, chosen.log_level)
     ledger_log.keep(wanted=chosen.log_ledger)

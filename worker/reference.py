@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
-from typer.main import get_command
 
 from models import rights
 from models.rules import states
@@ -85,7 +84,7 @@ def commands_table() -> str:
     """Return a Markdown table of every command: its words and first sentence."""
     rows = [
         f"| `{' '.join(('billing', *words))}` | {_sentence(command.help or '')} |"
-        for words, command in _commands(get_command(cli.app), ())
+        for words, command in _commands(cli.whole(), ())
     ]
     return "\n".join(["| command | does |", "|---|---|", *rows])
 

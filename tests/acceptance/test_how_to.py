@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from typer.main import get_command
 
 import worker.cli
 from models import database
@@ -87,7 +86,7 @@ def test_every_block_that_is_to_be_run_is_run_by_a_test(checkout: Path) -> None:
 
 
 def test_every_command_of_the_documents_exists_with_its_options(checkout: Path) -> None:
-    billing = get_command(worker.cli.app)
+    billing = worker.cli.whole()
     faults = [
         f"{path.name}: {line}: {fault}"
         for path in documents(checkout)

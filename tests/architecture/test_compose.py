@@ -60,10 +60,7 @@ def test_each_queue_is_consumed_by_exactly_its_own_service(
 def test_each_command_is_one_that_the_program_has(services: dict[str, dict[str, Any]]) -> None:
     import worker.cli  # noqa: PLC0415 (the fixture named checkout is not the package)
 
-    known = {
-        command.name or getattr(command.callback, "__name__", "")
-        for command in worker.cli.app.registered_commands
-    }
+    known = worker.cli.whole().commands.keys()
     assert {services[name]["command"][0] for name in OURS} <= known
 
 

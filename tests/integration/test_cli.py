@@ -4,6 +4,8 @@ import datetime as dt
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,6 @@ from typing import Any
 import pytest
 from redis import Redis
 from sqlalchemy import Engine
-from typer.main import get_command
 
 import worker.cli
 from models import database, migrations
@@ -22,6 +23,7 @@ from models.store import inbox
 from tasks import contract, tenants
 from webhooks import events, keyring
 from worker import boot, programs, settings, stack
+from worker.cli import listing
 from worker.health import work
 from worker.health.finding import Verdict
 
@@ -76,7 +78,30 @@ def commands() -> list[Command]:
         for name, child in getattr(command, "commands", {}).items():
             yield from below(child, (*words, name))
 
-    return list(below(get_command(worker.cli.app), ()))
+    return list(below(worker.cli.whole(), ()))
+
+
+@pytest.mark.parametrize("listed", listing.later().values(), ids=lambda one: one.name)
+def test_a_command_is_listed_as_it_says_of_itself(listed: listing.Later) -> None:
+    itself = listed.load()
+
+    assert itself.name == listed.name
+    assert itself.help.split("\n\n")[0].replace("\n", " ").startswith(listed.help)
+
+
+def test_the_list_of_commands_imports_nothing_of_the_program() -> None:
+    script = """
+import sys
+from worker.cli import app
+app(["--help"], standalone_mode=False)
+print(sorted({"celery", "models", "pydantic", "sqlalchemy", "tasks"} & sys.modules.keys()))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert "Who is billed, and by which names." in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

@@ -10,7 +10,6 @@ from typing import Any, get_args
 from uuid import UUID
 
 import pytest
-from typer.main import get_command
 
 import worker.cli
 from models import database
@@ -64,7 +63,7 @@ def _fitting(one: Any) -> str:
     return "01a1ff79-de62-7624-8ca8-f7553888574e" if _is(one, UUID) else "1"
 
 
-ROOT = get_command(worker.cli.app)
+ROOT = worker.cli.whole()
 
 
 def known(command: Any = ROOT, words: tuple[str, ...] = ()) -> Iterator[Known]:

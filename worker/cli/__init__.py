@@ -1,71 +1,11 @@
-"""The `billing` command."""
+"""The `billing` command. Nothing is imported here that a list of commands does not need."""
 
 import sys
 from typing import Annotated, Any
 
 import typer
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-from rich.console import Console
 
-from models import database, failures, migrations
-from models.rules.refusal import Refusal
-from tasks import contract, origin
-from worker import boot, local, processes, settings, stack
-from worker.cli import (
-    audit,
-    batch,
-    call,
-    catalog,
-    delivery,
-    demo,
-    doctor,
-    endpoint,
-    entitlement,
-    invoice,
-    invoice_generating,
-    keys,
-    meter,
-    metrics,
-    naming,
-    offer,
-    order,
-    parked,
-    plan,
-    product,
-    quote,
-    referral,
-    rejected,
-    reservation,
-    run,
-    schema,
-    sizing,
-    status,
-    subscription,
-    sync,
-    tenant,
-    trial,
-    up,
-    usage,
-    wallet,
-)
-
-EXIT_UNUSABLE = 2
-"""Exit status when things are not as they must be; 1 says that what was asked for failed."""
-
-EXPECTED = (
-    settings.InvalidSettings,
-    local.AlreadyRunning,
-    migrations.Blocked,
-    local.NoSafeFolder,
-    local.NotInstalled,
-    local.ServerFailed,
-    boot.DatabaseAhead,
-    boot.DatabaseBehind,
-    boot.DatabaseUnreachable,
-    processes.ChildFailed,
-    stack.PortTaken,
-)
+from worker.cli import listing, naming
 
 app = typer.Typer(
     name="billing",
@@ -87,6 +27,9 @@ def begin(
     ] = None,
 ) -> None:
     """A billing back office: workers, schedule, webhooks."""
+    from models import database  # noqa: PLC0415
+    from tasks import origin  # noqa: PLC0415
+
     context.call_on_close(database.dispose)
     if correlation is None:
         return
@@ -96,72 +39,23 @@ def begin(
         raise typer.BadParameter(str(error), param_hint="--correlation") from None
 
 
-app.command()(up.up)
-app.command()(demo.demo)
-app.command()(run.worker)
-app.command()(run.beat)
-app.command()(run.flower)
-app.command()(run.migrate)
-app.command()(call.call)
-app.command()(quote.quote)
-app.command()(doctor.doctor)
-app.command()(status.status)
-app.command()(metrics.metrics)
-app.command()(audit.audit)
-app.command()(sizing.sizing)
-app.add_typer(usage.app, name="usage")
-app.add_typer(meter.app, name="meter")
-app.add_typer(entitlement.app, name="entitlement")
-app.add_typer(wallet.app, name="wallet")
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(product.app, name="product")
-app.add_typer(offer.app, name="offer")
-app.add_typer(batch.app, name="batch")
-app.add_typer(order.app, name="order")
-app.add_typer(trial.app, name="trial")
-app.add_typer(referral.app, name="referral")
-invoice.app.command()(invoice_generating.generate)
-invoice.app.command()(parked.parked)
-invoice.app.command()(parked.retry)
-app.add_typer(invoice.app, name="invoice")
-app.add_typer(sync.app, name="sync")
-app.add_typer(plan.app, name="plan")
-app.add_typer(subscription.app, name="subscription")
-app.add_typer(plan.prices, name="price")
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(reservation.app, name="reservation")
-app.add_typer(endpoint.app, name="endpoint")
-app.add_typer(delivery.app, name="delivery")
-app.add_typer(rejected.app, name="rejected")
-app.add_typer(schema.app, name="schema")
-app.add_typer(keys.app, name="keys")
+def whole() -> Any:
+    """Return the command with all commands and groups below it, each imported."""
+    group = typer.main.get_command(app)
+    group.commands = {name: one.load() for name, one in listing.later().items()}  # type: ignore[attr-defined]
+    return group
 
 
 def main() -> None:
     """Run the `billing` command; what people can mend is said in one line, without a traceback."""
     try:
         app()
-    except contract.InvalidMessage as invalid:
-        said = "; ".join(map(_fault, invalid.errors)) or invalid.message
-        _fail(f"{said} [{invalid.code}]", status=1)
-    except Refusal as refusal:
-        _fail(f"{refusal.message} [{refusal.code}]", status=1)
-    except EXPECTED as error:
-        _fail(str(error))
-    except (OperationalError, RedisError) as error:
-        _fail(f"the broker can not be reached: {error}")
     except Exception as error:
-        if not failures.is_unreachable(error):
+        from worker.cli import failing  # noqa: PLC0415
+
+        explained = failing.explained(error)
+        if explained is None:
             raise
-        _fail(f"the database can not be reached: {failures.reason(error)}")
-
-
-def _fault(error: dict[str, Any]) -> str:
-    """What is wrong with one argument: its name, its value where it is short, and the reason."""
-    named = " ".join(str(error[part]) for part in ("field", "value") if error.get(part))
-    return f"{named}: {error['reason']}"
-
-
-def _fail(message: str, *, status: int = EXIT_UNUSABLE) -> None:
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"billing: {message}")
-    sys.exit(status)
+        said, status = explained
+        typer.echo(f"billing: {said}", err=True)
+        sys.exit(status)

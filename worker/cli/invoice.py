@@ -20,16 +20,21 @@ from tasks.papers.paper import Paper
 from worker.cli import (
     destination,
     exporting,
+    invoice_generating,
     invoice_named,
     invoice_settling,
     invoice_view,
     kinds,
+    parked,
     printing,
 )
 from worker.cli.invoice_named import AsOf, Named
 from worker.cli.printing import AsJson, Limit
 
 app = typer.Typer(help="Invoices and credit notes.", no_args_is_help=True)
+app.command()(invoice_generating.generate)
+app.command()(parked.parked)
+app.command()(parked.retry)
 
 Tenant = Annotated[str | None, typer.Option(help="Of one tenant.")]
 Output = Annotated[

@@ -1,12 +1,11 @@
-"""What typer says less well: which value it refuses, and that an option takes none."""
+"""What typer says less well: which value it refuses."""
 
 from typing import Any
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from tasks.message_faults import in_our_words
+from worker.cli import listing
 
 
 class Group(TyperGroup):
@@ -15,33 +14,34 @@ class Group(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         """Take the commands."""
         super().__init__(**attributes)
-        _show_flags_as_flags(self)
+        self.commands.update(listing.later())
+        listing.show_flags_as_flags(self)
 
     def invoke(self, ctx: Any) -> Any:
         """Run what was asked for."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as refused:
-            # Typer says "Input should be a valid integer", and not what it got instead.
-            if isinstance(refused.__cause__, ValidationError):
-                refused.message = _said(refused.__cause__)
+            said = _said(refused.__cause__)
+            if said is not None:
+                refused.message = said
             raise
 
 
-def _show_flags_as_flags(command: Any) -> None:
-    # Typer's help says "--json <bool>", as if one could write "--json yes".
-    for parameter in command.params:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
-    for below in getattr(command, "commands", {}).values():
-        _show_flags_as_flags(below)
+def _said(error: Any) -> str | None:
+    # Typer says "Input should be a valid integer", and not what it got instead. Imported here, as
+    # whatever else a list of commands does not need.
+    from pydantic import ValidationError  # noqa: PLC0415
 
+    from tasks.message_faults import in_our_words  # noqa: PLC0415
 
-def _said(error: ValidationError) -> str:
+    if not isinstance(error, ValidationError):
+        return None
     first = error.errors()[0]
-    of_one = first.get("ctx", {}).get("error")
-    if isinstance(of_one, ValidationError):
-        return _said(of_one)  # one of several values
+    # One of several values has an error of its own.
+    of_one = _said(first.get("ctx", {}).get("error"))
+    if of_one is not None:
+        return of_one
     said = in_our_words(first["msg"])
     value = f"{first['input']!r}"
     return said if value in said else f"{value}: {said}"

@@ -1,6 +1,7 @@
 """What others build against: schemas of tasks, events and tables, printed in a stable order."""
 
 import difflib
+import importlib
 import json
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ def print_tasks(
     name: Annotated[str | None, typer.Option(help="One task, such as billing.set_tenant.")] = None,
 ) -> None:
     """JSON Schemas of each task's message and answer."""
+    importlib.import_module("worker.celery")  # all of them
     _print({key: of_task(spec) for key, spec in _chosen(contract.REGISTRY, name, "task").items()})
 
 
