@@ -53,6 +53,27 @@ def test_a_tenant_is_put_on_a_plan(billing: Command) -> None:
     assert (unknown.status, "gold" in unknown.err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("timezone", "begins", "ends"),
+    [
+        ("America/New_York", "2026-01-11 05:00Z", "2026-04-01 04:00Z"),
+        ("Europe/Berlin", "2026-01-10 23:00Z", "2026-03-31 22:00Z"),
+        (None, "2026-01-11 00:00Z", "2026-04-01 00:00Z"),
+    ],
+)
+def test_a_day_begins_where_the_tenant_is(
+    billing: Command, timezone: str | None, begins: str, ends: str
+) -> None:
+    make_plan(fee("31"))
+    if timezone is not None:
+        billing("tenant", "set", "acme", "--timezone", timezone)
+
+    billing("subscription", "start", "acme", "pro", "--from", "2026-01-11", "--until", "2026-04-01")
+
+    listed = billing("subscription", "list", "acme").out
+    assert (begins in listed, ends in listed) == (True, True), listed
+
+
 def test_a_use_is_recorded_once(billing: Command) -> None:
     use = ("usage", "record", "acme", "calls", "12.5", "--at", "2026-01-05T10:00:00Z")
 

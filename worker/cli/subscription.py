@@ -9,6 +9,8 @@ from uuid import UUID
 import typer
 from rich.table import Table
 
+from models.rules import period
+from models.store.tenant import UnknownTenant
 from tasks.plan_changes import (
     cancel_subscription,
     change_subscription,
@@ -18,6 +20,7 @@ from tasks.plan_changes import (
 from tasks.subscribing import When
 from tasks.subscription_list import get_subscription, list_subscriptions
 from tasks.subscriptions import LONGEST_TRIAL, SubscriptionAnswer, set_subscription
+from tasks.tenant_list import get_tenant
 from worker.cli import kinds, printing
 from worker.cli.invoice_named import AsOf
 from worker.cli.invoice_named import at as _at
@@ -90,18 +93,20 @@ def start(
         typer.Option(help="Seats.", metavar="NUMBER", show_default="1", parser=kinds.amount),
     ] = None,
     first: Annotated[
-        dt.datetime | None,
+        dt.date | None,
         typer.Option(
             "--from",
-            help="When it begins; the whole local day counts.",
-            metavar="INSTANT",
+            help="Its first day where the tenant is, or an instant; the whole day counts.",
+            metavar="DAY",
             show_default="now",
-            parser=kinds.instant,
+            parser=kinds.day,
         ),
     ] = None,
     until: Annotated[
-        dt.datetime | None,
-        typer.Option(help="When it ends.", metavar="INSTANT", parser=kinds.instant),
+        dt.date | None,
+        typer.Option(
+            help="The day after its last one, or an instant.", metavar="DAY", parser=kinds.day
+        ),
     ] = None,
     trial_days: Annotated[
         int | None, typer.Option(help="Days that are free.", min=1, max=LONGEST_TRIAL)
@@ -114,11 +119,10 @@ def start(
     wanted: dict[str, Any] = {
         "currency": currency,
         "quantity": quantity,
-        "effective_at": first,
-        "ended_at": until,
         "trial_days": trial_days,
     }
     printing.prepare()
+    wanted |= {"effective_at": _begin(first, tenant), "ended_at": _begin(until, tenant)}
     answer = set_subscription(
         tenant_id=tenant,
         plan_key=plan,
@@ -211,6 +215,17 @@ def _print(found: Sequence[SubscriptionAnswer]) -> None:
             *(_instant(at) for at in (*instants, one["next_invoice_at"])),
         )
     printing.show(table if found else "no subscription")
+
+
+def _begin(day: dt.date | None, tenant_id: str) -> dt.datetime | None:
+    """Return when a day begins where a tenant is: in UTC, for one whom nobody introduced."""
+    if day is None or isinstance(day, dt.datetime):
+        return day
+    try:
+        timezone = get_tenant(tenant_id=tenant_id)["timezone"]
+    except UnknownTenant:
+        timezone = "UTC"
+    return period.local_midnight(day, period.zone(timezone))
 
 
 def _instant(at: object) -> str:
