@@ -1,9 +1,6 @@
 """`python -m worker` is the `billing` command."""
 
-from worker.importing import undisturbed
-
-with undisturbed():
-    from worker.cli import main
+from worker.cli import main
 
 if __name__ == "__main__":
     main()
