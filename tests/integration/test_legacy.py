@@ -242,7 +242,6 @@ def test_a_file_is_imported_with_errors_by_line_and_may_be_run_again(
     db: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.cli.printing.prepare", lambda: None)
-    monkeypatch.setattr("worker.cli.tenant_import.database.dispose", lambda: None)
     monkeypatch.setattr("worker.cli.tenant_import.CHUNK", 2)
     file = tmp_path / "balances.csv"
     header = "migration_source_id,tenant_id,product_key,amount,expires_at\n"
@@ -277,7 +276,6 @@ def test_a_file_with_another_header_is_not_begun(
     db: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.cli.printing.prepare", lambda: None)
-    monkeypatch.setattr("worker.cli.tenant_import.database.dispose", lambda: None)
     file = tmp_path / "identities.csv"
     file.write_text("tenant_id,migration_source_id,provider,external_id\n")
 
