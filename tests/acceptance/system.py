@@ -35,7 +35,7 @@ VISIBILITY_TIMEOUT_SECONDS = 5
 SEND_TIMEOUT_SECONDS = 2
 """Of one webhook attempt; the lease of a killed sender, four times that, is over in a test too."""
 
-STOP_SECONDS = 60.0
+STOP_SECONDS = 120.0
 POLL_SECONDS = 0.05
 LAST_LINES = 60
 
