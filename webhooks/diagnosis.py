@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError
 from webhooks import guard
 from webhooks.final_response import NoFinalAnswer
 from webhooks.retry import Outcome
-from webhooks.wire import Call, Phase
+from webhooks.wire import Call
 
 EXCERPT_BYTES: Final = 16_384
 """The most that an excerpt takes as UTF-8."""
@@ -48,7 +48,7 @@ def diagnose(error: Exception, call: Call) -> tuple[Outcome, str]:
         seconds = call.clock() - call.started
         return Outcome.TIMEOUT, f"stopped after {seconds:.1f} s while {call.phase}"
     if isinstance(error, OSError):
-        kind = Outcome.TLS_ERROR if _is_tls(error, call) else Outcome.CONNECTION_ERROR
+        kind = Outcome.TLS_ERROR if isinstance(error, ssl.SSLError) else Outcome.CONNECTION_ERROR
         return kind, f"{call.phase}: {type(error).__name__}: {error}"
     return Outcome.PROTOCOL_ERROR, f"not an HTTP/1.1 answer: {type(error).__name__}: {error}"
 
@@ -63,9 +63,3 @@ def printable(body: bytes) -> str:
 def one_line(text: str) -> str:
     """Return a reason as one line that is safe to show, at most 300 characters."""
     return " ".join(_UNPRINTABLE.sub("", text).split())[:ERROR_CHARACTERS]
-
-
-def _is_tls(error: OSError, call: Call) -> bool:
-    """Whether TLS went wrong, rather than an established connection merely ending."""
-    ended = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-    return isinstance(error, ssl.SSLError) and not (ended and call.phase is not Phase.TLS)

@@ -7,6 +7,7 @@ it, and a watchdog shuts the socket of a call that is past it.
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -82,10 +83,11 @@ class Call:
         return self.shut or self.clock() >= self.deadline
 
     def hold(self, sock: socket.socket) -> None:
-        """Name the socket the watchdog may shut."""
+        """Name the socket the watchdog may shut.
+
+        It may have come between two sockets: ask `remaining` after this, and not before.
+        """
         self._socket = sock
-        if self.shut:  # it came between two sockets
-            _shut(sock)
 
     def cut_off(self) -> None:
         """End the call from outside: blocked reads and writes return at once."""
@@ -164,7 +166,7 @@ class _Checked(HTTPConnection):
         self.timeout = call.remaining()
         call.phase = Phase.SEND
         # A peer may answer and close before it has read everything: the answer still counts.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             self.request(
                 method,
                 path,

@@ -510,3 +510,22 @@ def test_hang_up_after_the_handshake_is_a_connection_error(
 
     with Peer(script, tls=authority.context()) as peer:
         assert send_tls(peer.url(host="localhost")).outcome is Outcome.CONNECTION_ERROR
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [(answer(413, b"too large"), Outcome.HTTP_ERROR), (b"", Outcome.CONNECTION_ERROR)],
+)
+def test_of_a_peer_that_closes_before_the_body_was_read_the_answer_counts(
+    said: bytes, outcome: Outcome, authority: Authority, make_sender: MakeSender
+) -> None:
+    def script(_: Peer, wire: Wire) -> None:
+        wire.sock.recv(100)
+        wire.send(said)
+
+    sender = make_sender(
+        policy=TLS, ca_file=str(authority.ca_file), resolver=at("127.0.0.1"), deadline_seconds=15
+    )
+    with Peer(script, tls=authority.context()) as peer:
+        request = a_request(peer.url(host="localhost"), body=b"x" * 4 * 1024 * 1024)
+        assert sender.send(request).outcome is outcome
