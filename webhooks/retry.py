@@ -187,5 +187,5 @@ def _until(text: str, now: datetime) -> timedelta:
         at = email.utils.parsedate_to_datetime(text)
         # The asctime form names no zone; HTTP dates are UTC in every form.
         return (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
-    except (ValueError, OverflowError):
+    except ValueError:
         return timedelta(0)

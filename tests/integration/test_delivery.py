@@ -362,6 +362,8 @@ def test_an_endpoint_deleted_between_attempts_gets_nothing_more(db: Engine) -> N
         deliver_webhooks(as_of=later(days=1))
 
         assert len(peer.requests) == 1
+    with db.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM endpoint_health")) == 0
     [row] = deliveries(db)
     assert row.state == "cancelled"
     assert row.completed_at is not None

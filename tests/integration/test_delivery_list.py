@@ -60,6 +60,11 @@ def test_deliveries_are_found_by_whose_where_what_when_and_state(db: Engine) -> 
     assert len(found(topic="billing.invoice.created")) == 2
     assert found(since=later(minutes=1)) == []
     assert found(until=later(minutes=1)) == newest_first
+    happened_at = dt.datetime.fromisoformat(
+        list_deliveries(event_id=first)["deliveries"][0]["happened_at"]
+    )
+    assert found(tenant_id="acme", since=happened_at) == [every[mine["endpoint_id"], first]]
+    assert found(tenant_id="acme", until=happened_at) == []
     assert found(tenant_id="acme", endpoint_id=UUID(theirs["endpoint_id"])) == []
 
 

@@ -232,6 +232,22 @@ def test_an_endpoint_that_is_not_even_tried_any_more_is_disabled_by_review(db: E
     assert told(db) == [(DISABLED, "failing")]
 
 
+def test_a_review_is_not_kept_from_others_by_endpoints_that_are_disabled(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is told of those, so nothing of them comes to an end."""
+    monkeypatch.setattr("tasks.recording.REVIEWED_AT_ONCE", 1)
+    first, second = sorted(UUID(subscribe(topics=USAGE)["endpoint_id"]) for _ in range(2))
+    emit()
+    finish(take().rows, Outcome.TIMEOUT)
+    disable_endpoint(endpoint_id=first)
+
+    deliver_webhooks(as_of=later(hours=25))
+
+    [notice] = events_of(db, FAILING)
+    assert (notice["data"]["endpoint_id"], notice["data"]["notice"]) == (str(second), "failing_24h")
+
+
 def test_a_success_every_tenth_try_never_disables(db: Engine) -> None:
     subscribe(topics=USAGE)
     start = now()

@@ -149,6 +149,20 @@ def test_a_dead_delivery_goes_after_its_own_time_and_its_event_stays_for_its_own
     assert [row.message_id for row in deliveries(db)] == [other]
 
 
+def test_a_dead_delivery_that_is_brought_back_before_it_is_deleted_stays(db: Engine) -> None:
+    made = subscribe()["endpoint_id"]
+    for _ in range(2):
+        delivery(db, event(db, 60), made, "dead", 31)
+    with database.transaction() as session:
+        found = delivery_purge.find_dead(session, before=ago(30))
+    replay_delivery(delivery_id=found[0], idempotency_key="r")
+
+    with database.transaction() as session:
+        assert delivery_purge.delete_dead(session, found, before=ago(30)) == 1
+
+    assert [(row.id, row.state) for row in deliveries(db)] == [(found[0], "pending")]
+
+
 def test_attempts_leave_by_the_day_and_those_without_a_partition_one_by_one(db: Engine) -> None:
     made = subscribe()["endpoint_id"]
     for days in (40, 32):

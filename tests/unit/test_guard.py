@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import SimpleNamespace
 
 import pytest
 import requests_hardened.ip_filter
@@ -213,6 +214,7 @@ def test_good_url_is_taken_in_its_normal_spelling(url: str, normal: str) -> None
         "https://hooks.example.com/a b",
         "https://hooks.example.com/\r\nX-Evil: 1",
         "https://hooks.example.com/\x00",
+        "https://hooks.example.com/\x7f",
         "https://hooks.example.com\\@10.0.0.1/",
         " https://hooks.example.com/",
         "https://hooks.example.com\t/",
@@ -230,6 +232,8 @@ def test_good_url_is_taken_in_its_normal_spelling(url: str, normal: str) -> None
         f"https://[{PUBLIC_V6}%25eth0]/",
         f"https://[{PUBLIC_V6}%eth0]/",
         f"https://[{PUBLIC_V6}]x/",
+        f"https://{PUBLIC_V4}./",
+        "https://hooks.example.0x/",
     ],
 )
 def test_bad_url_is_refused(url: str) -> None:
@@ -467,6 +471,46 @@ def test_hanging_lookups_end_for_the_caller_and_can_not_pile_up(
         release.set()
     for thread in stuck:
         thread.join(5)
+    assert guard.resolve(TARGET, resolver=answers(PUBLIC_V4))
+
+
+def test_waiting_for_its_turn_is_part_of_a_lookups_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, clock, asked = threading.BoundedSemaphore(1), [100.0], threading.Event()
+
+    class Turns:
+        """One that is got at the last moment."""
+
+        def acquire(self, timeout: float) -> bool:
+            clock[0] += timeout
+            return turns.acquire()
+
+        def release(self) -> None:
+            turns.release()
+
+    def slow(host: str, port: int) -> Iterable[str]:
+        asked.wait(1)
+        return [PUBLIC_V4]
+
+    monkeypatch.setattr(lookup, "_turns", Turns())
+    monkeypatch.setattr(lookup, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with pytest.raises(guard.NameNotResolved, match="no answer in time"):
+        lookup.look_up(slow, "hooks.example.com", 443, seconds=3)
+    asked.set()
+    assert turns.acquire(timeout=10)
+
+
+def test_a_lookup_that_no_thread_is_left_for_gives_its_turn_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(lookup, "_turns", threading.BoundedSemaphore(1))
+    with monkeypatch.context() as machine:
+        machine.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(guard.NameNotResolved, match="can't start new thread"):
+            guard.resolve(TARGET, resolver=answers(PUBLIC_V4))
+
     assert guard.resolve(TARGET, resolver=answers(PUBLIC_V4))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from webhooks import health
@@ -74,6 +74,15 @@ def test_seventy_percent_of_at_least_ten_opens(story: str, opens: bool) -> None:
 def test_attempts_older_than_five_minutes_do_not_count() -> None:
     assert circuit_of("fffsffsffs", step=timedelta(seconds=20)).is_open
     assert not circuit_of("fffsffsffs", step=timedelta(seconds=60)).is_open
+    nine = play("fffsffsff", step=timedelta(0))
+    assert end_one(nine, "s", NOW + timedelta(seconds=299)).circuit.is_open
+    assert not end_one(nine, "s", NOW + timedelta(minutes=5)).circuit.is_open
+
+
+def test_attempts_of_a_clock_that_was_far_ahead_do_not_count_for_ever() -> None:
+    ahead = play("fffsffsff", start=NOW + timedelta(days=365))
+
+    assert not end_one(ahead, "s", NOW).circuit.is_open
 
 
 @given(story=STORY)
@@ -130,6 +139,7 @@ def test_failed_probes_double_the_wait_up_to_ten_minutes() -> None:
         condition = health.fail(condition, event="evt", now=now)
         waits.append(int((probe_at(condition) - now).total_seconds()))
     assert waits == [60, 120, 240, 480, 600, 600, 600]
+    assert condition.circuit.consecutive_failures == 12
 
 
 def test_failures_under_way_when_it_opened_do_not_lengthen_the_wait() -> None:
@@ -149,6 +159,7 @@ def test_any_success_closes_and_forgets(seconds: int) -> None:
     assert health.lanes(condition.circuit, most=MOST, now=NOW) == MOST
 
 
+@example(story="f" * 8, seconds=90, told=set())  # a probe failed
 @given(story=STORY, seconds=st.integers(1, 90), told=st.sets(st.sampled_from(Notice)))
 def test_condition_survives_json_and_stays_small(
     story: str, seconds: int, told: set[Notice]
@@ -197,6 +208,14 @@ def test_endpoint_is_disabled_after_five_days_twenty_failures_two_events(
     assert (Notice.DISABLED in due) is disabled
 
 
+def test_an_endpoint_that_fails_with_one_event_alone_is_never_disabled() -> None:
+    condition = Condition()
+    for hour in range(24 * 7):
+        condition = health.fail(condition, event="evt", now=NOW + hour * HOUR)
+
+    assert not health.should_disable(condition.trouble, now=NOW + timedelta(days=7))
+
+
 def test_a_success_every_tenth_try_never_disables() -> None:
     condition = Condition()
     for day in range(30):
@@ -232,9 +251,10 @@ def test_an_endpoint_that_comes_and_goes_is_told_of_once_a_day() -> None:
         condition = end_one(condition, "s" if minute % 10 == 0 else "f", now)
         due = health.notices_due(condition, now=now)
         condition = health.tell(condition, due, now=now)
-        told += [(minute // 60, notice) for notice in due]
+        told += [(minute, notice) for notice in due]
 
-    assert told == [(0, Notice.OPENED), (24, Notice.OPENED), (48, Notice.OPENED)]
+    day = 24 * 60
+    assert told == [(opened, Notice.OPENED) for opened in (5, day + 5, 2 * day + 5)]
 
 
 def test_healthy_endpoint_gets_no_notice_and_no_review() -> None:

@@ -12,6 +12,11 @@ OLD = keyring.new_master_key("k1")
 NEW = keyring.new_master_key("k2")
 WRITTEN = "k2:" + base64.b64encode(bytes(32)).decode()
 ENDPOINT = "end_1"
+KEPT = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX"
+SEALED_BY_K1 = (
+    "AQJrMWRlZmdoaWprbG1ubz9zrQMathffeyEen4sjKJohi0Vb5CC3M5ee6DC6"
+    "8eAg2bwGkhVKj16M4oXUHl89lVAG4qiVBQ=="
+)
 
 
 @given(plaintext=st.text(max_size=100), associated=st.text(max_size=40))
@@ -27,6 +32,20 @@ def test_sealing_twice_gives_different_bytes_and_never_the_secret() -> None:
     first, second = (ring.seal(secret, associated=ENDPOINT) for _ in range(2))
     assert first != second
     assert secret.encode() not in first
+
+
+def test_what_was_sealed_long_ago_opens() -> None:
+    """What is kept in databases: any other format or binding would open none of it."""
+    ring = keyring.Keyring(current="k2", keys={"k2": bytes(32), "k1": bytes(range(32))})
+
+    assert ring.open(base64.b64decode(SEALED_BY_K1), associated=ENDPOINT) == KEPT
+
+
+def test_secret_said_to_be_of_another_key_of_the_same_bytes_does_not_open() -> None:
+    same = keyring.Keyring(current="k1", keys={"k1": bytes(32), "k2": bytes(32)})
+    sealed = same.seal("whsec_", associated=ENDPOINT)
+    with pytest.raises(keyring.TamperedSecret, match="'k2'"):
+        same.open(sealed.replace(b"k1", b"k2", 1), associated=ENDPOINT)
 
 
 def test_secret_moved_to_another_endpoint_does_not_open() -> None:
@@ -93,6 +112,12 @@ def test_unreadable_master_keys_are_named_without_being_shown(text: str, message
         keyring.Keyring.parse(text)
     assert not text.strip(", ") or text not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("key_id", ["", "k 1", "k:1", "k" * 33, "ü"])
+def test_a_key_of_a_name_that_could_not_be_read_again_is_not_made(key_id: str) -> None:
+    with pytest.raises(keyring.InvalidMasterKeys, match="is not 1 to 32 letters"):
+        keyring.new_master_key(key_id)
 
 
 def test_current_key_must_be_among_the_keys() -> None:
