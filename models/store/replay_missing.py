@@ -63,8 +63,7 @@ class Chunk:
     next: Place | None
 
 
-# Ids begin with the time, so a stretch of time is one of the primary key; a millisecond more on
-# either side, since an id may be a little ahead of its message.
+# Ids begin with the time, so a stretch of time is one of the primary key.
 #
 # What waits to be relayed is the relay's. An endpoint hears of its own tenant and of those that
 # became part of it, the operator's of all, and alone of some: as in the fan-out.
@@ -175,12 +174,11 @@ def _statement(wanted: Wanted, end: str) -> Any:
 
 
 def _asked(wanted: Wanted, after: Place, most: int) -> dict[str, Any]:
-    margin = dt.timedelta(milliseconds=1)
     given: dict[str, Any] = {
         "message": after.message_id,
         "after": after.endpoint_id,
-        "first": ids.uuid7(wanted.since - margin, 0),
-        "end": ids.uuid7(wanted.until + margin, 0),
+        "first": ids.uuid7(wanted.since, 0),
+        "end": ids.uuid7(wanted.until, 0),
         "since": wanted.since,
         "until": wanted.until,
         "operator_topics": list(wanted.operator_topics),

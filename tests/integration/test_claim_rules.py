@@ -1,12 +1,15 @@
 """What a claim takes: of whom, how many, in which order, and what it says of them."""
 
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from models import database
-from models.store import claim, following
+from models.store import claim, endpoint_health, following
 from tasks.endpoints import disable_endpoint, enable_endpoint
 from tests.integration.outbox_world import (
     deliveries,
@@ -104,6 +107,56 @@ def test_an_ordered_endpoint_gets_nothing_until_all_that_was_held_waits_again(
     assert follow() == 1
     [row] = take(terms=terms()).rows
     assert row.delivery_id == deliveries(db)[0].id
+
+
+def rest_after_one(endpoint_ids: Iterable[UUID]) -> None:
+    with database.transaction() as session:
+        one_at_a_time = endpoint_health.Health(single=True)
+        endpoint_health.keep(session, dict.fromkeys(endpoint_ids, one_at_a_time))
+
+
+@pytest.mark.parametrize("why", ["owner", "lanes", "single"])
+def test_endpoints_that_can_get_no_more_do_not_fill_a_claim(db: Engine, why: str) -> None:
+    made = [UUID(subscribe(topics=USAGE)["endpoint_id"]) for _ in range(3)]
+    if why == "single":
+        rest_after_one(made)
+    emit(count=4)
+    few = terms(rows=3, per_endpoint=1 if why == "lanes" else 5, per_owner=3)
+    assert {row.endpoint_id for row in take(terms=few).rows} == set(made)
+    subscribe(tenant_id="other")
+    emit("other")
+    if why == "owner":
+        few = dataclasses.replace(few, taken={"acme": 3})
+
+    # Its room is for three endpoints.
+    assert [row.owner for row in take(terms=few).rows] == ["other"]
+
+
+def test_what_holds_an_endpoint_while_a_claim_takes_its_locks_is_seen(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim looks before it has the lock: whoever had it may have written a hold since."""
+    subscribe(topics=USAGE)
+    probed = UUID(subscribe(topics=USAGE)["endpoint_id"])
+    emit(count=2)
+    held = {one: endpoint_health.Health(hold_until=later(hours=1)) for one in of_all(db)}
+    held[probed] = endpoint_health.Health(probe_at=later(hours=1))
+    ask = claim._asked
+
+    def ask_later(endpoints: Sequence[Any], asked: claim.Terms) -> str:
+        with database.Session(db) as other:
+            endpoint_health.keep(other, held)
+            other.commit()
+        return ask(endpoints, asked)
+
+    monkeypatch.setattr(claim, "_asked", ask_later)
+
+    assert take(terms=terms()).rows == []
+
+
+def of_all(db: Engine) -> list[UUID]:
+    with db.connect() as connection:
+        return list(connection.scalars(text("SELECT id FROM endpoints")))
 
 
 def test_an_endpoint_that_failed_is_unwell_until_it_answers(db: Engine) -> None:

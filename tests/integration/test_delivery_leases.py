@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from models import database
 from models.rules.states import DeliveryState
 from models.store import delivery, due, endpoint_stats, health
+from tasks.delivery import deliver_webhooks
 from tasks.delivery_list import list_deliveries
 from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint
 from tasks.replays import replay_deliveries
@@ -26,6 +27,7 @@ from tests.integration.outbox_world import (
     subscribe,
     take,
 )
+from tests.receiver import Answer, Received, receiver
 
 LOST = dt.timedelta(seconds=-1)
 ONE_ENDED = "DELETE FROM delivery_leases WHERE delivery_id = (SELECT min(id) FROM deliveries)"
@@ -221,3 +223,36 @@ def test_a_living_lease_outlives_a_lost_one_of_the_same_endpoint(db: Engine) -> 
         assert delivery.reclaim(session, most=100, now=now()) == 1
 
     assert [row.delivery_id for row in leases(db)] == [living.delivery_id]
+
+
+def test_the_leases_that_were_lost_first_are_ended_first(db: Engine) -> None:
+    subscribe()
+    emit()
+    take(lease=LOST)
+    emit()
+    [longest] = take(lease=10 * LOST).rows
+
+    with database.transaction() as session:
+        assert delivery.reclaim(session, most=1, now=now()) == 1
+
+    assert longest.delivery_id not in [row.delivery_id for row in leases(db)]
+    assert len(leases(db)) == 1
+
+
+def test_a_run_says_how_many_results_came_after_their_lease_had_ended(db: Engine) -> None:
+    with receiver() as peer:
+        answer = peer.take
+
+        def lose_the_first(request: Received) -> Answer:
+            if not peer.requests:
+                execute(db, "DELETE FROM delivery_leases")
+            return answer(request)
+
+        peer.take = lose_the_first  # type: ignore[method-assign]
+        subscribe(peer)
+        emit()
+
+        summary = deliver_webhooks()
+
+        assert len(peer.requests) == 2
+    assert (summary["refused"], summary["delivered"]) == (1, 1)

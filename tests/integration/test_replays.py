@@ -153,6 +153,19 @@ def test_what_an_ordered_endpoint_stands_still_for_goes_at_once(db: Engine) -> N
     assert get_delivery(delivery_id=first.id)["waits_until"] is None
 
 
+def test_what_waits_for_an_ordered_endpoint_keeps_its_place_whatever_the_clock(
+    db: Engine,
+) -> None:
+    subscribe(ordered=True)
+    emit(count=2)
+    relay_all()
+    before = deliveries(db)
+
+    replay(before[1].id, as_of=later(hours=-1))
+
+    assert [row.due_at for row in deliveries(db)] == [row.due_at for row in before]
+
+
 def test_a_hold_that_an_endpoint_asked_for_is_not_lifted_by_a_replay(db: Engine) -> None:
     with receiver(Answer(503, headers={"Retry-After": "600"}), Answer()) as peer:
         subscribe(peer)

@@ -117,6 +117,23 @@ def test_closed_sender_takes_nothing_more(make_sender: MakeSender) -> None:
             sender.send(a_request(peer.url()))
 
 
+def test_close_ends_the_connections_that_are_kept(make_sender: MakeSender) -> None:
+    hung_up = threading.Event()
+
+    def script(peer: Peer, wire: Wire) -> None:
+        peer.read_request(wire)
+        wire.send(answer())
+        if wire.sock.recv(1) == b"":
+            hung_up.set()
+
+    sender = make_sender()
+    with Peer(script) as peer:
+        sender.send(a_request(peer.url()))
+        sender.close()
+
+        assert hung_up.wait(10)
+
+
 def test_close_waits_for_the_attempt_under_way(make_sender: MakeSender) -> None:
     arrived = threading.Event()
     outcomes: list[Outcome] = []
