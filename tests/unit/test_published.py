@@ -73,6 +73,7 @@ BEFORE: dict[str, Any] = {
         "amount": {"type": "string", "description": "how much"},
         "reason": {"enum": ["a", "b"], "type": "string"},
         "at": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "page": {"type": "object", "properties": {"title": {"type": "string"}}},
     },
     "required": ["amount", "reason"],
 }
@@ -94,6 +95,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         changed(),
         changed(more={"type": "integer"}),
         changed(amount={"type": "string", "description": "in other words", "title": "Amount"}),
+        changed(at={"anyOf": [{"type": "string", "description": "when"}, {"type": "null"}]}),
         {**changed(more={"type": "string"}), "required": ["amount", "reason", "more"]},
         {**changed(), "required": ["amount", "reason", "at"]},
     ],
@@ -109,6 +111,10 @@ def test_what_is_added_or_said_in_other_words_breaks_nothing(after: dict[str, An
         (changed(amount={"type": "integer"}), "field amount was"),
         (changed(amount={"anyOf": [{"type": "string"}, {"type": "null"}]}), "field amount was"),
         (changed(reason={"enum": ["a", "b", "c"], "type": "string"}), "field reason was"),
+        (
+            changed(page={"type": "object", "properties": {"title": {"type": "integer"}}}),
+            "field page was",
+        ),
         (changed(description={"type": "string"}, at={"type": "string"}), "field at was"),
         ({**changed(), "required": ["amount"]}, "reason was always there"),
         ({**changed(), "$defs": {"x": {}}}, "refer to"),
@@ -136,6 +142,12 @@ def test_a_break_takes_the_next_version_and_no_topic_goes(
 
     assert (said is None) == (faults == [])
     assert (said or "") in "; ".join(faults)
+
+
+def test_each_topic_has_versions_of_its_own() -> None:
+    released = {("t", 1): BEFORE, ("other", 1): BEFORE, ("other", 2): BEFORE}
+
+    assert not compatibility.faults(released, {("t", 1): BEFORE, ("other", 2): BEFORE})
 
 
 def test_a_topic_never_goes_back_to_an_older_version() -> None:
