@@ -16,7 +16,7 @@ from models.rules import ids
 from models.rules.states import DeliveryState
 from models.store import delivery, endpoint, relay
 from tasks import announce as announcing
-from tasks import config, sending
+from tasks import config, recording, sending
 from tasks.announce import announce
 from tasks.delivery import deliver_webhooks, skip_delivery
 from tasks.endpoint_update import update_endpoint
@@ -594,6 +594,55 @@ def test_an_unknown_master_key_defers_the_endpoint_without_spending_an_attempt(
         assert "endpoint.can_not_sign" in caplog.text
         config.use(task_config)
         assert deliver_webhooks(as_of=later(minutes=6))["delivered"] == 20
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "UPDATE endpoint_secrets SET sealed = sealed || '\\x00' WHERE endpoint_id = :id",
+        "UPDATE endpoint_secrets SET sealed = '\\x0102ffff' || sealed WHERE endpoint_id = :id",
+        "DELETE FROM endpoint_secrets WHERE endpoint_id = :id",
+    ],
+)
+def test_an_endpoint_whose_secret_is_spoiled_waits_and_keeps_nobody_else(
+    db: Engine, broken: str
+) -> None:
+    with receiver() as peer, receiver() as other:
+        execute(db, broken, id=subscribe(peer)["endpoint_id"])
+        subscribe(other)
+        emit(count=3)
+
+        summary = deliver_webhooks()
+
+        assert (peer.requests, len(other.requests)) == ([], 3)
+    assert (summary["delivered"], summary["pending"]) == (3, 3)
+    assert len(attempts(db)) == 3
+    assert len(take(at=later(minutes=6)).rows) == 3
+
+
+def test_what_came_of_attempts_is_on_disk_before_it_is_forgotten(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute(
+        db,
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = on', "
+        "current_database()); END $$",
+    )
+    db.dispose()
+    record, waits = recording.record, []
+
+    def look(session: database.Session, *verdicts: Any, **options: Any) -> recording.Recorded:
+        waits.append(session.scalar(text("SHOW synchronous_commit")))
+        return record(session, *verdicts, **options)
+
+    monkeypatch.setattr(recording, "record", look)
+    with receiver() as peer:
+        subscribe(peer)
+        emit(count=3)
+        deliver_webhooks()
+
+    assert states(db) == ["delivered"] * 3
+    assert set(waits) == {"on"}
 
 
 def test_a_refused_address_waits_an_hour_without_spending_an_attempt(

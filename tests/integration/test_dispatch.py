@@ -28,6 +28,7 @@ from tests.integration.outbox_world import (
     hosts,
     later,
     now,
+    relay_all,
     sample,
     states,
     subscribe,
@@ -517,6 +518,50 @@ def test_the_end_of_a_run_makes_nobody_wait_for_a_slow_neighbour(
         run.join()
     # Of the slow one nothing more was begun.
     assert Counter(states(db)) == {"delivered": 8, "pending": 45}
+
+
+def test_a_run_ends_though_slow_neighbours_never_do(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.sending.SLOW", 0.0)
+    done = threading.Event()
+    with receiver(Answer(until=done)) as slow:
+        subscribe(slow, tenant_id="slow")
+        subscribe(slow, tenant_id="other")
+        emit("slow")
+        run = sending.Run(now())
+        run._turn()
+        eventually(lambda: len(slow.requests) == 1)
+        monkeypatch.setattr(run, "_ends_at", time.monotonic() - 16)
+        emit("other")
+        relay_all()
+
+        run._turn()
+
+        assert states(db) == ["sending", "pending"]
+        done.set()
+        while run._turn():
+            pass
+    assert states(db) == ["delivered", "pending"]
+
+
+def test_each_claim_of_a_run_goes_on_behind_the_one_before(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that always have something due would else be the only ones."""
+    monkeypatch.setattr("tasks.window.SLOTS", 4)
+    monkeypatch.setattr("tasks.window.AHEAD", 0)
+    monkeypatch.setattr("tasks.window.MOST_AHEAD", 1)
+    with receiver() as peer:
+        for number in range(8):
+            subscribe(peer, tenant_id=f"t{number}", topics=["billing.quota_consumed"])
+        for number in range(8):
+            emit(f"t{number}", count=5)
+
+        deliver_webhooks()
+
+        assert len({one.event["tenant_id"] for one in peer.requests[:8]}) == 8
+        assert len(peer.requests) == 40
 
 
 def test_what_happens_while_all_that_is_on_the_wire_is_slow_goes_out_at_once(
