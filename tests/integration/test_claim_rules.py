@@ -109,20 +109,33 @@ def test_an_ordered_endpoint_gets_nothing_until_all_that_was_held_waits_again(
     assert row.delivery_id == deliveries(db)[0].id
 
 
+def test_an_ordered_endpoint_gets_what_a_fast_clock_told(db: Engine) -> None:
+    """When it happened is a place in the order, and nothing to wait for."""
+    subscribe(topics=USAGE, ordered=True)
+    emit(count=2)
+
+    [row] = take(terms=terms(), at=later(minutes=-1)).rows
+
+    assert row.delivery_id == deliveries(db)[0].id
+
+
 def rest_after_one(endpoint_ids: Iterable[UUID]) -> None:
     with database.transaction() as session:
         one_at_a_time = endpoint_health.Health(single=True)
         endpoint_health.keep(session, dict.fromkeys(endpoint_ids, one_at_a_time))
 
 
-@pytest.mark.parametrize("why", ["owner", "lanes", "single"])
+@pytest.mark.parametrize("why", ["owner", "lanes", "single", "rate"])
 def test_endpoints_that_can_get_no_more_do_not_fill_a_claim(db: Engine, why: str) -> None:
-    made = [UUID(subscribe(topics=USAGE)["endpoint_id"]) for _ in range(3)]
+    options: dict[str, Any] = {"rate_per_minute": 1} if why == "rate" else {}
+    made = [UUID(subscribe(topics=USAGE, **options)["endpoint_id"]) for _ in range(3)]
     if why == "single":
         rest_after_one(made)
     emit(count=4)
     few = terms(rows=3, per_endpoint=1 if why == "lanes" else 5, per_owner=3)
-    assert {row.endpoint_id for row in take(terms=few).rows} == set(made)
+    first = take(terms=few).rows
+    assert {row.endpoint_id for row in first} == set(made)
+    assert {row.unwell for row in first} == {why == "single"}
     subscribe(tenant_id="other")
     emit("other")
     if why == "owner":

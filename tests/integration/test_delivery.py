@@ -124,6 +124,25 @@ def test_what_makes_something_due_rings_the_sender_at_once(
     assert rung == ["emit", "disable", "change", "enable", "replay", "skip", "ping"]
 
 
+def test_a_run_that_leaves_something_rings_for_the_next_one(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[str] = []
+    with receiver() as peer:
+        subscribe(peer)
+        emit()
+        monkeypatch.setattr(announcing, "kick_sender", lambda: rung.append("rung"))
+        config.use(replace(config.current(), kick=True))
+        unfinished = sending.Run(now())
+        unfinished._turn()
+        monkeypatch.setattr(unfinished, "_ends_at", 0.0)
+
+        unfinished.go()
+        assert rung == ["rung"]
+        sending.Run(now()).go()
+        assert rung == ["rung"]
+
+
 def test_what_a_fast_clock_tells_or_relays_is_due_at_once(db: Engine) -> None:
     endpoint_id = UUID(subscribe()["endpoint_id"])
     emit()

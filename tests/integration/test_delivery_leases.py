@@ -28,6 +28,7 @@ from tests.integration.outbox_world import (
     take,
 )
 from tests.receiver import Answer, Received, receiver
+from webhooks.retry import Outcome
 
 LOST = dt.timedelta(seconds=-1)
 ONE_ENDED = "DELETE FROM delivery_leases WHERE delivery_id = (SELECT min(id) FROM deliveries)"
@@ -210,6 +211,28 @@ def test_an_arrival_under_a_lost_lease_ends_nobody_elses(db: Engine) -> None:
     assert finish([living], at=later(seconds=1)).states == {living.delivery_id: "delivered"}
     assert leases(db) == []
     assert len(attempts(db)) == 2
+
+
+def test_a_death_under_a_lost_lease_is_not_told(db: Engine) -> None:
+    subscribe(topics=["billing.quota_consumed"])
+    emit()
+    relay_all()
+    execute(db, "UPDATE deliveries SET attempt_count = 9")
+    [late] = take(lease=LOST).rows
+    with database.transaction() as session:
+        delivery.reclaim(session, most=1, now=now())
+    [living] = take().rows
+
+    assert finish([late], Outcome.TIMEOUT).states == {}
+    assert told_dead(db) == 0
+    finish([living], Outcome.TIMEOUT)
+    assert (states(db), told_dead(db)) == (["dead"], 1)
+
+
+def told_dead(db: Engine) -> int:
+    with db.connect() as connection:
+        statement = "SELECT count(*) FROM outbox_messages WHERE type = 'billing.delivery.dead'"
+        return int(connection.scalar(text(statement)) or 0)
 
 
 def test_a_living_lease_outlives_a_lost_one_of_the_same_endpoint(db: Engine) -> None:

@@ -18,6 +18,7 @@ from models.store import claim, endpoint_health, relay
 from tasks import sending, window
 from tasks.announce import announce
 from tasks.delivery import deliver_webhooks, skip_delivery
+from tasks.endpoint_list import list_endpoints
 from tasks.endpoints import disable_endpoint, enable_endpoint
 from tests.integration.outbox_world import (
     TERMS,
@@ -136,6 +137,18 @@ def test_two_senders_claim_side_by_side_and_neither_waits_for_the_other(db: Engi
     assert not of_endpoint([*first]).keys() & of_endpoint([*second]).keys()
     # Each has lanes left, whoever took the first of them.
     assert len(of_endpoint([*take(terms=terms(rows=16)).rows])) == 8
+
+
+def test_a_claim_waits_for_no_endpoint_that_somebody_else_has(db: Engine) -> None:
+    many(2)
+    hosts(db, "a.example", "b.example")
+    taken, _ = endpoint_ids = [UUID(made["endpoint_id"]) for made in list_endpoints()["endpoints"]]
+    with ThreadPoolExecutor(1) as other, database.transaction() as session:
+        endpoint_health.lock(session, [taken])
+
+        rows = other.submit(take).result(30).rows
+
+    assert {row.endpoint_id for row in rows} == {*endpoint_ids} - {taken}
 
 
 def test_a_host_that_a_claim_counts_is_left_alone_by_another(db: Engine) -> None:

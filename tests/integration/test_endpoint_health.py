@@ -154,6 +154,18 @@ def fail_for(*, days: int, every: dt.timedelta = dt.timedelta(hours=2)) -> None:
     deliver_webhooks(as_of=start + dt.timedelta(days=days))
 
 
+def test_an_endpoint_that_was_disabled_meanwhile_is_not_told_to_fail(db: Engine) -> None:
+    endpoint_id = UUID(subscribe(topics=USAGE)["endpoint_id"])
+    emit(count=5)
+    rows = take().rows
+    disable_endpoint(endpoint_id=endpoint_id)
+
+    finish(rows, Outcome.TIMEOUT)
+
+    assert health_of(db, str(endpoint_id)).probe_at is not None
+    assert [topic for topic, _ in told(db)] == [DISABLED]
+
+
 def test_the_operator_hears_of_a_failing_endpoint_and_its_tenant_of_no_other(db: Engine) -> None:
     with receiver() as operators, receiver() as other:
         subscribe(operators, tenant_id=None, topics=["billing.endpoint.*"])

@@ -92,6 +92,40 @@ def test_what_waited_so_long_that_its_lease_could_end_is_not_begun(db: Engine) -
         assert peer.requests == []
 
 
+def test_an_endpoint_is_slow_as_long_as_something_is_under_way(db: Engine) -> None:
+    done = threading.Event()
+    with receiver(Answer(until=done)) as peer:
+        slots = window.Window(window.sender(), lease=MINUTE)
+        one = claimed(1, url=peer.url)
+        slots.submit(one, SECRETS)
+
+        assert slots.endpoints_since(3600) == set()
+        assert slots.endpoints_since(-1) == {one.endpoint_id}
+        done.set()
+        slots.collect(patience=10)
+        assert slots.endpoints_since(-1) == set()
+        slots.close()
+
+
+def test_as_much_is_claimed_ahead_as_ended_in_the_last_second_a_quarter_for_one_owner(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.window.AHEAD", 4)
+    monkeypatch.setattr("tasks.window.PACE_SECONDS", 3600)
+    with receiver() as peer:
+        slots = window.Window(window.sender(), lease=MINUTE)
+        assert (slots.size, slots.owners_room) == (36, 9)
+        for number in range(12):
+            slots.submit(claimed(number, url=peer.url), SECRETS)
+        while slots.under_way:
+            slots.collect(patience=10)
+        slots.close()
+
+    assert (slots.size, slots.owners_room) == (44, 11)
+    monkeypatch.setattr("tasks.window.PACE_SECONDS", -1)
+    assert (slots.size, slots.owners_room) == (36, 9)
+
+
 def test_a_mistake_of_ours_is_an_attempt_that_failed(db: Engine) -> None:
     closed = transport.Sender(policy=config.current().address_policy)
     closed.close()
