@@ -99,7 +99,7 @@ def test_a_kill_between_the_commit_and_the_ring_loses_no_webhook(db: Engine) -> 
 def test_what_makes_something_due_rings_the_sender_at_once(
     db: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rung: list[str] = []
+    rung, said = list[str](), ""
     monkeypatch.setattr(announcing, "kick_sender", lambda: rung.append(said))
     config.use(replace(config.current(), kick=True))
     endpoint_id = UUID(subscribe()["endpoint_id"])

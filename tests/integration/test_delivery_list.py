@@ -251,6 +251,14 @@ def test_the_backlog_is_counted_by_state_and_the_oldest_due_is_told(db: Engine) 
     emit(count=2)
     relay_all()
     execute(db, "UPDATE deliveries SET state = 'dead' WHERE id = (SELECT min(id) FROM deliveries)")
+    for state in ("held", "dead"):
+        execute(
+            db,
+            "INSERT INTO deliveries (message_id, endpoint_id, state, due_at) "
+            "SELECT min(message_id::text)::uuid, :other, :state, now() FROM deliveries",
+            other=subscribe(tenant_id="other")["endpoint_id"],
+            state=state,
+        )
 
     found = stats(made)
 

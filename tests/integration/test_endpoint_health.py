@@ -252,6 +252,9 @@ def test_a_review_is_not_kept_from_others_by_endpoints_that_are_disabled(
     first, second = sorted(UUID(subscribe(topics=USAGE)["endpoint_id"]) for _ in range(2))
     emit()
     finish(take().rows, Outcome.TIMEOUT)
+    with database.transaction() as session:
+        due = endpoint_health.lock_due_for_review(session, most=1, now=later(hours=25))
+        assert list(due) == [first]
     disable_endpoint(endpoint_id=first)
     execute(db, "DELETE FROM deliveries")  # nothing is tried any more
 
