@@ -204,7 +204,9 @@ def stats(made: Any, **options: Any) -> Any:
     return get_endpoint_stats(endpoint_id=UUID(made["endpoint_id"]), **options)
 
 
-def test_figures_of_an_endpoint_are_what_its_attempts_came_to(db: Engine) -> None:
+def test_figures_of_an_endpoint_are_what_its_attempts_came_to(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, other = subscribe(), subscribe()
     at = now()
     execute(
@@ -230,6 +232,9 @@ def test_figures_of_an_endpoint_are_what_its_attempts_came_to(db: Engine) -> Non
     assert (day["p50_ms"], day["p95_ms"]) == (500, 950)
     assert hour["attempts"] == 59
     assert hour["success_percent"] == "81.3"  # 48 of 59 is a little more
+    monkeypatch.setattr("models.store.endpoint_stats.MOST_ATTEMPTS", 10)
+    newest = stats(made)
+    assert (newest["attempts"], newest["p95_ms"]) == (10, 100)
     for hours in (0, 721):
         with pytest.raises(InvalidMessage, match="hours"):
             stats(made, hours=hours)
@@ -240,6 +245,17 @@ def test_figures_of_an_endpoint_nothing_was_sent_to_are_none(db: Engine) -> None
 
     assert (found["attempts"], found["success_percent"], found["p50_ms"]) == (0, None, None)
     assert (found["pending"], found["dead"], found["oldest_due_at"]) == (0, 0, None)
+
+
+def test_what_is_due_later_is_not_the_oldest_that_is_due(db: Engine) -> None:
+    made = subscribe()
+    emit()
+    relay_all()
+    execute(db, "UPDATE deliveries SET due_at = :at", at=later(hours=1))
+
+    found = stats(made)
+
+    assert (found["pending"], found["due"], found["oldest_due_at"]) == (1, 0, None)
 
 
 def test_the_backlog_is_counted_by_state_and_the_oldest_due_is_told(db: Engine) -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -262,6 +263,21 @@ def test_a_review_is_not_kept_from_others_by_endpoints_that_are_disabled(
 
     [notice] = events_of(db, FAILING)
     assert (notice["data"]["endpoint_id"], notice["data"]["notice"]) == (str(second), "failing_24h")
+
+
+def test_a_review_waits_for_no_endpoint_that_somebody_else_has(db: Engine) -> None:
+    taken, other = sorted(UUID(subscribe(topics=USAGE)["endpoint_id"]) for _ in range(2))
+    emit()
+    finish(take().rows, Outcome.TIMEOUT)
+
+    def review() -> list[UUID]:
+        with database.transaction() as session:
+            return list(endpoint_health.lock_due_for_review(session, most=9, now=later(hours=25)))
+
+    with ThreadPoolExecutor(1) as thread, database.transaction() as session:
+        endpoint_health.lock(session, [taken])
+
+        assert thread.submit(review).result(30) == [other]
 
 
 def test_a_success_every_tenth_try_never_disables(db: Engine) -> None:
