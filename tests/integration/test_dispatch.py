@@ -573,7 +573,7 @@ def test_each_claim_of_a_run_goes_on_behind_the_one_before(
 
         deliver_webhooks()
 
-        assert len({one.event["tenant_id"] for one in peer.requests[:8]}) == 8
+        assert len({one.event["tenant_id"] for one in peer.requests[:16]}) == 8
         assert len(peer.requests) == 40
 
 

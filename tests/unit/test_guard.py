@@ -488,7 +488,7 @@ def test_waiting_for_its_turn_is_part_of_a_lookups_time(monkeypatch: pytest.Monk
             turns.release()
 
     def slow(host: str, port: int) -> Iterable[str]:
-        asked.wait(1)
+        asked.wait(2)
         return [PUBLIC_V4]
 
     monkeypatch.setattr(lookup, "_turns", Turns())
