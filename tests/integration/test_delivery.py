@@ -485,14 +485,17 @@ def test_a_deletion_waits_for_a_fan_out_and_cancels_what_it_added(db: Engine) ->
 
 
 @pytest.mark.parametrize(
-    ("move", "expected"), [(endpoint.delete, "cancelled"), (endpoint.disable, "held")]
+    ("move", "expected"),
+    [(endpoint.delete, "cancelled"), (endpoint.disable, "held"), (endpoint.enable, "pending")],
 )
 def test_a_fan_out_that_met_a_change_of_its_endpoint_obeys_it(
     db: Engine, move: Any, expected: str
 ) -> None:
-    endpoint_id = UUID(subscribe("http://127.0.0.1:9/")["endpoint_id"])
+    endpoint_id = UUID(subscribe(topics=["billing.quota_consumed"])["endpoint_id"])
+    if move is endpoint.enable:
+        disable_endpoint(endpoint_id=endpoint_id)
     emit()
-    fan_out = threading.Thread(target=lambda: take(uuid4()))
+    fan_out = threading.Thread(target=relay_all)
     with database.transaction() as session:
         move(session, endpoint.lock(session, endpoint_id), now=now())
         fan_out.start()
@@ -500,6 +503,7 @@ def test_a_fan_out_that_met_a_change_of_its_endpoint_obeys_it(
     fan_out.join()
 
     assert states(db) == [expected]
+    assert (deliveries(db)[0].completed_at is not None) == (expected == "cancelled")
 
 
 def wait_for_a_lock(db: Engine) -> None:
@@ -575,8 +579,12 @@ def test_results_written_twice_count_once(db: Engine) -> None:
 
 
 def test_without_a_master_key_everything_waits_and_nothing_is_sent(
-    db: Engine, task_config: config.Config
+    db: Engine,
+    task_config: config.Config,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr("tasks.readiness._warned_at", {})
     with receiver() as peer:
         secret = subscribe(peer)["secret"]
         emit()
@@ -587,6 +595,8 @@ def test_without_a_master_key_everything_waits_and_nothing_is_sent(
         assert (summary["relayed"], summary["delivered"]) == (1, 0)
         assert peer.requests == []
         assert states(db) == ["pending"]
+        deliver_webhooks()
+        assert caplog.text.count("sender.no_master_key") == 1, "once a minute is enough"
         config.use(task_config)
         assert deliver_webhooks()["delivered"] == 1
         peer.requests[0].verify(secret)

@@ -17,6 +17,7 @@ from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint
 from tasks.replays import replay_deliveries
 from tests.integration.outbox_world import (
     attempts,
+    deliveries,
     emit,
     execute,
     finish,
@@ -174,6 +175,8 @@ def test_a_lost_lease_leaves_a_delivery_as_its_endpoint_wants_it(db: Engine) -> 
         str(disabled): "held",
         str(deleted): "cancelled",
     }
+    ended = {row.state: row.completed_at is not None for row in deliveries(db)}
+    assert ended == {"pending": False, "held": False, "cancelled": True}
     assert leases(db) == []
 
 

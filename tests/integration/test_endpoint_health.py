@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 from models import database
 from models.store import endpoint_health, relay
 from models.store.skipping import DeliveryArrived, DeliveryUnderWay, UnknownDelivery
+from tasks.announce import OPERATOR
 from tasks.delivery import deliver_webhooks, skip_delivery
 from tasks.endpoint_list import list_endpoints
 from tasks.endpoints import delete_endpoint, disable_endpoint, enable_endpoint
@@ -24,10 +25,12 @@ from tests.integration.outbox_world import (
     finish,
     later,
     now,
+    relay_all,
     states,
     subscribe,
     take,
 )
+from tests.integration.waiting import until_somebody_waits
 from tests.receiver import Answer, receiver
 from webhooks.retry import Outcome
 
@@ -294,6 +297,25 @@ def test_a_success_every_tenth_try_never_disables(db: Engine) -> None:
     assert list_endpoints()["endpoints"][0]["state"] == "enabled"
 
 
+def test_endpoints_are_locked_in_the_order_of_their_ids_wherever_they_are_kept(db: Engine) -> None:
+    first, second = sorted(UUID(subscribe()["endpoint_id"]) for _ in range(2))
+    execute(db, "UPDATE endpoints SET description = 'now the last row' WHERE id = :id", id=first)
+    execute(db, "ANALYZE endpoints")  # so few are read as they lie there
+
+    def lock() -> None:
+        with database.transaction() as session:
+            endpoint_health.lock(session, [second, first])
+
+    with ThreadPoolExecutor(1) as thread:
+        with database.Session(db) as session:
+            endpoint_health.lock(session, [first])
+            other = thread.submit(lock)
+            until_somebody_waits()
+            # It has nothing that we could wait for.
+            endpoint_health.lock(session, [second])
+        other.result(30)
+
+
 def test_two_senders_that_see_an_endpoint_fail_tell_it_once(db: Engine) -> None:
     subscribe(topics=USAGE)
     operator_id = subscribe(tenant_id=None, topics=[FAILING])["endpoint_id"]
@@ -334,6 +356,19 @@ def test_a_dead_delivery_is_told(db: Engine) -> None:
         "outcome": "http_error",
         "status": 503,
     }
+
+
+def test_a_delivery_that_is_dead_to_the_operator_is_no_news_for_the_events_tenant(
+    db: Engine,
+) -> None:
+    subscribe(tenant_id=None, topics=USAGE)
+    emit()
+    relay_all()
+    execute(db, "UPDATE deliveries SET attempt_count = 9")
+    finish(take().rows, Outcome.TIMEOUT)
+
+    [notice] = events_of(db, DEAD)
+    assert notice["tenant_id"] == OPERATOR
 
 
 def test_dead_notices_about_notices_end(db: Engine) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from models import database, migrations
 from models.store import relay
-from tasks import announce, config, sending, window
+from tasks import announce, config, readiness, sending, window
 from tasks.delivery import deliver_webhooks
 from tests.integration import senders
 from tests.integration.outbox_world import (
@@ -476,7 +477,8 @@ def test_a_process_whose_clock_was_wrong_looks_again_and_sends(
             wrong.setattr("tasks.sending._now", lambda: later(hours=1))
             deliver_webhooks()
         assert deliver_webhooks()["delivered"] == 0, "not before half a minute is over"
-        monkeypatch.setattr("tasks.readiness._stopped_until", 0.0)
+        over = SimpleNamespace(monotonic=lambda: time.monotonic() + readiness.STOP_SECONDS)
+        monkeypatch.setattr(readiness, "time", over)
 
         assert deliver_webhooks()["delivered"] == 1
         assert len(peer.requests) == 1
