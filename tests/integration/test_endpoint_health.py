@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from models import database
-from models.store import endpoint_health, relay
+from models.store import endpoint_health, following, relay
 from models.store.skipping import DeliveryArrived, DeliveryUnderWay, UnknownDelivery
 from tasks.announce import OPERATOR
 from tasks.delivery import deliver_webhooks, skip_delivery
@@ -281,6 +281,26 @@ def test_a_review_waits_for_no_endpoint_that_somebody_else_has(db: Engine) -> No
         endpoint_health.lock(session, [taken])
 
         assert thread.submit(review).result(30) == [other]
+
+
+def test_a_backlog_that_somebody_else_is_moving_is_left_to_him(
+    db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.store.following.CHUNK", 1)
+    endpoint_id = UUID(subscribe(topics=USAGE)["endpoint_id"])
+    emit(count=3)
+    relay_all()
+    disable_endpoint(endpoint_id=endpoint_id)
+
+    def go_on() -> int:
+        with database.transaction() as session:
+            return following.go_on(session, now=now())
+
+    with ThreadPoolExecutor(1) as thread, database.transaction() as session:
+        endpoint_health.lock(session, [endpoint_id])
+
+        assert thread.submit(go_on).result(30) == 0
+    assert go_on() == 1
 
 
 def test_a_success_every_tenth_try_never_disables(db: Engine) -> None:
