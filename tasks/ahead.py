@@ -35,7 +35,8 @@ def lines(
     *,
     moved: Mapping[str, Moved],
 ) -> list[list[Line]]:
-    """Return what invoices charge ahead, in their order. Older ones take first.
+    """Return what invoices charge ahead, in their order. Older ones take first; closing ones have
+    late usage alone and take nothing.
 
     Args:
         subscriptions: all of the takers' tenants.
@@ -46,13 +47,14 @@ def lines(
     charged = _charged(subscriptions, versions)
     if not charged:
         return found
-    since = _since(takers)
+    taking = [place for place, one in enumerate(takers) if one.kind is not InvoiceKind.closing]
+    since = _since(takers[place] for place in taking)
     held = [one for one in charged if owner_of(one) in since]
     first_days = {
         one.id: min(since[owner_of(one)], one.fees_from or since[owner_of(one)]) for one in held
     }
     known = Known(session, held, first_days, without={ahead_taker.key(taker) for taker in takers})
-    for place in sorted(range(len(takers)), key=lambda place: takers[place].until):
+    for place in sorted(taking, key=lambda place: takers[place].until):
         taker = takers[place]
         told_in = period.zone(taker.timezone)
         zone = moved.get(taker.tenant_id, told_in)
@@ -96,11 +98,10 @@ def give_back(
     return made
 
 
-def _since(takers: Sequence[Taker]) -> dict[Owner, date]:
+def _since(takers: Iterable[Taker]) -> dict[Owner, date]:
     since: dict[Owner, date] = {}
     for one in takers:
-        if one.kind is not InvoiceKind.closing:
-            since[one.owner] = min(one.since, since.get(one.owner, date.max))
+        since[one.owner] = min(one.since, since.get(one.owner, date.max))
     return since
 
 

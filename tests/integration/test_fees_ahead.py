@@ -65,7 +65,7 @@ def notes() -> list[tuple[Any, ...]]:
 
 
 def run(until: str) -> None:
-    generate_invoices(as_of=instant(until))
+    assert generate_invoices(as_of=instant(until))["failed"] == 0
 
 
 def test_each_period_is_charged_when_it_begins_and_its_usage_when_it_is_over(db: Engine) -> None:
@@ -238,8 +238,19 @@ def test_an_end_to_come_is_given_back_for_when_it_comes(acme: Any) -> None:
         ended_at=instant("2026-01-25"),
         as_of=instant("2026-01-21"),
     )
-    close("2026-03-01")
+    for day in ("2026-01-22", "2026-01-24"):
+        close(day)
     assert fees()[1:] == [("2026-01-20", "2026-01-25", 500)]
+    # Seven days that two invoices charged for: what the newer one has first, and then of the older.
+    end_subscription(
+        subscription_id=acme["subscription_id"],
+        ended_at=instant("2026-01-18"),
+        as_of=instant("2026-01-24T12:00:00"),
+    )
+    for day in ("2026-01-25", "2026-03-01"):
+        close(day)
+    assert sorted(note[0] for note in notes()) == [200, 500, 1200]
+    assert len(fees()) == 2
 
 
 def test_a_change_on_the_first_day_leaves_one_invoice_and_no_note(db: Engine) -> None:
@@ -249,6 +260,8 @@ def test_a_change_on_the_first_day_leaves_one_invoice_and_no_note(db: Engine) ->
     run("2026-01-01T09:10:00")
     change(made, "2026-01-01T12:00:00", plan_key="max")
     run("2026-01-01T12:10:00")
+    # The plan of the morning is not owed any more; what a draft says of it changes by itself.
+    run("2026-01-02")
     close("2026-01-05")
     assert (notes(), fees()) == ([], [("2026-01-01", "2026-02-01", 31000)])
 
@@ -265,6 +278,41 @@ def test_two_that_begin_on_a_day_are_invoiced_though_the_first_is_numbered(db: E
     assert len(fees()) == 1
     run("2026-01-16")
     assert fees() == [("2026-01-15", "2026-02-01", 1700), ("2026-01-15", "2026-02-01", 3400)]
+
+
+def test_two_that_begin_on_a_day_share_its_draft(db: Engine) -> None:
+    make_plan(ahead("31"))
+    make_plan(ahead("62"), plan_key="more")
+    subscribe("acme", "2026-01-15T08:00:00")
+    run("2026-01-15T08:10:00")
+    subscribe("acme", "2026-01-15T10:00:00", plan_key="more")
+
+    run("2026-01-16")
+
+    assert query("SELECT period_start FROM invoices") == [(instant("2026-01-15"),)]
+    finalize_invoices(as_of=instant("2026-01-20"))
+    assert query("SELECT total_minor FROM invoices") == [(5100,)]
+
+
+def test_what_waits_on_the_last_day_of_a_period_is_charged_in_the_next(db: Engine) -> None:
+    make_plan(ahead("31"))
+    make_plan(ahead("62"), plan_key="more")
+    subscribe("acme", "2026-01-31T08:00:00")
+    run("2026-01-31T08:10:00")
+    (one,) = query("SELECT id FROM invoices")[0]
+    finalize_invoice(invoice_id=one, as_of=instant("2026-01-31T08:20:00"))
+    subscribe("acme", "2026-01-31T10:00:00", plan_key="more")
+    run("2026-01-31T10:10:00")
+    assert len(fees()) == 1
+
+    run("2026-02-01")
+
+    assert sorted(fees()) == [
+        ("2026-01-31", "2026-02-01", 100),
+        ("2026-01-31", "2026-02-01", 200),
+        ("2026-02-01", "2026-03-01", 3100),
+        ("2026-02-01", "2026-03-01", 6200),
+    ]
 
 
 def test_a_price_that_changes_counts_from_the_period_that_begins_then(acme: Any) -> None:

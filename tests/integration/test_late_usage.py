@@ -65,9 +65,9 @@ def close(until: str) -> None:
     """Roll up, invoice and finalize all that is over, as beat would do at an instant."""
     now = instant(until)
     aggregate_usage(as_of=now)
-    generate_invoices(as_of=now)
+    assert generate_invoices(as_of=now)["failed"] == 0
     bill_late_usage(as_of=now)
-    finalize_invoices(as_of=now)
+    assert finalize_invoices(as_of=now)["failed"] == 0
 
 
 def invoices(tenant_id: str = "acme") -> list[Any]:
@@ -269,6 +269,21 @@ def test_who_has_left_gets_one_closing_invoice_a_day() -> None:
     assert (len(invoices()), query("SELECT * FROM parked_tenants")) == (2, [])
     close("2026-02-11")
     assert lines(invoices()[2]) == [("adjustment", "2026-01-01", 400)]
+
+
+@pytest.mark.usefixtures("left")
+def test_a_closing_invoice_charges_no_fee_of_who_comes_back() -> None:
+    used("2026-01-31", "3")
+    close("2026-02-10T12:00:00")
+    make_plan(fee("28", timing="advance"), plan_key="anew")
+    subscribe("acme", "2026-02-11", plan_key="anew")
+    close("2026-02-11T10:00:00")
+
+    close("2026-02-20")
+
+    (_, closing, ahead) = invoices()
+    assert lines(closing) == [("adjustment", "2026-01-01", 600)]
+    assert lines(ahead) == [("fixed", "2026-02-11", 1800)]
 
 
 @pytest.mark.usefixtures("left")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tasks.invoice_runs import generate_invoices
+from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.plan_changes import NothingToChange
 from tasks.subscribing import PeriodFinalized
 from tasks.subscription_list import get_subscription
@@ -85,6 +85,19 @@ def test_seats_that_are_added_are_charged_for_the_days_that_are_left(two: Any) -
     assert notes() == []
     (added,) = query("SELECT description, quantity FROM invoice_lines WHERE amount_minor = 6300")
     assert (added[0], int(added[1])) == ("base: 3 more seats", 3)
+
+
+def test_seats_that_are_added_while_a_draft_waits_are_on_the_invoice_of_their_day(
+    db: Engine,
+) -> None:
+    make_plan(ahead("31"))
+    made = subscribe("acme", "2026-01-01", quantity="2")
+    run("2026-01-01T00:10:00")
+    seats(made, "2026-01-11", "5")
+    run("2026-01-11T00:10:00")
+    finalize_invoices(as_of=instant("2026-01-20"))
+    totals = query("SELECT period_start, total_minor FROM invoices ORDER BY number")
+    assert totals == [(instant("2026-01-01"), 6200), (instant("2026-01-11"), 6300)]
 
 
 def test_seats_that_go_are_given_back_of_what_was_charged_last(two: Any) -> None:
