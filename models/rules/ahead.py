@@ -144,7 +144,7 @@ def _by_seats(charge: Charge) -> list[Owed]:
         if one.quantity > seats:
             cost = _fee(rest, one.quantity) - _fee(rest, seats)
             layers.append(_Layer(rest, seats, one.quantity, one.quantity, cost))
-        for layer in reversed(layers):
+        for layer in layers:
             left = max(one.quantity, layer.below)
             if left < layer.now:
                 layer.amount -= _fee(rest, layer.now) - _fee(rest, left)

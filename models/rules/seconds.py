@@ -50,10 +50,10 @@ class Seconds:
         return _local_day(self.first, zone)
 
     def day_after(self, zone: ZoneInfo) -> date:
-        """The local day that follows the last one that it has time on."""
+        """The local day that follows the last one that it has time on; it has some."""
         if self.after == _END:
             return date.max
-        return _local_day(max(self.first, self.after - _ONE), zone) + _ONE_DAY
+        return _local_day(self.after - _ONE, zone) + _ONE_DAY
 
 
 def between(start: datetime | None, end: datetime | None) -> Seconds:

@@ -44,3 +44,9 @@ def test_items_are_known_by_what_names_them_wherever_they_stand() -> None:
         Changed("tiers.0.up_to", 1, 2),
         Changed("tiers.1.up_to", None, 3),
     ]
+
+
+def test_a_list_of_plain_values_is_one_value() -> None:
+    assert difference.between({"keys": ["a", "b"]}, {"keys": ["b"]}) == [
+        Changed("keys", ["a", "b"], ["b"])
+    ]

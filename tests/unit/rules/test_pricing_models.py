@@ -224,20 +224,24 @@ def test_the_greatest_value_of_each_stretch_of_time_is_priced_by_itself() -> Non
 
 
 def test_one_peak_above_its_limit_moves_everything_to_the_next_tier() -> None:
-    price = price_of(
-        Model.capacity,
-        group_by="name",
-        tiers=[
-            {"limits": {"bandwidth": "100", "members": "500"}, "price": "5"},
-            {"limits": {"bandwidth": "200"}, "price": "9"},
-            {"price": "20"},
-        ],
-    )
-    for bandwidth, members, expected in ((100, 500, 5), (50, 501, 9), (201, 1, 20), (0, 0, 5)):
-        peaks = {"bandwidth": bandwidth, "members": members}
-        parts = [Part(((Decimal(peak), 1),), group=name) for name, peak in peaks.items()]
-        line = pricing.rate(price, Usage(tuple(parts)), "EUR", share=Fraction(1, 2))
-        assert line.amount == Fraction(expected, 2)
+    tiers: list[Any] = [
+        {"limits": {"bandwidth": "100", "members": "500"}, "price": "5"},
+        {"limits": {"bandwidth": "200"}, "price": "9"},
+    ]
+    # The last tier is the fee of whatever is too large for all of them, open or not.
+    for last, largest in (([], 9), ([{"price": "20"}], 20)):
+        price = price_of(Model.capacity, group_by="name", tiers=[*tiers, *last])
+        assert capacity_fee(price, 100, 500) == 5
+        assert capacity_fee(price, 50, 501) == 9
+        assert capacity_fee(price, 0, 0) == 5
+        assert capacity_fee(price, 201, 1) == largest
+
+
+def capacity_fee(price: Any, bandwidth: int, members: int) -> Fraction:
+    """Of a whole period, reckoned from half of one."""
+    peaks = {"bandwidth": bandwidth, "members": members}
+    parts = [Part(((Decimal(peak), 1),), group=name) for name, peak in peaks.items()]
+    return 2 * pricing.rate(price, Usage(tuple(parts)), "EUR", share=Fraction(1, 2)).amount
 
 
 def test_units_that_live_on_are_charged_for_their_days() -> None:

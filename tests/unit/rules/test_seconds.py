@@ -141,6 +141,19 @@ def test_of_prices_that_come_within_a_period_the_first_one_is_charged_ahead(orde
     assert found == {"base": (first, Days(dt.date(2026, 1, 11), days.after))}
 
 
+def test_a_price_that_was_over_when_somebody_came_that_day_is_not_charged_ahead() -> None:
+    came, noon = (dt.datetime(2026, 1, 11, hour, tzinfo=dt.UTC) for hour in (15, 12))
+    morning = price(Decimal(31), ahead=True, effective_at=YEAR, ended_at=noon)
+    early = price(Decimal(31), ahead=True, effective_at=noon - dt.timedelta(hours=3), ended_at=noon)
+    after = price(Decimal(62), ahead=True, effective_at=noon)
+    one = subscription(came, None, Proration.day)
+    days = Days(dt.date(2026, 1, 1), dt.date(2026, 2, 1))
+
+    for before in (morning, early):
+        found = billing.charged_ahead(one, [before, after], days, PARIS)
+        assert found == {"base": (after, Days(dt.date(2026, 1, 11), days.after))}
+
+
 @given(amounts, st.lists(instants, max_size=4), instants)
 def test_seats_paid_ahead_cost_what_each_second_of_each_seat_costs(
     amount: Decimal, changes: list[dt.datetime], end: dt.datetime
