@@ -237,17 +237,23 @@ def test_a_commitment_counts_what_begins_on_its_first_day(db: Engine) -> None:
 
 
 def test_what_counts_for_one_commitment_does_not_count_for_the_next(db: Engine) -> None:
-    prices = fee("744"), usage_price("calls", "1")
-    by_second(*prices, of_kind("commitment", "7440"))
+    by_second(fee("744"), usage_price("calls", "1"), of_kind("commitment", "7440"))
     subscribe("acme", "2026-01-01")
     used("2026-01-10T01:00:00", "30")
-    by_second(*prices, of_kind("commitment", "14880"), as_of=instant("2026-01-16T12:00:00"))
+    by_second(
+        fee("744"),
+        usage_price("calls", "2"),
+        of_kind("commitment", "14880"),
+        as_of=instant("2026-01-16T12:00:00"),
+    )
+    # By the new price, which is that of the whole day, before the new commitment begins.
+    used("2026-01-16T01:00:00", "10")
 
     run("2026-02-01")
 
     reached = query("SELECT details ->> 'reached_minor' FROM invoice_lines "
                     "WHERE kind = 'commitment' ORDER BY period_start")  # fmt: skip
-    assert reached == [("77400",), ("0",)]
+    assert reached == [("77400",), ("2000",)]
 
 
 def test_a_trial_that_ends_with_a_day_is_followed_by_seconds_of_that_zone(db: Engine) -> None:

@@ -202,6 +202,8 @@ def test_a_faulty_tenant_stops_nobody_else_and_is_tried_again(db: Engine) -> Non
     assert invoiced() == ["ada", "bad", "cyd"]
     assert list_parked()["parked"] == []
     assert [one["data"]["tenant_id"] for one in said("billing.resumed")] == ["bad"]
+    assert generate_invoices(as_of=instant("2026-03-01"))["invoices"] == 3
+    assert len(said("billing.resumed")) == 1
 
 
 def test_a_parked_tenant_is_tried_ever_later_and_at_once_when_asked(db: Engine) -> None:
@@ -232,6 +234,31 @@ def test_a_parked_tenant_is_tried_ever_later_and_at_once_when_asked(db: Engine) 
     (again,) = list_parked()["parked"]
     assert (again["tries"], str(again["parked_at"])) == (1, "2026-03-05T00:00:00Z")
     assert [one["sequence"] for one in said("billing.parked")] == [1, 3]
+
+
+def test_who_was_billed_when_somebody_asked_does_not_wait_any_more(db: Engine) -> None:
+    make_plan(fee("1"), interval="day")
+    subscribe("bad", "2026-01-31")
+    _write("UPDATE tenants SET timezone = 'Mars/Olympus' WHERE tenant_id = 'bad'")
+    assert generate_invoices(as_of=instant("2026-02-01T23:55:00"))["failed"] == 1
+    _write("UPDATE tenants SET timezone = 'UTC' WHERE tenant_id = 'bad'")
+    asked = generate_invoices(tenant_id="bad", as_of=instant("2026-02-01T23:56:00"))
+    assert asked["invoices"] == 1
+
+    assert generate_invoices(as_of=instant("2026-02-02"))["invoices"] == 1
+
+
+def test_who_can_not_be_finalized_is_invoiced_all_the_same(db: Engine) -> None:
+    make_plan(fee("10"), usage_price("calls", "999999999999"))
+    subscribe("bad", "2026-01-01")
+    generate_invoices(as_of=instant("2026-02-01"))
+    use("bad", "calls", "2026-01-31", "999999999999999999")
+    assert finalize_invoices(as_of=instant("2026-02-28T23:55:00"))["failed"] == 1
+
+    assert generate_invoices(as_of=instant("2026-03-01"))["invoices"] == 1
+
+    assert [one["stage"] for one in list_parked()["parked"]] == ["finalization"]
+    assert said("billing.resumed") == []
 
 
 def test_an_amount_too_large_for_the_books_is_one_tenants_fault(db: Engine) -> None:

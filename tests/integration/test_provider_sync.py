@@ -1,5 +1,6 @@
 """Invoices at a provider: told step by step, once, whatever happens on the way."""
 
+import dataclasses
 import datetime as dt
 import json
 import logging
@@ -43,6 +44,7 @@ from tests.integration.provider_world import (
 )
 from tests.integration.test_credit_crashes import die_before_commit, ends_by_kill, kill
 from tests.stripe_server import DO_AND_HANG_UP, HANG_UP, SECRET_KEY, Fault, Stripe, stripe
+from webhooks.guard import Policy
 
 STEPS = ["customer", "invoice", "items", "finalize"]
 
@@ -342,6 +344,23 @@ def test_what_passes_is_waited_for_by_the_schedule(account: Stripe, fault: Fault
     assert run()["steps"] == 0
     assert run(minutes=1)["synced"] == 1
     assert only(account)["status"] == "open"
+
+
+def test_an_address_that_must_not_be_asked_spends_no_attempt(account: Stripe) -> None:
+    """As of an endpoint: somebody has to allow it, which no attempt brings nearer."""
+    finalized()
+    allowed = config.current()
+    config.use(dataclasses.replace(allowed, address_policy=Policy()))
+
+    for hours in range(0, 30, 2):
+        assert run(hours=hours)["put_off"] <= 1
+    (one,) = set(tries())
+    assert one == ("customer", "blocked", None)
+    assert syncs() == [("pending", 0, "provider.address_refused")]
+    assert len(tries()) > 10, "more often than there are attempts"
+
+    config.use(allowed)
+    assert run(hours=60)["synced"] == 1
 
 
 def test_all_are_left_alone_for_as_long_as_the_provider_asks(account: Stripe) -> None:
