@@ -12,6 +12,7 @@ from tasks import draft_runs, invoicing
 from tasks.aggregation import aggregate_usage
 from tasks.draft_runs import refresh_drafts
 from tasks.invoice_runs import finalize_invoices, generate_invoices
+from tasks.invoices import finalize_invoice
 from tasks.usage_voids import void_usage
 from tests.integration.billing_world import (
     fee,
@@ -97,6 +98,19 @@ def test_what_a_draft_shows_is_billed_once_and_what_comes_after_its_number_is_la
     march = instant("2026-03-01T00:10:00")
     generate_invoices(as_of=march)
     assert total() == [(1800, 3), (1100, 1)]
+
+
+@pytest.mark.usefixtures("acme")
+def test_what_a_draft_does_not_show_yet_is_not_forgotten_with_the_number_of_an_older_one() -> None:
+    march = instant("2026-03-01T00:10:00")
+    generate_invoices(as_of=march)
+    use("acme", "calls", "2026-02-20", "2")
+    ((january,), _) = query("SELECT id FROM invoices ORDER BY period_end")
+    finalize_invoice(invoice_id=january, as_of=march)
+
+    assert refresh_drafts(as_of=march)["drafts"] == 1
+
+    assert total() == [(1500, 2), (1200, 2)]
 
 
 @pytest.mark.usefixtures("acme")

@@ -266,13 +266,18 @@ def test_a_change_on_the_first_day_leaves_one_invoice_and_no_note(db: Engine) ->
     assert (notes(), fees()) == ([], [("2026-01-01", "2026-02-01", 31000)])
 
 
-def test_two_that_begin_on_a_day_are_invoiced_though_the_first_is_numbered(db: Engine) -> None:
+@pytest.mark.parametrize("is_withdrawn", [False, True])
+def test_two_that_begin_on_a_day_are_invoiced_though_the_first_is_numbered(
+    db: Engine, is_withdrawn: bool
+) -> None:
     make_plan(ahead("31"))
     make_plan(ahead("62"), plan_key="more")
     subscribe("acme", "2026-01-15T08:00:00")
     run("2026-01-15T08:10:00")
     (one,) = query("SELECT id FROM invoices")[0]
     finalize_invoice(invoice_id=one, as_of=instant("2026-01-15T08:20:00"))
+    if is_withdrawn:
+        void_invoice(invoice_id=one, reason="a test")
     subscribe("acme", "2026-01-15T10:00:00", plan_key="more")
     run("2026-01-15T10:10:00")
     assert len(fees()) == 1
