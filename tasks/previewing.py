@@ -65,5 +65,5 @@ def _with_credit(session: database.Session, one: Drafted, now: dt.datetime) -> D
         session, tenant_id=header.tenant_id, product_key=product_key, now=now
     ).available
     scale: int = 10 ** money.minor_unit(header.currency)
-    paid = max(0, min(header.total_minor, int(Fraction(usable) * scale)))
+    paid = min(header.total_minor, int(Fraction(usable) * scale))
     return replace(one, header=replace(header, credit_minor=paid))

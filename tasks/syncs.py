@@ -26,7 +26,7 @@ class NoProvider(Refusal):
 
 
 class NotNumbered(Refusal):
-    """A draft is nobody's business yet."""
+    """What has no number is nobody's business: a draft not yet, a withdrawn one never."""
 
     code: ClassVar[str] = "sync.not_numbered"
 
@@ -187,10 +187,9 @@ def retry_sync(
     if chosen is None:
         raise NoProvider("nobody is told of invoices here; set BILLING_PROVIDER")
     header = invoice.get(session, invoice_id)
-    if header.state is InvoiceState.draft:
+    if header.number is None:
         raise NotNumbered(
-            f"invoice {invoice_id} is a draft; it is sent when it has its number",
-            field="invoice_id",
+            f"invoice {invoice_id} is {_unnumbered(header.state)}", field="invoice_id"
         )
     invoice_sync.begin(session, [header], provider=chosen.name, now=as_of)
     invoice_sync.retry(session, invoice_id, provider=chosen.name, anew=anew, now=as_of)
@@ -223,6 +222,12 @@ def set_provider_customer(
         session, provider=chosen.name, tenant_id=tenant_id, remote_id=remote_id, now=as_of
     )
     return {"tenant_id": tenant_id, "provider": chosen.name, "remote_id": remote_id}
+
+
+def _unnumbered(state: InvoiceState) -> str:
+    if state is InvoiceState.draft:
+        return "a draft; it is sent when it has its number"
+    return "withdrawn and was never numbered; it must have a number to be sent"
 
 
 def _answer(row: Any) -> SyncAnswer:

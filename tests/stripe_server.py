@@ -139,6 +139,8 @@ class Account:
     def _invoice(self, form: dict[str, str]) -> Json:
         self.get(form["customer"])
         assert form["pending_invoice_items_behavior"] == "exclude"
+        if len(form.get("number", "")) > 26:
+            raise Refused(400, "parameter_invalid", "a number has at most 26 characters")
         return self._make(
             "invoice",
             "in",
@@ -207,8 +209,9 @@ class Account:
             raise Refused(400, "invoice_not_editable", f"This invoice is {one['status']}.")
 
     def _search(self, kind: str, query: str) -> Json:
-        found = re.fullmatch(r"metadata\['(\w+)'\]:'(.*)'", query)
-        assert found is not None
+        found = re.fullmatch(r"metadata\['(\w+)'\]:'((?:[^'\\]|\\.)*)'", query)
+        if found is None:
+            raise Refused(400, "parameter_invalid", f"We were unable to parse your query: {query}")
         name, value = found[1], re.sub(r"\\(.)", r"\1", found[2])
         data = [one for one in self.of(kind) if one["metadata"].get(name) == value]
         return {"object": "search_result", "data": data[:1]}

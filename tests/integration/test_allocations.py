@@ -543,6 +543,10 @@ def test_renewal_can_be_switched_off_and_on(db: Engine) -> None:
 
     # February was missed on purpose, so it is not caught up.
     assert given() == [("2026-01-01", 100, 0, True), ("2026-03-01", 100, 0, True)]
+    # What has begun stays, from its first instant on.
+    renew("2026-03-31T23:30")
+    switch(False, "2026-04-01")
+    assert given()[2:] == [("2026-04-01", 100, 0, True)]
     wallet.assert_sound()
 
 

@@ -69,12 +69,14 @@ def test_a_changed_price_ends_and_a_new_version_starts(db: Engine) -> None:
 def test_a_price_left_out_ends_and_can_come_back(db: Engine) -> None:
     make_plan(fee("10"), usage_price("calls", "1"))
     make_plan(fee("10"), as_of=LATER)
+    # What is set while it is not there does not move its end.
+    make_plan(fee("12"), as_of=instant("2026-03-01"))
     back = instant("2026-03-10")
 
-    answer = make_plan(fee("10"), usage_price("calls", "1"), as_of=back)
+    answer = make_plan(fee("12"), usage_price("calls", "2"), as_of=back)
 
     assert [price["price_key"] for price in answer["prices"]] == ["base", "calls"]
-    assert query(VERSIONS)[1:] == [("calls", "1", None, LATER), ("calls", "1", back, None)]
+    assert query(VERSIONS)[2:] == [("calls", "1", None, LATER), ("calls", "2", back, None)]
 
 
 def test_a_change_before_the_last_one_is_refused(db: Engine) -> None:

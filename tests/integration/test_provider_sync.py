@@ -18,7 +18,9 @@ from tasks import config, sync_run, sync_steps
 from tasks.credit_notes import create_credit_note
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice
+from tasks.issuing import set_issuer
 from tasks.payments import record_payment
+from tasks.subscriptions import end_subscription
 from tasks.syncs import get_sync, list_syncs, retry_sync, set_provider_customer
 from tasks.tenants import set_tenant
 from tasks.unpaid import void_invoice, write_off_invoice
@@ -156,6 +158,8 @@ def test_every_step_carries_the_key_of_the_account_its_version_and_a_key_of_its_
 
 
 def test_a_tenant_is_one_customer_however_many_invoices_it_has(account: Stripe) -> None:
+    # Slow enough for the run to look for more while the customer is being made.
+    account.account.pause = 0.2
     finalized()
     make_plan(fee("7", currency="EUR"), plan_key="euro")
     subscribe("acme", "2026-01-01", plan_key="euro", currency="EUR")
@@ -193,6 +197,23 @@ def test_a_tenant_that_is_a_customer_already_stays_that_one(account: Stripe) -> 
     shown = get_sync(invoice_id=invoice["invoice_id"])
     assert shown["done"]["customer"] == "cus_old"
     assert [one["step"] for one in shown["tries"]] == STEPS[::-1]
+
+
+def test_taxes_inside_the_prices_are_no_items_of_their_own(account: Stripe) -> None:
+    tax("acme", ("vat", "19"), inclusive=True)
+    finalized()
+
+    assert run()["synced"] == 1
+    assert [line["amount"] for line in account.account.lines[only(account)["id"]]] == [3100, 1234]
+
+
+def test_a_number_that_is_too_long_for_the_provider_is_left_to_it(account: Stripe) -> None:
+    set_issuer(name="We", number_format="{series}-{year}-{month}-{sequence:16}", as_of=LATER)
+    assert len(finalized("a")["number"]) == 28
+
+    assert run()["synced"] == 1
+    assert only(account)["number"] is None
+    assert only(account)["metadata"]["number"] == "INV-2026-12-0000000000000001"
 
 
 def test_an_invoice_of_which_nothing_is_due_is_paid_there_too(account: Stripe) -> None:
@@ -301,7 +322,7 @@ def test_an_answer_that_never_came_is_asked_for_again_under_the_same_key(account
 
 def test_what_was_begun_a_day_ago_is_looked_for_before_it_is_made(account: Stripe) -> None:
     """The provider forgets keys: by the key alone everything would be there twice."""
-    finalized()
+    finalized("o'hara \\ sons")
     days = 0
     for what in ("customers", "invoices", "add_lines", "finalize"):
         account.account.fail(what, DO_AND_HANG_UP)
@@ -471,6 +492,22 @@ def test_an_error_that_the_provider_keeps_under_the_key_is_got_over_by_an_operat
     assert run()["synced"] == 1
 
 
+def test_what_was_done_though_it_was_refused_is_found_by_an_operators_retry(
+    account: Stripe,
+) -> None:
+    """It is a new request, under another key; by that alone the invoice would be there twice."""
+    invoice = finalized()
+    said_no = {"error": {"type": "invalid_request_error", "code": "x", "message": "no"}}
+    account.account.fail("invoices", Fault(400, body=said_no, does=True))
+    run()
+    assert syncs()[0][0] == "failed"
+
+    retry_sync(invoice_id=invoice["invoice_id"], as_of=LATER)
+
+    assert run()["synced"] == 1
+    assert only(account)["status"] == "open"
+
+
 def test_another_total_is_a_failure_by_name_and_nothing_is_made_final(account: Stripe) -> None:
     invoice = finalized()
     account.account.skew = 1
@@ -619,10 +656,13 @@ def test_a_note_begun_a_day_ago_is_looked_for_before_it_is_made(account: Stripe)
     assert [one["amount"] for one in account.account.of("credit_note")] == [500]
 
 
-def test_two_runs_at_once_tell_each_thing_once(account: Stripe) -> None:
+def test_two_runs_at_once_tell_each_thing_once(
+    account: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_run, "LANES", 2)
     for number in range(9):
         finalized(f"t{number}")
-    account.account.pause = 0.01
+    account.account.pause = 0.02
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: run(), range(4)))
@@ -682,6 +722,52 @@ def test_no_secret_is_in_a_log_a_table_or_an_error(
     for text in (kept, caplog.text, repr(config.current())):
         assert SECRET_KEY not in text
         assert other not in text
+
+
+def test_what_is_at_the_provider_is_listed_a_page_at_a_time(account: Stripe) -> None:
+    made = {tenant: finalized(tenant)["invoice_id"] for tenant in ("a", "b", "c")}
+    set_provider_customer(tenant_id="a", remote_id="cus_gone")
+    run()
+    waits = finalized("d")["invoice_id"]
+
+    def listed(**asked: Any) -> tuple[list[Any], Any]:
+        page = list_syncs(**asked)
+        return [one["invoice_id"] for one in page["syncs"]], page["next_after"]
+
+    whole = sorted([*made.values(), waits], reverse=True)
+    assert listed() == listed(limit=4) == (whole, None)
+    assert listed(limit=2) == (whole[:2], whole[1])
+    assert listed(limit=2, after=whole[1]) == (whole[2:], None)
+    assert listed(tenant_id="b") == ([made["b"]], None)
+    assert listed(state="failed") == ([made["a"]], None)
+    assert listed(state="pending") == ([waits], None)
+    due_at = {one["invoice_id"]: one["due_at"] for one in list_syncs()["syncs"]}
+    assert [one for one, at in due_at.items() if at] == [waits], "only what is to be sent is due"
+
+
+def test_what_has_no_number_is_sent_by_nobody(account: Stripe) -> None:
+    subscribe("acme", "2026-01-01")
+    draft = generate_monthly_invoice(
+        tenant_id="acme", period_start="2026-01-01", period_end="2026-02-01", as_of=LATER
+    )
+    asked = {"invoice_id": draft["invoice_id"], "as_of": LATER}
+    with pytest.raises(Refusal, match="is a draft") as refused:
+        retry_sync(**asked)
+    assert refused.value.code == "sync.not_numbered"
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at="2026-01-01T10:00:00Z")
+    finalize_invoice(**asked)
+
+    with pytest.raises(Refusal, match="never numbered") as refused:
+        retry_sync(**asked)
+
+    assert refused.value.code == "sync.not_numbered"
+    assert syncs() == []
+    with pytest.raises(Refusal, match="was never sent") as refused:
+        get_sync(invoice_id=draft["invoice_id"])
+    assert refused.value.code == "sync.unknown"
+    with pytest.raises(Refusal) as refused:
+        set_provider_customer(tenant_id="nobody", remote_id="cus_1")
+    assert refused.value.code == "tenant.unknown"
 
 
 def test_attempts_are_facts_that_nothing_changes(account: Stripe) -> None:

@@ -195,6 +195,14 @@ def test_an_event_falls_in_the_first_filter_that_fits_or_in_the_rest() -> None:
     assert line.unit_amount is None
 
 
+def test_filters_name_whatever_is_no_text_as_the_database_writes_it() -> None:
+    filters = [{"match": {"live": "true", "size": "5"}, "unit_price": "3"}]
+    price = price_of(Model.per_unit, unit_price="1", filters=filters)
+    for live, amount in ((True, 3), (False, 1), ("true", 3), ("True", 1)):
+        event = Event(Decimal(1), metadata={"live": live, "size": 5})
+        assert rate_events(price, event).amount == amount
+
+
 def test_each_group_has_tiers_of_its_own() -> None:
     price = price_of(Model.graduated, tiers=[{"up_to": "1", "unit_price": "1"}, {}], group_by="key")
     events = [Event(Decimal(2), metadata={"key": key}) for key in ("b", "a", "a")]

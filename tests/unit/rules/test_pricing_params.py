@@ -22,7 +22,10 @@ ATLAS = {"match": {"model": "atlas"}}
         ("per_unit", {"unit_price": "-1"}, "unit_price -1 must be zero or more, below 10^18"),
         ("per_unit", {"unit_price": "NaN"}, "unit_price NaN must be zero or more"),
         ("per_unit", {"unit_price": "1E+1000"}, "unit_price 1E+1000 must be zero or more"),
+        ("per_unit", {"unit_price": "1E+18"}, "unit_price 1E+18 must be zero or more, below 10^18"),
         ("per_unit", {"unit_price": "0.0000000000001"}, "with at most 12 decimals"),
+        ("per_unit", {"unit_price": "0E-1000000"}, "unit_price 0E-1000000 must be zero or more"),
+        ("per_unit", {"unit_price": "1." + "0" * 1000}, "with at most 12 decimals"),
         ("per_unit", {"unit_price": "ten"}, "unit_price 'ten' must be a decimal as text"),
         ("per_unit", {"unit_price": 0.1}, "unit_price 0.1 must be a decimal as text"),
         ("per_unit", {"unit_price": True}, "unit_price True must be a decimal as text"),
@@ -57,6 +60,12 @@ ATLAS = {"match": {"model": "atlas"}}
             "min_per_event 2 must be at most max_per_event, 1",
         ),
         ("percentage", {"rate_percent": "1", "free_events": "1.5"}, "free_events 1.5 must be a wh"),
+        ("percentage", {"rate_percent": "1", "free_events": "sNaN"}, "free_events sNaN must be a"),
+        (
+            "percentage",
+            {"rate_percent": "1", "free_events": "1E+40"},
+            "free_events 1E+40 must be a whole number",
+        ),
         (
             "percentage",
             {"rate_percent": "1", "free_events": -1},
@@ -66,6 +75,14 @@ ATLAS = {"match": {"model": "atlas"}}
             "percentage",
             {"rate_percent": "1", "free_units": "1"},
             "free_units 1 must be left",
+        ),
+        ("dynamic", {"amount_field": 5}, "amount_field 5 must be text"),
+        ("dynamic", {"amount_field": ""}, "must have 1 to 64 characters"),
+        ("dynamic", {"amount_field": "a\nb"}, "1 to 64 characters, none of them a control"),
+        (
+            "per_unit",
+            {"unit_price": "1", "filters": [{"match": {"": "a"}, "unit_price": "1"}]},
+            "filters[0].match. '' must have 1 to 64 characters",
         ),
         ("dynamic", {"amount_field": "x" * 65}, "must have 1 to 64 characters"),
         ("dynamic", {"amount_field": "cost", "max_per": "hour"}, "max_per 'hour' must be left out"),
@@ -147,6 +164,7 @@ def test_what_can_not_be_charged_is_refused_by_name(
     assert refused.value.message.startswith(message) or message in refused.value.message
     assert refused.value.code == "price.invalid"
     assert refused.value.message.startswith(str(refused.value.field))
+    assert len(refused.value.message) < 200, "what was given is quoted in part"
 
 
 def test_numbers_may_be_whole_or_text_of_any_length_of_zeros() -> None:
