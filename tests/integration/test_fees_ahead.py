@@ -90,6 +90,14 @@ def test_each_period_is_charged_when_it_begins_and_its_usage_when_it_is_over(db:
     assert len(lines()) == 4
 
 
+def test_a_currency_in_which_nothing_is_ahead_waits_for_its_period_to_be_over(db: Engine) -> None:
+    make_plan(fee("31"), ahead("31", currency="EUR"))
+    in_dollars = subscribe("acme", "2026-01-15")
+    in_euros = subscribe("other", "2026-01-15", currency="EUR")
+    assert str(in_dollars["next_invoice_at"]) == "2026-02-01T00:00:00Z"
+    assert str(in_euros["next_invoice_at"]) == "2026-01-15T00:00:00Z"
+
+
 def test_months_of_standstill_make_the_same_invoices_in_order(db: Engine) -> None:
     make_plan(ahead("31"))
     make_plan(ahead("7"), plan_key="week", interval="week")

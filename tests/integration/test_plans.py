@@ -1,5 +1,6 @@
 """Plans: declared, compared, changed from an instant on."""
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from models import database
 from models.rules.refusal import Refusal
 from tasks import contract
+from tasks.plan_list import list_prices
 from tasks.plans import set_price
 from tests.integration.billing_world import (
     START,
@@ -79,15 +81,40 @@ def test_a_price_left_out_ends_and_can_come_back(db: Engine) -> None:
     assert query(VERSIONS)[2:] == [("calls", "1", None, LATER), ("calls", "2", back, None)]
 
 
-def test_a_change_before_the_last_one_is_refused(db: Engine) -> None:
+@pytest.mark.parametrize("as_of", [START, LATER], ids=["before", "at the same instant"])
+def test_a_change_that_is_not_after_the_last_one_is_refused(db: Engine, as_of: dt.datetime) -> None:
     make_plan(fee("10"))
     make_plan(fee("12"), as_of=LATER)
 
     with pytest.raises(Refusal) as refused:
-        make_plan(fee("14"), as_of=START)
+        make_plan(fee("14"), as_of=as_of)
 
     assert refused.value.code == "price.set_later"
     assert len(query(VERSIONS)) == 2
+
+
+def test_a_price_that_ended_can_come_back_from_its_end_on_and_not_before(db: Engine) -> None:
+    make_plan(fee("10"), usage_price("calls", "1"))
+    make_plan(fee("10"), as_of=LATER)
+    with pytest.raises(Refusal) as refused:
+        make_plan(fee("10"), usage_price("calls", "2"), as_of=LATER - dt.timedelta(seconds=1))
+    assert refused.value.code == "price.set_later"
+
+    make_plan(fee("10"), usage_price("calls", "2"), as_of=LATER)
+
+    assert query(VERSIONS)[1:] == [("calls", "1", None, LATER), ("calls", "2", LATER, None)]
+
+
+def test_at_the_instant_of_a_change_the_new_price_is_in_force_alone(db: Engine) -> None:
+    make_plan(fee("10"))
+    make_plan(fee("12"), as_of=LATER)
+
+    def in_force(as_of: dt.datetime) -> list[Any]:
+        found = list_prices(plan_key="pro", as_of=as_of)["prices"]
+        return [one["unit_amount"] for one in found]
+
+    assert in_force(LATER - dt.timedelta(seconds=1)) == ["10"]
+    assert in_force(LATER) == ["12"]
 
 
 def test_the_rhythm_of_a_plan_in_use_stays(db: Engine) -> None:

@@ -366,6 +366,18 @@ def test_a_coupon_that_is_unclear_or_would_change_is_refused_by_name(
     assert refused.value.code == code
 
 
+def test_a_coupon_may_be_given_no_further_redemptions_and_setting_it_again_changes_nothing(
+    db: Engine,
+) -> None:
+    redeem("acme", "HELLO", percent="20")
+    stored = "SELECT version, name, max_redemptions FROM coupons"
+    ((before, *_),) = query(stored)
+
+    for _ in range(2):
+        set_coupon(coupon_key="HELLO", name="Welcome", percent="20", max_redemptions=1)
+        assert query(stored) == [(before + 1, "Welcome", 1)]
+
+
 def test_who_can_not_redeem_a_coupon_is_told_why(db: Engine) -> None:
     set_coupon(coupon_key="MINE", name="Mine", percent="5", tenant_id="acme")
     set_coupon(coupon_key="OVER", name="Over", percent="5", expires_at=instant("2026-01-01"))
