@@ -358,7 +358,9 @@ def test_a_withdrawn_invoice_is_charged_again_only_when_asked_for(acme: Any) -> 
     assert len(fees()) == 1
 
     asked = {"tenant_id": "acme", "period_start": "2026-01-01", "period_end": "2026-01-02"}
-    again = generate_monthly_invoice(**asked, as_of=instant("2026-01-20"))
+    # As if before the withdrawn one was made: by its id it is the older of the two.
+    again = generate_monthly_invoice(**asked, as_of=instant("2026-01-03"))
+    assert str(again["invoice_id"]) < str(one)
     assert (again["total_minor"], again["state"]) == (3100, "draft")
     assert generate_monthly_invoice(**asked)["invoice_id"] == again["invoice_id"]
     close("2026-01-21")

@@ -16,6 +16,7 @@ from tasks.invoice_list import preview_invoice
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice, get_invoice
 from tasks.late_usage import bill_late_usage
+from tasks.parking import list_parked
 from tasks.subscriptions import end_subscription
 from tasks.unpaid import InvoiceTouched, void_invoice
 from tasks.usage import record_usage
@@ -269,6 +270,27 @@ def test_who_has_left_gets_one_closing_invoice_a_day() -> None:
     assert (len(invoices()), query("SELECT * FROM parked_tenants")) == (2, [])
     close("2026-02-11")
     assert lines(invoices()[2]) == [("adjustment", "2026-01-01", 400)]
+
+
+@pytest.mark.usefixtures("left")
+def test_who_has_left_and_can_not_be_billed_is_parked_and_tried_ever_later() -> None:
+    key, start = used("2026-01-31", "999999999999999999"), instant("2026-02-10T12:00:00")
+    aggregate_usage(as_of=start)
+    tried = [
+        minutes
+        for minutes in range(0, 60, 10)
+        if bill_late_usage(as_of=start + dt.timedelta(minutes=minutes))["failed"]
+    ]
+    assert tried == [0, 10, 30]
+    (kept,) = list_parked()["parked"]
+    assert (kept["tenant_id"], kept["stage"], kept["tries"]) == ("acme", "late_usage", 3)
+
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+    used("2026-01-31", "3")
+    close("2026-02-10T14:00:00")
+
+    assert list_parked()["parked"] == []
+    assert lines(invoices()[1]) == [("adjustment", "2026-01-01", 600)]
 
 
 @pytest.mark.usefixtures("left")
