@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from models import database
 from models.rules.refusal import Refusal
-from models.store import relay
+from models.store import invoice_list, relay
+from models.store.invoice_list import Wanted
 from models.store.merge_conflict import MergeConflict
 from tasks.aggregation import aggregate_usage
 from tasks.coupons import redeem_coupon, set_coupon
+from tasks.credit_notes import create_credit_note
 from tasks.endpoints import create_endpoint
 from tasks.entitlements import set_entitlement
 from tasks.identities import find_tenant, link_identity
@@ -289,6 +291,9 @@ def test_what_was_billed_stays_behind_and_is_not_billed_again(db: Engine) -> Non
     finalize_invoices(as_of=MARCH + dt.timedelta(days=20))
     numbered = query("SELECT id, total_minor, tenant_id FROM invoices WHERE number IS NOT NULL")
     assert sum(total for _, total, _ in numbered) == 3 * 1000 + 700
+    note = create_credit_note(
+        invoice_id=numbered[0][0], amount="1", reason="r", idempotency_key="k", as_of=MARCH
+    )
 
     merge(as_of=MARCH + dt.timedelta(days=20))
     move_merged_usage(as_of=MARCH)
@@ -302,6 +307,9 @@ def test_what_was_billed_stays_behind_and_is_not_billed_again(db: Engine) -> Non
     listed = list_invoices(tenant_id="acme")["invoices"]
     assert {one["tenant_id"] for one in listed} == {"acme", "anon"}
     assert len(listed) == 4
+    with database.transaction() as session:
+        notes = invoice_list.notes_issued(session, Wanted(tenant_id="acme"), limit=9)
+        assert [one.number for one in notes] == [note["number"]]
 
 
 @pytest.mark.usefixtures("two")

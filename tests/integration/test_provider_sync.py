@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy import Engine, event
 from models import database
 from models.rules.refusal import Refusal
 from models.store import due
-from tasks import config, sync_run, sync_steps
+from tasks import config, shutdown, sync_run, sync_steps
 from tasks.credit_notes import create_credit_note
 from tasks.invoice_runs import finalize_invoices, generate_invoices
 from tasks.invoices import finalize_invoice, generate_monthly_invoice
@@ -691,6 +692,47 @@ def test_a_run_that_outlived_its_lease_changes_nothing(account: Stripe) -> None:
     assert syncs() == [("running", 0, None)]
     lease_over()
     assert run()["synced"] == 1
+
+
+def test_a_fault_of_our_own_costs_an_attempt_and_stops_nobody_else(account: Stripe) -> None:
+    (broken, _) = (finalized(tenant)["invoice_id"] for tenant in ("a", "b"))
+    real = sync_steps.tell
+
+    def tell(provider: Any, work: Any, *, now: dt.datetime) -> Any:
+        if str(work.leased.invoice_id) == str(broken):
+            raise ValueError("not as it should be")
+        return real(provider, work, now=now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync_steps, "tell", tell)
+        answer = run()
+
+    assert (answer["put_off"], answer["synced"]) == (1, 1)
+    assert syncs() == [("pending", 1, "provider.unexpected"), ("synced", 0, None)]
+    assert run(minutes=1)["synced"] == 1
+
+
+def test_a_run_whose_worker_goes_down_ends_what_is_under_way_and_leaves_the_rest(
+    account: Stripe,
+) -> None:
+    for tenant in ("a", "b", "c"):
+        finalized(tenant)
+    real, goes_down = sync_steps.tell, threading.Event()
+
+    def tell(provider: Any, work: Any, *, now: dt.datetime) -> Any:
+        answer = real(provider, work, now=now)
+        goes_down.set()
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sync_run, "LANES", 1)
+        patch.setattr(sync_steps, "tell", tell)
+        patch.setattr(shutdown, "has_begun", goes_down.is_set)
+        assert run()["steps"] == 1
+
+    # Nobody waits for a lease to end.
+    assert syncs() == [("pending", 0, None)] * 3
+    assert sum(run()["synced"] for _ in range(2)) == 3
 
 
 def test_no_secret_is_in_a_log_a_table_or_an_error(
