@@ -35,7 +35,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str
     for name in before.get("required", []):
         if name in new and name not in after.get("required", []):
             yield f"field {name} was always there, and is not any more"
-    if before.get("$defs", {}) != after.get("$defs", {}):
+    if _meaning(before.get("$defs", {})) != _meaning(after.get("$defs", {})):
         yield "what fields refer to has changed"
 
 

@@ -49,7 +49,10 @@ _INVOICES = text(f"""
     FROM (SELECT state FROM invoices LIMIT {MOST_COUNTED}) AS looked_at GROUP BY state
 """)  # noqa: S608 (a number of ours)
 
-_CIRCUITS = text("SELECT count(*) FROM endpoint_health WHERE probe_at IS NOT NULL")
+_CIRCUITS = text("""
+    SELECT count(*) FROM endpoint_health h JOIN endpoints e ON e.id = h.endpoint_id
+    WHERE h.probe_at IS NOT NULL AND e.state = 'enabled'
+""")
 
 _WRITTEN = text("""
     SELECT coalesce(sum(n_tup_ins) FILTER (WHERE relname = 'usage_events'), 0)::bigint

@@ -142,6 +142,7 @@ def test_a_file_that_is_spoiled_while_its_events_go_stops_their_going(
 
     assert len(world.archive()["unsound"]) == 1
     assert world.keys() == 4
+    assert query("SELECT state FROM usage_archives") == [("verified",)]
 
 
 def test_a_lost_file_is_written_again_when_somebody_says_so(written: Path) -> None:

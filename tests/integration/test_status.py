@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from sqlalchemy import Engine
 
-from tasks.endpoints import create_endpoint
+from tasks.endpoints import create_endpoint, disable_endpoint
 from tasks.invoice_runs import generate_invoices
+from tasks.tenants import set_tenant
 from tasks.usage import record_usage
 from tests.integration import wallet
 from tests.integration.billing_world import fee, make_plan, subscribe
 from tests.integration.command import Command
+from tests.integration.outbox_world import execute
 from tests.processes import free_port
 from worker import app, overview
 from worker.cli import status_view
@@ -59,6 +62,27 @@ def test_what_waits_and_what_there_is_is_counted(broker: str, billing: Command) 
     assert known["jobs"]["billing.expire_batches"]["waiting"] == 1
     assert "jobs" in {one["subject"] for one in known["findings"]}
     assert found["usage_per_second"] >= 0
+
+
+def test_a_circuit_is_open_while_somebody_waits_for_its_probe(
+    db: Engine, broker: str, billing: Command
+) -> None:
+    made = []
+    for name in ("acme", "bolt"):
+        set_tenant(tenant_id=name)
+        given: Any = {"tenant_id": name, "idempotency_key": name, "topics": ["billing.*"]}
+        made.append(create_endpoint(url=f"https://{name}.example.com/", **given)["endpoint_id"])
+    for endpoint_id in made:
+        execute(
+            db,
+            "INSERT INTO endpoint_health (endpoint_id, probe_at) VALUES (:id, now())",
+            id=endpoint_id,
+        )
+    disable_endpoint(endpoint_id=made[1])
+
+    found = json.loads(billing("status", "--json").out)
+
+    assert found["database"]["overview"]["circuits_open"] == 1
 
 
 def test_a_screen_has_80_columns_and_says_what_is_wrong(

@@ -76,6 +76,7 @@ BEFORE: dict[str, Any] = {
         "page": {"type": "object", "properties": {"title": {"type": "string"}}},
     },
     "required": ["amount", "reason"],
+    "$defs": {"Line": {"type": "string"}},
 }
 
 
@@ -98,6 +99,7 @@ def changed(**changes: Any) -> dict[str, Any]:
         changed(at={"anyOf": [{"type": "string", "description": "when"}, {"type": "null"}]}),
         {**changed(more={"type": "string"}), "required": ["amount", "reason", "more"]},
         {**changed(), "required": ["amount", "reason", "at"]},
+        {**changed(), "$defs": {"Line": {"type": "string", "description": "in other words"}}},
     ],
 )
 def test_what_is_added_or_said_in_other_words_breaks_nothing(after: dict[str, Any]) -> None:
