@@ -11,12 +11,13 @@ from uuid import UUID
 
 from models import database
 from models.invoice import InvoiceKind
-from models.rules import late
+from models.rules import crediting, late
 from models.rules.billing import Line
 from models.store import late_usage
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.late_usage import Noticed
+from tasks import giving_back
 
 Owner = tuple[str, str]
 """A tenant and a currency."""
@@ -43,7 +44,7 @@ def adjust(
         return list(drafts)
     chosen = _oldest(session, [one.header for one in drafts])
     return [
-        replace(one, lines=[*one.lines, *_taken(one.header, due)])
+        replace(one, lines=[*one.lines, *_taken(session, one.header, due)])
         if one.header.id in chosen
         else one
         for one in drafts
@@ -100,12 +101,36 @@ def owner(header: Header) -> Owner:
     return header.tenant_id, header.currency
 
 
-def _taken(header: Header, due: Mapping[Owner, Sequence[Line]]) -> list[Line]:
-    """What of late usage goes onto a draft: a closing one takes more, and less is credited."""
+def closing(session: database.Session, lines: Sequence[Line]) -> list[Line]:
+    """Return what of late usage goes onto a closing invoice: what costs more, and of what costs
+    less that which no credit note can take back.
+
+    Raises:
+        MoreThanBilled: that is more than what costs more.
+    """
+    kept = [_for_closing(session, line) for line in lines]
+    found = [line for line in kept if line.amount_minor]
+    if sum(line.amount_minor for line in found) < 0:
+        stuck = [line.description for line in found if line.amount_minor < 0]
+        raise crediting.MoreThanBilled(
+            f"{'; '.join(stuck)}: less was used than was billed, and nothing is left to be "
+            "credited of the invoice that billed it"
+        )
+    return found
+
+
+def _for_closing(session: database.Session, line: Line) -> Line:
+    if line.amount_minor > 0:
+        return line
+    return replace(line, amount_minor=-giving_back.stuck(session, line))
+
+
+def _taken(
+    session: database.Session, header: Header, due: Mapping[Owner, Sequence[Line]]
+) -> list[Line]:
+    """What of late usage goes onto a draft."""
     lines = due.get(owner(header), ())
-    if header.kind is InvoiceKind.closing:
-        return [line for line in lines if line.amount_minor > 0]
-    return list(lines)
+    return closing(session, lines) if header.kind is InvoiceKind.closing else list(lines)
 
 
 def _oldest(session: database.Session, headers: Sequence[Header]) -> set[UUID]:

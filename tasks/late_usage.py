@@ -95,8 +95,10 @@ def _bill(
     versions = invoice_pricing.versions_of(session, held)
     costs = invoice_pricing.price(session, targets, held, versions)
     due = adjusting.differences(session, known, costs)
-    drafts = _closing(session, due, timezones, now)
     notes = [_credit(session, one.header, due, now) for one in known]
+    if any(notes):
+        due = adjusting.differences(session, known, costs)
+    drafts = _closing(session, due, timezones, now)
     # What is on a draft is dealt with once that has its number.
     drawn = {adjusting.owner(one.header) for one in drafts}
     late_usage.forget(session, [one for one in known if adjusting.owner(one.header) not in drawn])
@@ -120,9 +122,9 @@ def _closing(
 ) -> list[Drafted]:
     """Store and announce a closing draft of each tenant and currency, over today."""
     drawn = []
-    for (tenant_id, currency), lines in due.items():
-        more = [line for line in lines if line.amount_minor > 0]
-        if not more:
+    for (tenant_id, currency), left in due.items():
+        lines = adjusting.closing(session, left)
+        if not lines:
             continue
         zone = period.zone(timezones[tenant_id])
         today = period.local_day(now, zone)
@@ -132,7 +134,7 @@ def _closing(
                 currency=currency,
                 timezone=timezones[tenant_id],
                 covers=Days(today, today + dt.timedelta(days=1)).period(zone),
-                lines=more,
+                lines=lines,
                 now=now,
                 kind=InvoiceKind.closing,
             )
@@ -167,7 +169,12 @@ def _credit(
     return sum(
         # Read again: a note before this one may have changed it.
         giving_back.give_back(
-            session, invoice.get(session, invoice_id), parts, reason=reason, now=now
+            session,
+            invoice.get(session, invoice_id),
+            parts,
+            reason=reason,
+            as_far_as_left=True,
+            now=now,
         )
         for invoice_id, parts in taken.items()
     )

@@ -122,17 +122,7 @@ def by_line(of: Lines, amounts: Mapping[int, int]) -> list[Part]:
     """
     for place, amount in amounts.items():
         _check_line(of, place, amount)
-    rests = [
-        _rest(of, place) for place, amount in amounts.items() if amount == of.lines[place].net_left
-    ]
-    shares = {
-        place: Fraction(amount, of.lines[place].net)
-        for place, amount in amounts.items()
-        if amount != of.lines[place].net_left
-    }
-    taxes = _taxes(of, shares)
-    parts = [Part(place, amounts[place], taxes[place]) for place in shares]
-    found = sorted([*rests, *parts], key=_place)
+    found = _parts(of, amounts)
     if not 0 < of.total(found) <= of.total_left:
         raise MoreThanBilled(
             f"the lines come to {of.shown(of.total(found))} with their taxes; they must be above 0 "
@@ -140,6 +130,20 @@ def by_line(of: Lines, amounts: Mapping[int, int]) -> list[Part]:
             field="lines",
         )
     return found
+
+
+def lowered(of: Lines, amounts: Mapping[int, int]) -> dict[int, int]:
+    """Return amounts of lines, the last ones lowered or left out, so that a note of them comes to
+    no more than is left of the invoice."""
+    kept = dict(sorted(amounts.items()))
+    for place in reversed(list(kept)):
+        # More than once where a tax is rounded up on what stays.
+        while kept.get(place) and (excess := of.total(_parts(of, kept)) - of.total_left) > 0:
+            without_tax = -(-excess * of.lines[place].net // _gross(of, place))
+            kept[place] -= min(kept[place], without_tax)
+            if not kept[place]:
+                del kept[place]
+    return kept
 
 
 def by_amount(of: Lines, total_minor: int) -> list[Part]:
@@ -167,6 +171,20 @@ def by_amount(of: Lines, total_minor: int) -> list[Part]:
     }
     taxes = _taxes(of, shares)
     parts = [_fit(of, place, wanted[place], taxes[place]) for place in shares]
+    return sorted([*rests, *parts], key=_place)
+
+
+def _parts(of: Lines, amounts: Mapping[int, int]) -> list[Part]:
+    rests = [
+        _rest(of, place) for place, amount in amounts.items() if amount == of.lines[place].net_left
+    ]
+    shares = {
+        place: Fraction(amount, of.lines[place].net)
+        for place, amount in amounts.items()
+        if amount != of.lines[place].net_left
+    }
+    taxes = _taxes(of, shares)
+    parts = [Part(place, amounts[place], taxes[place]) for place in shares]
     return sorted([*rests, *parts], key=_place)
 
 

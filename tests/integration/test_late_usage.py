@@ -413,6 +413,44 @@ def test_late_usage_that_a_later_invoice_billed_is_credited_to_that_invoice(db: 
     assert_reconciled()
 
 
+@pytest.mark.parametrize("percent", ["0", "19", "7.7"])
+def test_what_no_note_can_take_back_is_less_on_the_closing_invoice(
+    db: Engine, percent: str
+) -> None:
+    """The last invoice has late usage, and a commitment that this lessens: less is left of the
+    invoice than of the usage, which turns out to be a mistake."""
+    make_plan(usage_price("calls", "1"), fee("40", price_key="least", kind="commitment"))
+    subscribe("acme", "2026-01-01")
+    tax("acme", ("vat", percent))
+    used("2026-01-10", "10")
+    close("2026-02-05")
+    key = used("2026-01-11", "60")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-02-08"))
+    close("2026-03-05")
+    last = invoices()[1]
+    assert lines(last) == [
+        ("usage", "2026-02-01", 0),
+        ("commitment", "2026-02-01", 1000),
+        ("adjustment", "2026-01-01", 6000),
+        ("adjustment", "2026-01-01", -3000),
+    ]
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=key, reason="a test")
+
+    for day in ("06", "07", "08", "09"):
+        close(f"2026-03-{day}")
+
+    (closing,) = invoices()[2:]
+    assert lines(closing) == [
+        ("adjustment", "2026-01-01", -1000),
+        ("adjustment", "2026-01-01", 3000),
+    ]
+    billed = query("SELECT sum(total_minor) - sum(credited_minor) FROM invoices")[0][0]
+    assert billed == (4000 + 1000) * (100 + Decimal(percent)) / 100
+    assert query("SELECT count(*) FROM late_usage") == [(0,)]
+    assert list_parked()["parked"] == []
+    assert_reconciled()
+
+
 @pytest.mark.usefixtures("left")
 def test_what_a_note_took_back_of_a_line_is_not_there_for_the_next_note() -> None:
     """10 calls of January were billed by its invoice, and 5 by another one."""

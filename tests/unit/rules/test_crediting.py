@@ -80,6 +80,33 @@ def _some_note(left: Lines, data: Any) -> list[Part]:
     return parts
 
 
+@given(
+    st.lists(st.integers(1, 10**5), min_size=1, max_size=5),
+    st.integers(-(10**5), 0),
+    rates,
+    st.data(),
+)
+def test_lowered_amounts_are_a_note_of_what_is_left_and_as_much_as_can_be(
+    amounts: list[int], below: int, rates: list[TaxRate], data: Any
+) -> None:
+    left = billed([*amounts, below], rates)
+    wanted = {
+        place: data.draw(st.integers(1, one.net_left))
+        for place, one in enumerate(left.lines)
+        if one.net_left > 0
+    }
+
+    kept = crediting.lowered(left, wanted)
+
+    assert all(0 < amount <= wanted[place] for place, amount in kept.items())
+    if kept:
+        total = left.total(crediting.by_line(left, kept))
+        # A tax on top that is rounded up may cost a unit each.
+        assert kept == wanted or left.total_left - total <= 2 * (1 + len(rates))
+    elif wanted:
+        assert left.total_left <= 2 * (1 + len(rates))
+
+
 @given(st.integers(1, 10**7), st.integers(1, 10**7), st.decimals("0.01", 60, places=2))
 def test_the_tax_of_a_part_is_its_share_of_the_tax(
     net: int, credited: int, percent: Decimal
