@@ -3,6 +3,7 @@
 import functools
 import gc
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from celery import signals
 from models import database, failures, migrations
 from models.store import credit_ledger
 from tasks import config, ledger_news, providers, shutdown, tracing, window
-from worker import ledger_log, logs, metrics, settings, traces, trust
+from worker import inherited, ledger_log, logs, metrics, settings, traces, trust
 from worker.importing import undisturbed
 
 PATIENCE_SECONDS = 60.0
@@ -32,6 +33,9 @@ EXIT_REFUSED = 2
 """Exit status of a process that will not start as things are."""
 
 log = structlog.get_logger(__name__)
+
+_starter_pid = os.getpid()
+"""Of the process that imported this: a pool's processes that were forked are others."""
 
 
 class DatabaseBehind(RuntimeError):
@@ -179,6 +183,8 @@ def _begin_shutdown(handler: Callable[[int, Any], Any], number: int, frame: Any)
 
 @signals.worker_process_init.connect
 def _after_the_fork(**_: Any) -> None:
+    if os.getpid() != _starter_pid:
+        inherited.let_go()
     # Again, for pools that spawn instead of forking.
     _refusing(prepare)
 
