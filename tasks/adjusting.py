@@ -108,21 +108,20 @@ def closing(session: database.Session, lines: Sequence[Line]) -> list[Line]:
     Raises:
         MoreThanBilled: that is more than what costs more.
     """
-    kept = [_for_closing(session, line) for line in lines]
-    found = [line for line in kept if line.amount_minor]
+    stuck = giving_back.stuck(session, lines)
+    amounts = [max(line.amount_minor, -left) for line, left in zip(lines, stuck, strict=True)]
+    found = [
+        line if line.amount_minor == amount else replace(line, amount_minor=amount)
+        for line, amount in zip(lines, amounts, strict=True)
+        if amount
+    ]
     if sum(line.amount_minor for line in found) < 0:
-        stuck = [line.description for line in found if line.amount_minor < 0]
+        those = [line.description for line in found if line.amount_minor < 0]
         raise crediting.MoreThanBilled(
-            f"{'; '.join(stuck)}: less was used than was billed, and nothing is left to be "
+            f"{'; '.join(those)}: less was used than was billed, and nothing is left to be "
             "credited of the invoice that billed it"
         )
     return found
-
-
-def _for_closing(session: database.Session, line: Line) -> Line:
-    if line.amount_minor > 0:
-        return line
-    return replace(line, amount_minor=-giving_back.stuck(session, line))
 
 
 def _taken(

@@ -1,10 +1,12 @@
 """What lines of a numbered invoice cost less by now, taken back by a credit note."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from uuid import UUID
 
 from models import database
 from models.rules import crediting, late, money
@@ -44,17 +46,8 @@ def give_back(
     Raises:
         MoreThanBilled: it is more than is left of the invoice.
     """
-    billed = credit_note.left(session, header, bill.read(session, [header.id])[header.id])
-    stored = drafting.get(session, header).lines
-    amounts = {
-        place: min(_net(one.amount_minor, stored[place], billed.lines[place]), left)
-        for place, one in less.items()
-        if (left := billed.lines[place].net_left) > 0
-    }
-    amounts = {place: amount for place, amount in amounts.items() if amount > 0}
-    wanted = dict(amounts)
-    if as_far_as_left:
-        amounts = crediting.lowered(billed, amounts)
+    billed, wanted = _wanted(session, header, less)
+    amounts = crediting.lowered(billed, wanted) if as_far_as_left else wanted
     if not amounts:
         return False
     parts = crediting.by_line(billed, amounts)
@@ -72,25 +65,62 @@ def give_back(
     return True
 
 
-def stuck(session: database.Session, line: Line) -> int:
-    """Return how much of what a period costs less no credit note can take back: it is left of the
-    lines that billed it, and not of their invoices, which lines below zero lessen.
+def taken_from(
+    session: database.Session, lines: Sequence[Line]
+) -> dict[UUID, dict[int, tuple[int, Less]]]:
+    """Return from which lines of which invoices late usage below zero is to be taken back: those
+    that billed it, its own period's first.
 
-    Args:
-        line: late usage below zero.
+    Returns:
+        By invoice and place there: the index of the one of `lines`, and how much less.
     """
-    found = 0
-    for source in late_credit.sources(session, line.adjusts) if line.adjusts else ():
-        if late.key_of(source.line) != late.key_of(line):
-            continue
-        header = invoice.get(session, source.invoice_id)
-        charged = bill.read(session, [header.id])[header.id]
-        billed = credit_note.left(session, header, charged)
-        one, gross = billed.lines[source.place], charged.amounts_minor[source.place]
-        if one.net_left > 0:
-            left = min(source.line.amount_minor, _share(gross, one.net_left, of=one.net))
-            found += max(0, left - max(0, billed.total_left))
-    return min(found, -line.amount_minor)
+    taken: dict[UUID, dict[int, tuple[int, Less]]] = defaultdict(dict)
+    less = [(index, one) for index, one in enumerate(lines) if one.amount_minor < 0]
+    sources = {
+        invoice_id: late_credit.sources(session, invoice_id)
+        for invoice_id in dict.fromkeys(one.adjusts for _, one in less)
+        if invoice_id is not None
+    }
+    for index, line in less:
+        billed = [
+            one
+            for one in (sources[line.adjusts] if line.adjusts else ())
+            if late.key_of(one.line) == late.key_of(line)
+        ]
+        parts = late.shared_out(-line.amount_minor, -line.quantity, [one.line for one in billed])
+        for source, part in zip(billed, parts, strict=True):
+            if part[0]:
+                taken[source.invoice_id][source.place] = index, Less(*part)
+    return taken
+
+
+def stuck(session: database.Session, lines: Sequence[Line]) -> list[int]:
+    """Return how much of each line of late usage no credit note can take back: it is left of the
+    lines that billed it, and not of their invoices, which lines below zero lessen."""
+    found = [0] * len(lines)
+    for invoice_id, parts in taken_from(session, lines).items():
+        less = {place: one for place, (_, one) in parts.items()}
+        billed, wanted = _wanted(session, invoice.get(session, invoice_id), less)
+        fits = crediting.lowered(billed, wanted)
+        for place, amount in wanted.items():
+            all_of_it = less[place].amount_minor
+            index = parts[place][0]
+            found[index] += all_of_it - _share(all_of_it, fits.get(place, 0), of=amount)
+    return found
+
+
+def _wanted(
+    session: database.Session, header: Header, less: Mapping[int, Less]
+) -> tuple[crediting.Lines, dict[int, int]]:
+    """What is left of an invoice, and what of its lines is to be credited, after discounts."""
+    billed = credit_note.left(session, header, bill.read(session, [header.id])[header.id])
+    stored = drafting.get(session, header).lines
+    amounts = {
+        place: min(_net(one.amount_minor, stored[place], billed.lines[place]), left)
+        for place, one in less.items()
+        if (left := billed.lines[place].net_left) > 0
+    }
+    return billed, {place: amount for place, amount in amounts.items() if amount > 0}
 
 
 def _share(gross: int, net: int, *, of: int) -> int:

@@ -2,17 +2,15 @@
 
 import datetime as dt
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, TypedDict
-from uuid import UUID
 
 from models import database, failures
 from models.invoice import InvoiceKind
 from models.parking import Stage
-from models.rules import late, period
+from models.rules import period
 from models.rules.billing import Days, Line, Subscription
-from models.store import drafting, invoice, late_credit, late_usage, meter, parked, subscription
+from models.store import drafting, invoice, late_usage, meter, parked, subscription
 from models.store.drafting import Drafted
 from models.store.invoice import Header
 from models.store.late_usage import Noticed
@@ -28,7 +26,6 @@ from tasks import (
 )
 from tasks.adjusting import Owner
 from tasks.announce import announce_all
-from tasks.giving_back import Less
 from tasks.invoice_events import announcement
 from tasks.queues import Queue
 from webhooks import events
@@ -155,23 +152,14 @@ def _credit(
         for line in due.get(adjusting.owner(header), ())
         if line.amount_minor < 0 and line.adjusts == header.id
     ]
-    if not less:
-        return 0
-    sources = late_credit.sources(session, header.id)
-    taken: dict[UUID, dict[int, Less]] = defaultdict(dict)
-    for line in less:
-        billed = [one for one in sources if late.key_of(one.line) == late.key_of(line)]
-        parts = late.shared_out(-line.amount_minor, -line.quantity, [one.line for one in billed])
-        for source, part in zip(billed, parts, strict=True):
-            if part[0]:
-                taken[source.invoice_id][source.place] = Less(*part)
+    taken = giving_back.taken_from(session, less)
     reason = _reason(header)
     return sum(
         # Read again: a note before this one may have changed it.
         giving_back.give_back(
             session,
             invoice.get(session, invoice_id),
-            parts,
+            {place: part for place, (_, part) in parts.items()},
             reason=reason,
             as_far_as_left=True,
             now=now,
