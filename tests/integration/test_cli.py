@@ -21,6 +21,7 @@ from models.rules.states import RejectedState
 from models.store import health as store_health
 from models.store import inbox
 from tasks import contract, tenants
+from tests.integration.billing_world import query
 from webhooks import events, keyring
 from worker import boot, programs, settings, stack
 from worker.cli import listing
@@ -104,12 +105,42 @@ print(sorted({"celery", "models", "pydantic", "sqlalchemy", "tasks"} & sys.modul
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_process_that_calls_tasks_or_tells_of_them_knows_them_all() -> None:
+    """What is secret in a message is known by its task, and where it is sent."""
+    calls = """
+from worker import boot
+boot.prepare()
+from tasks.spec import REGISTRY
+import json
+print(json.dumps({name: None for name in REGISTRY}))
+"""
+    environment = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"}
+    for words in (("-c", calls), ("-m", "worker", "schema", "tasks")):
+        ended = subprocess.run(
+            [sys.executable, *words], env=environment, capture_output=True, text=True, check=True
+        )
+        assert json.loads(ended.stdout).keys() == contract.REGISTRY.keys()
+
+
+def test_a_command_leaves_no_connection_open(
+    billing: Run, database_url: str, db: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    mine = "SELECT pg_backend_pid()"
+    before = query(mine)
+
+    assert billing("tenant", "list").status == 0
+
+    assert query(mine) != before
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_every_command_explains_itself(billing: Run, words: Command) -> None:
     ended = billing(*words, "--help")
 
     assert ended.status == 0
     assert "Usage:" in ended.out
+    assert "<bool>" not in ended.out  # as if one could write "--json yes"
 
 
 @pytest.mark.parametrize(

@@ -274,3 +274,9 @@ def test_arguments_go_by_keyword(db: Engine, declare: Callable[..., Any]) -> Non
 
     with pytest.raises(contract.InvalidMessage, match="by keyword"):
         declare(take)("acme")
+
+
+def test_the_schema_of_a_message_is_made_once() -> None:
+    spec = contract.REGISTRY["billing.set_tenant"]
+
+    assert spec.model is spec.model

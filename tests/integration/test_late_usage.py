@@ -451,11 +451,33 @@ def test_what_no_note_can_take_back_is_less_on_the_closing_invoice(
     (closing,) = invoices()[2:]
     less, more = (amount for _, _, amount in lines(closing))
     assert (less < 0, more) == (True, 3000)
+    # All of what was not used is on the notes; only money is left.
+    assert [Decimal(one["quantity"]) for one in closing["lines"]] == [0, 0]
     billed = query("SELECT sum(total_minor) - sum(credited_minor) FROM invoices")[0][0]
     assert abs(billed - (4000 + 1000) * (100 + Decimal(percent)) / 100) <= rounding
     assert query("SELECT count(*) FROM late_usage") == [(0,)]
     assert list_parked()["parked"] == []
     assert_reconciled()
+
+
+def test_what_nothing_is_left_of_and_nothing_costs_more_beside_is_parked(db: Engine) -> None:
+    make_plan(usage_price("calls", "1"), usage_price("bytes", "1"))
+    subscribe("acme", "2026-01-01")
+    billed = used("2026-01-10", "50")
+    close("2026-02-05")
+    void_usage(tenant_id="acme", metric="calls", idempotency_key=billed, reason="a test")
+    late = used("2026-01-11", "60", metric="bytes")
+    end_subscription(tenant_id="acme", plan_key="pro", ended_at=instant("2026-02-08"))
+    close("2026-03-05")
+    assert [one["total_minor"] for one in invoices()] == [5000, 1000]
+    void_usage(tenant_id="acme", metric="bytes", idempotency_key=late, reason="a test")
+
+    close("2026-03-06")
+
+    (kept,) = list_parked()["parked"]
+    assert kept["code"] == "credit_note.exceeds_billed"
+    assert "bytes: late usage of 2026-01-01 to 2026-01-31" in kept["reason"]
+    assert query("SELECT count(*) FROM credit_notes") == [(0,)]
 
 
 @pytest.mark.usefixtures("left")

@@ -76,7 +76,7 @@ BEFORE: dict[str, Any] = {
         "page": {"type": "object", "properties": {"title": {"type": "string"}}},
     },
     "required": ["amount", "reason"],
-    "$defs": {"Line": {"type": "string"}},
+    "$defs": {"Line": {"type": "string", "description": "a line"}},
 }
 
 

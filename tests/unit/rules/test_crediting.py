@@ -107,6 +107,16 @@ def test_lowered_amounts_are_a_note_of_what_is_left_and_as_much_as_can_be(
         assert left.total_left <= 2 * (1 + len(rates))
 
 
+def test_an_amount_is_lowered_again_where_its_taxes_are_rounded_up() -> None:
+    taxes = [("8.87", False), ("34.01", False), ("26.84", True)]
+    left = billed([115, -50], [TaxRate("t", "t", Decimal(rate), ins) for rate, ins in taxes])
+
+    kept = crediting.lowered(left, {0: 92})
+
+    assert kept == {0: 64}
+    assert left.total(crediting.by_line(left, kept)) <= left.total_left
+
+
 @given(st.integers(1, 10**7), st.integers(1, 10**7), st.decimals("0.01", 60, places=2))
 def test_the_tax_of_a_part_is_its_share_of_the_tax(
     net: int, credited: int, percent: Decimal
