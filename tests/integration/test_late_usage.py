@@ -445,10 +445,13 @@ def test_what_no_note_can_take_back_is_less_on_the_closing_invoice(
     for metric, key in late.items():
         void_usage(tenant_id="acme", metric=metric, idempotency_key=key, reason="a test")
 
-    for day in ("06", "07", "08", "09"):
+    close("2026-03-06")
+    (draft,) = invoices()[2:]
+    for day in ("07", "08", "09"):
         close(f"2026-03-{day}")
 
     (closing,) = invoices()[2:]
+    assert (draft["state"], closing["lines"]) == ("draft", draft["lines"])
     less, more = (amount for _, _, amount in lines(closing))
     assert (less < 0, more) == (True, 3000)
     # All of what was not used is on the notes; only money is left.
